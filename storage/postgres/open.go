@@ -1,0 +1,105 @@
+// Package postgres keeps the records of package storage in PostgreSQL (13 or
+// later), for installations that have one or want several nodes.
+//
+// Rules of this package:
+//   - A pool of connections; every statement ends after statementTimeout unless
+//     the connection string says otherwise.
+//   - Migrations run on one connection under an advisory lock, so nodes may start
+//     at once.
+//   - The connection string may hold a password: it is in no error and no log.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"confab/migrations"
+)
+
+const (
+	statementTimeout = "5s"
+	connectTimeout   = 10 * time.Second
+)
+
+// DB is a pool of connections to one database.
+type DB struct{ pool *pgxpool.Pool }
+
+// Open connects to a postgres:// address and brings the schema up to date. A
+// schema made by a later program gives migrations.ErrNewer.
+func Open(ctx context.Context, dsn string) (*DB, error) {
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, errors.New("database: not a valid postgres:// address") // pgx quotes the address
+	}
+	where := fmt.Sprintf("database %s on %s", cfg.ConnConfig.Database, cfg.ConnConfig.Host)
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	params := cfg.ConnConfig.RuntimeParams
+	if _, set := params["statement_timeout"]; !set {
+		params["statement_timeout"] = statementTimeout
+	}
+	if params["application_name"] == "" {
+		params["application_name"] = "confab"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	d := &DB{pool}
+	if err := d.migrate(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	return d, nil
+}
+
+func (d *DB) migrate(ctx context.Context) error {
+	pooled, err := d.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	// Taken out of the pool and closed at the end: whatever a migration set on the
+	// session, or left open after a lost network, goes with it.
+	conn := pooled.Hijack()
+	s := session{conn}
+	// Rewriting a large table, or waiting for the node that does, may take long.
+	err = s.Exec(ctx, "SET statement_timeout = 0")
+	if err == nil {
+		_, _, err = migrations.Apply(ctx, s, migrations.Postgres)
+	}
+	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+}
+
+// session lets migrations use one connection.
+type session struct{ conn *pgx.Conn }
+
+// Exec uses the simple protocol, which takes several statements at once.
+func (s session) Exec(ctx context.Context, query string) error {
+	return s.conn.PgConn().Exec(ctx, query).Close()
+}
+
+func (s session) Int(ctx context.Context, query string) (n int, err error) {
+	err = s.conn.QueryRow(ctx, query).Scan(&n)
+	return n, err
+}
+
+// Ping reports whether the database answers; readiness asks it.
+func (d *DB) Ping(ctx context.Context) error {
+	var n int
+	if err := d.pool.QueryRow(ctx, "SELECT version FROM schema_version").Scan(&n); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	return nil
+}
+
+// Close waits for calls under way and closes the connections.
+func (d *DB) Close() error {
+	d.pool.Close()
+	return nil
+}
