@@ -1,0 +1,15 @@
+// Package xmpp is the XMPP server core: addresses, stanzas, the router that
+// other packages hang their addresses on, and the sessions of clients over
+// WebSocket (RFC 7395), BOSH (XEP-0124, XEP-0206) and TCP (RFC 6120).
+//
+// Rules of this package:
+//   - A stanza is text plus an index, parsed once; it is immutable once routed.
+//     To change one, make another with With, WithChild or WithoutChild.
+//   - Broadcasts share one Stanza among all receivers: its To is empty, and the
+//     receiving port is the addressee.
+//   - Deliver never waits. Only a connection's reader may wait, for the mailbox
+//     of what it talks to: back-pressure on the sender and on nobody else.
+//   - What goes to a client carries literal namespaces and no prefixes, because
+//     LJM selects by the literal xmlns attribute.
+//   - This package imports nothing of ours.
+package xmpp
