@@ -1,0 +1,71 @@
+// Runs before the library: keeps hold of what it makes, and notes what happens when.
+//
+// All times are ms since the epoch, so that those of several pages can be compared.
+
+'use strict';
+
+window.instrument = (() => {
+    const peerConnections = [];
+    const sockets = [];
+    const channels = [];
+    const events = [];
+    const now = () => performance.timeOrigin + performance.now();
+
+    /** Appends to the page's diary; the Node side reads and searches it. */
+    const note = (name, detail = {}) => {
+        events.push({ at: now(), name, ...detail });
+    };
+
+    // The bridge's port in the offered candidates becomes that of the proxy, where the test may cut the network.
+    const media = window.harness?.media;
+    const redirect = text => media
+        ? text.replace(new RegExp(`(candidate:\\S+ \\d \\w+ \\d+ \\S+) ${media.from} typ`, 'g'), `$1 ${media.to} typ`)
+        : text;
+
+    window.RTCPeerConnection = class extends RTCPeerConnection {
+        constructor(...args) {
+            super(...args);
+            peerConnections.push(this);
+            this.addEventListener('connectionstatechange',
+                () => note('peerconnection', { index: peerConnections.indexOf(this), state: this.connectionState }));
+            this.addEventListener('datachannel', e => channels.push(e.channel));
+        }
+
+        createDataChannel(...args) {
+            const channel = super.createDataChannel(...args);
+
+            channels.push(channel);
+
+            return channel;
+        }
+
+        setRemoteDescription(description, ...rest) {
+            return super.setRemoteDescription(
+                description?.sdp ? { type: description.type, sdp: redirect(description.sdp) } : description, ...rest);
+        }
+
+        addIceCandidate(candidate, ...rest) {
+            if (candidate?.candidate) {
+                const { sdpMid, sdpMLineIndex } = candidate;
+
+                return super.addIceCandidate(
+                    { candidate: redirect(candidate.candidate), sdpMid, sdpMLineIndex }, ...rest);
+            }
+
+            return super.addIceCandidate(candidate, ...rest);
+        }
+    };
+
+    window.WebSocket = class extends WebSocket {
+        constructor(url, ...rest) {
+            super(url, ...rest);
+            sockets.push(this);
+            const kind = String(url).includes('colibri-ws') ? 'bridge' : 'xmpp';
+
+            this.addEventListener('open', () => note(`${kind} socket open`));
+            this.addEventListener('close', e => note(`${kind} socket closed`, { code: e.code }));
+        }
+    };
+
+    return { peerConnections, sockets, channels, events, note, now };
+})();

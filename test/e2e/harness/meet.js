@@ -1,0 +1,314 @@
+// What a test can do in a page, on the public API of lib-jitsi-meet alone, the December 2021 one and today's.
+//
+// It behaves as the web app does around the library: takes the server's config.js, tells the library when the
+// machine goes offline, asks again while a meeting waits for its host, and starts over when the connection is lost
+// for good. Nothing of the library's inside is touched.
+
+'use strict';
+
+window.meet = (() => {
+    const { note, now, events, peerConnections, sockets, channels } = window.instrument;
+    const { events: names, errors } = JitsiMeetJS;
+    const meeting = {};
+    let connection;
+    let conference;
+    let localTracks = [];
+    let wanted;
+
+    JitsiMeetJS.setLogLevel(JitsiMeetJS.logLevels.WARN);
+    // The web app reports these to the library (its feature net-info); the library doesn't listen itself.
+    window.addEventListener('online', () => JitsiMeetJS.setNetworkInfo?.({ isOnline: true }));
+    window.addEventListener('offline', () => JitsiMeetJS.setNetworkInfo?.({ isOnline: false }));
+
+    /** The server's config.js, evaluated as the page's own inline script would be. */
+    async function serverConfig(room) {
+        const response = await fetch(`/config.js?room=${encodeURIComponent(room)}`, { cache: 'no-store' });
+
+        if (!response.ok) {
+            throw new Error(`config.js: ${response.status}`);
+        }
+
+        return new Function(`${await response.text()}; return config;`)();
+    }
+
+    /** Initialises the library, once, as the web app of its time does: the old one takes this flag at the top. */
+    function initialise(config) {
+        if (!meeting.initialised) {
+            meeting.initialised = true;
+            JitsiMeetJS.init({
+                ...config,
+                sourceNameSignaling: config.flags?.sourceNameSignaling,
+                disableThirdPartyRequests: true,
+                enableAnalyticsLogging: false
+            });
+        }
+    }
+
+    /** Opens fake camera and microphone. */
+    async function devices({ audio = true, video = true, height = 720 } = {}, config = {}) {
+        initialise(config);
+        const kinds = [ ...audio ? [ 'audio' ] : [], ...video ? [ 'video' ] : [] ];
+        const width = height * 16 / 9;
+
+        localTracks = kinds.length ? await JitsiMeetJS.createLocalTracks({
+            devices: kinds,
+            resolution: height,
+            constraints: { video: { height: { ideal: height, max: height, min: 90 }, width: { ideal: width, max: width } } }
+        }) : [];
+
+        return localTracks.map(t => ({ type: t.getType(), ...t.getTrack().getSettings() }));
+    }
+
+    /**
+     * Joins a meeting and resolves when the room has been entered.
+     *
+     * @param {object} options
+     * @param {string} options.room, options.name
+     * @param {boolean} options.audio, options.video - devices to open; options.height of the camera.
+     * @param {boolean} options.p2p - go peer-to-peer when there are two.
+     * @param {boolean} options.relay - only relayed candidates, towards the bridge and peer-to-peer.
+     * @param {string} options.via - 'bosh' instead of WebSocket.
+     * @param {boolean} options.rejoin - start over when the connection is lost for good, as the web app's reload does.
+     * @param {object} options.config - merged over the server's config.js.
+     */
+    async function join(options) {
+        wanted = options;
+        const config = Object.assign(await serverConfig(options.room), options.config);
+
+        config.p2p = Object.assign({}, config.p2p, {
+            enabled: Boolean(options.p2p),
+            ...options.relay ? { iceTransportPolicy: 'relay' } : {}
+        });
+        config.forceTurnRelay = Boolean(options.relay);
+        if (!localTracks.length) {
+            await devices(options, config);
+        }
+        await enter(config, options);
+
+        return me();
+    }
+
+    function enter(config, options) {
+        const service = new URL(options.via === 'bosh' ? config.bosh : config.websocket ?? config.bosh, location.href);
+
+        service.searchParams.set('room', options.room);
+
+        return new Promise((resolve, reject) => {
+            const lost = (what, error) => {
+                note(what, { error: String(error) });
+                if (options.rejoin && meeting.joined) {
+                    again(config, options);
+                } else {
+                    reject(new Error(`${what}: ${error}`));
+                }
+            };
+
+            connection = new JitsiMeetJS.JitsiConnection(null, null, { ...config, serviceUrl: service.href });
+            const mine = connection;
+
+            connection.addEventListener(names.connection.CONNECTION_FAILED,
+                error => mine === connection && lost('connection failed', error));
+            connection.addEventListener(names.connection.CONNECTION_DISCONNECTED,
+                message => mine === connection && note('disconnected', { message: String(message) }));
+            connection.addEventListener(names.connection.CONNECTION_ESTABLISHED, () => {
+                note('connected');
+                conference = connection.initJitsiConference(options.room, config);
+                listen(conference, { resolve, lost, options });
+                options.name && conference.setDisplayName(options.name);
+                Promise.all(localTracks.map(t => conference.addTrack(t)))
+                    .then(() => conference.join(options.password), reject);
+            });
+            note('connecting');
+            connection.connect({ name: options.room });
+        });
+    }
+
+    /** What the web app's reload amounts to: a new connection, a new conference, the same people. */
+    function again(config, options) {
+        if (meeting.again) {
+            return;
+        }
+        note('starting over');
+        meeting.again = setTimeout(async () => {
+            meeting.again = undefined;
+            const old = connection;
+
+            connection = undefined;
+            await Promise.resolve(old?.disconnect()).catch(() => {});
+            localTracks = localTracks.filter(t => !t.disposed);
+            if (!localTracks.length) {
+                await devices(options, config);
+            }
+            enter(config, options).catch(() => again(config, options));
+        }, 1000);
+    }
+
+    function listen(c, { resolve, lost, options }) {
+        const on = (event, handler) => names.conference[event] && c.on(names.conference[event], handler);
+
+        on('CONFERENCE_JOINED', () => {
+            meeting.joined = true;
+            note('joined', { id: c.myUserId() });
+            resolve();
+        });
+        on('CONFERENCE_LEFT', () => note('left'));
+        on('CONFERENCE_FAILED', (error, ...rest) => {
+            if (error === errors.conference.AUTHENTICATION_REQUIRED) {
+                note('waiting for a host');
+                // The web app asks every 5 s; a test doesn't wait that long.
+                meeting.waiting = setTimeout(() => c === conference && c.join(options.password), 1000);
+
+                return;
+            }
+            lost('conference failed', [ error, ...rest ].map(String).join(' '));
+        });
+        on('CONFERENCE_ERROR', error => note('conference error', { error: String(error) }));
+        on('CONNECTION_INTERRUPTED', () => note('interrupted'));
+        on('CONNECTION_RESTORED', () => note('restored'));
+        on('USER_JOINED', (id, user) => note('user joined', { id, user: user.getDisplayName() }));
+        on('USER_LEFT', id => note('user left', { id }));
+        on('USER_ROLE_CHANGED', (id, role) => note('role', { id, role }));
+        on('KICKED', () => note('kicked'));
+        on('P2P_STATUS', (_, p2p) => note('p2p', { p2p }));
+        on('DOMINANT_SPEAKER_CHANGED', id => note('dominant speaker', { id }));
+        on('MESSAGE_RECEIVED', (id, text) => note('chat', { id, text }));
+        on('ENDPOINT_MESSAGE_RECEIVED', (user, payload) => note('endpoint message', { id: user.getId(), payload }));
+        on('TRACK_MUTE_CHANGED', track => note('mute', {
+            id: track.getParticipantId(), type: track.getType(), muted: track.isMuted()
+        }));
+        on('TRACK_ADDED', track => !track.isLocal() && show(track));
+        on('TRACK_REMOVED', track => {
+            if (!track.isLocal()) {
+                track.containers.slice().forEach(element => {
+                    track.detach(element);
+                    element.remove();
+                });
+                note('track removed', { id: track.getParticipantId(), type: track.getType() });
+            }
+        });
+    }
+
+    /** Puts a remote track on the page and notes its first decoded frame. */
+    function show(track) {
+        const type = track.getType();
+        const element = document.createElement(type);
+
+        element.autoplay = true;
+        element.muted = type === 'video';
+        document.body.append(element);
+        note('track added', { id: track.getParticipantId(), type });
+        if (type === 'video') {
+            element.requestVideoFrameCallback((_, frame) => note('first frame', {
+                id: track.getParticipantId(), width: frame.width, height: frame.height
+            }));
+        }
+        Promise.resolve(track.attach(element)).catch(e => note('attach failed', { error: String(e) }));
+    }
+
+    function me() {
+        return { id: conference.myUserId(), jid: connection.getJid?.() ?? connection.xmpp?.connection?.jid };
+    }
+
+    /**
+     * One sample of what arrives. `video` and `audio` of a participant are cumulative counters of the receiver;
+     * `paths` are the selected candidate pairs, the bridge's and, when there is one, the peer's.
+     */
+    async function stats() {
+        const receivers = new Map();
+        const paths = [];
+
+        for (const pc of peerConnections) {
+            if (pc.connectionState === 'closed') {
+                continue;
+            }
+            const report = await pc.getStats();
+
+            for (const s of report.values()) {
+                if (s.type === 'inbound-rtp') {
+                    receivers.set(s.trackIdentifier, s);
+                } else if (s.type === 'transport' && s.selectedCandidatePairId) {
+                    const pair = report.get(s.selectedCandidatePairId);
+                    const local = report.get(pair?.localCandidateId);
+                    const remote = report.get(pair?.remoteCandidateId);
+
+                    paths.push({
+                        local: local?.candidateType, remote: remote?.candidateType, protocol: local?.protocol,
+                        relay: local?.relayProtocol, port: remote?.port, state: pc.connectionState,
+                        received: pair?.bytesReceived, sent: pair?.bytesSent
+                    });
+                }
+            }
+        }
+        const participants = {};
+
+        for (const p of conference?.getParticipants() ?? []) {
+            const seen = participants[p.getId()] = { name: p.getDisplayName(), role: p.getRole() };
+
+            for (const track of p.getTracks()) {
+                const s = receivers.get(track.getTrack()?.id) ?? {};
+
+                seen[track.getType()] = {
+                    muted: track.isMuted(),
+                    bytes: s.bytesReceived ?? 0,
+                    packets: s.packetsReceived ?? 0,
+                    lost: s.packetsLost ?? 0,
+                    ...track.getType() === 'video'
+                        ? { frames: s.framesDecoded ?? 0, width: s.frameWidth, height: s.frameHeight }
+                        : { energy: s.totalAudioEnergy ?? 0 }
+                };
+            }
+        }
+
+        return { at: now(), p2p: Boolean(conference?.isP2PActive()), participants, paths };
+    }
+
+    async function mute(type, muted) {
+        const track = localTracks.find(t => t.getType() === type);
+
+        await (muted ? track.mute() : track.unmute());
+    }
+
+    /** Asks for every video at up to this height, in the form that the library in use takes. */
+    function ask(maxHeight) {
+        conference.setReceiverConstraints({ lastN: -1, defaultConstraints: { maxHeight } });
+        conference.setSenderVideoConstraint(maxHeight);
+    }
+
+    /** "I am the host": logs in on a second connection; the waiting one then opens the room and comes in as moderator. */
+    async function logIn(id, password) {
+        clearTimeout(meeting.waiting);
+        await conference.authenticateAndUpgradeRole({
+            id, password, onLoginSuccessful: () => note('logged in')
+        });
+    }
+
+    async function leave() {
+        const c = conference;
+        const old = connection;
+
+        wanted = conference = connection = undefined;
+        await Promise.resolve(c?.leave()).catch(() => {});
+        await Promise.resolve(old?.disconnect()).catch(() => {});
+    }
+
+    /** Sends raw text on whatever bridge channel is open, as no client would. Returns how many channels took it. */
+    function garble(messages) {
+        const open = [
+            ...channels.filter(c => c.readyState === 'open'),
+            ...sockets.filter(s => s.url.includes('colibri-ws') && s.readyState === WebSocket.OPEN)
+        ];
+
+        open.forEach(c => messages.forEach(m => c.send(m)));
+
+        return open.length;
+    }
+
+    return {
+        ready: true,
+        join, devices, leave, stats, mute, ask, logIn, garble, me,
+        say: text => conference.sendTextMessage(text),
+        isModerator: () => conference.isModerator(),
+        events: () => events,
+        note
+    };
+})();
