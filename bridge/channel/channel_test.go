@@ -1,0 +1,165 @@
+package channel
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+func TestReceiverConstraints(t *testing.T) {
+	for in, want := range map[string]ReceiverConstraints{
+		`{"colibriClass":"ReceiverVideoConstraints","assumedBandwidthBps":-1,"lastN":-1}`: {LastN: ptr(-1), Assumed: ptr(int64(-1))},
+		`{"colibriClass":"ReceiverVideoConstraints","constraints":{"10fdcd7f-v0":{"maxHeight":720}},"defaultConstraints":{"maxHeight":0},"lastN":-1,"onStageSources":["10fdcd7f-v0"],"selectedSources":[],"unknown":1}`: {
+			LastN: ptr(-1), Constraints: &map[string]Constraint{"10fdcd7f-v0": {720, -1}}, Default: &Constraint{0, -1},
+			OnStage: &[]string{"10fdcd7f-v0"}, Selected: &[]string{}},
+		// December 2021 speaks of endpoints.
+		`{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"onStageEndpoints":["77aa0b13"],"selectedEndpoints":[],"constraints":{"77aa0b13":{"maxHeight":2160}}}`: {
+			LastN: ptr(-1), Constraints: &map[string]Constraint{"77aa0b13-v0": {2160, -1}}, OnStage: &[]string{"77aa0b13-v0"}, Selected: &[]string{}, Endpoints: true},
+		`{"colibriClass":"SelectedEndpointsChangedEvent","selectedEndpoints":["77aa0b13"]}`: {OnStage: &[]string{"77aa0b13-v0"}, Selected: &[]string{}, Endpoints: true},
+		`{"colibriClass":"LastNChangedEvent","lastN":4}`:                                    {LastN: ptr(4)},
+	} {
+		got, err := Parse([]byte(in))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s\n got %+v, %v\nwant %+v", in, got, err, want)
+		}
+	}
+}
+
+func TestRelayedMessageKeepsItsFieldsAndLosesItsForgedSender(t *testing.T) {
+	m, err := Parse([]byte(`{"colibriClass":"EndpointMessage","to":"","from":"forged","msgPayload":{"name":"endpoint-reaction","reactions":["like"],"n":12345678901234567890},"x":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := m.(Relayed)
+	got := string(r.Encode("4a1c9f02"))
+	want := `{"colibriClass":"EndpointMessage","from":"4a1c9f02","msgPayload":{"name":"endpoint-reaction","reactions":["like"],"n":12345678901234567890},"to":"","x":1}`
+	if r.Stats || r.To != "" || got != want {
+		t.Fatalf("%+v %s", r, got)
+	}
+}
+
+func TestOutgoing(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{string(SenderConstraints("a-v0", 180)), `{"colibriClass":"SenderSourceConstraints","sourceName":"a-v0","maxHeight":180}`},
+		{string(SenderVideoConstraints(180)), `{"colibriClass":"SenderVideoConstraints","videoConstraints":{"idealHeight":180}}`},
+		{string(ForwardedSources(nil)), `{"colibriClass":"ForwardedSources","forwardedSources":[]}`},
+		{string(LastNEndpoints([]string{"a"})), `{"colibriClass":"LastNEndpointsChangeEvent","lastNEndpoints":["a"]}`},
+		{string(DominantSpeaker("a", []string{"b"})), `{"colibriClass":"DominantSpeakerEndpointChangeEvent","dominantSpeakerEndpoint":"a","previousSpeakers":["b"],"silence":false}`},
+		{string(Connectivity("a", false)), `{"colibriClass":"EndpointConnectivityStatusChangeEvent","endpoint":"a","active":"false"}`},
+		{string(ServerHello()), `{"colibriClass":"ServerHello"}`},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s, want %s", c.got, c.want)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, in := range []string{"", "nonsense", "[]", `"x"`, `{"colibriClass":7}`, `{"colibriClass":"ReceiverVideoConstraints","lastN":"x"}`,
+		`{"colibriClass":"ReceiverVideoConstraints","constraints":{"a-v0":{"maxHeight":-7}}}`,
+		`{"colibriClass":"SourceVideoTypeMessage","videoType":"camera"}`,
+		`{"colibriClass":"EndpointMessage","to":5}`,
+		`{"colibriClass":"ReceiverVideoConstraints","selectedSources":["` + strings.Repeat(`x","`, 600) + `x"]}`,
+	} {
+		if m, err := Parse([]byte(in)); err == nil {
+			t.Errorf("%.60s: accepted as %+v", in, m)
+		}
+	}
+	if _, err := Parse([]byte(`{"colibriClass":"Future"}`)); !errors.Is(err, ErrUnknown) {
+		t.Error(err)
+	}
+}
+
+// Everything that recorded clients sent is understood.
+func TestCapturedMessages(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.jsonl")
+	if len(files) == 0 {
+		t.Fatal("no recorded messages")
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for sc := bufio.NewScanner(bytes.NewReader(data)); sc.Scan(); {
+			if _, err := Parse(sc.Bytes()); err != nil {
+				t.Errorf("%s: %v: %s", f, err, sc.Text())
+			}
+		}
+	}
+}
+
+func TestWebSocket(t *testing.T) {
+	t.Parallel()
+	conns := make(chan *Conn, 1)
+	got := make(chan string, 1)
+	served := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(served)
+		lim := DefaultLimits
+		lim.Message = 100
+		c, err := Accept(w, r, lim)
+		if err != nil {
+			return
+		}
+		conns <- c
+		c.Serve(func(b []byte) { got <- string(b) })
+	}))
+	t.Cleanup(srv.Close)
+	ws, _, err := websocket.Dial(t.Context(), srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := <-conns
+	c.Send(ServerHello())
+	if _, b, err := ws.Read(t.Context()); err != nil || string(b) != string(ServerHello()) {
+		t.Fatalf("%s %v", b, err)
+	}
+	if err := ws.Write(t.Context(), websocket.MessageText, []byte(`{"a":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	if m := <-got; m != `{"a":1}` {
+		t.Fatal(m)
+	}
+	c.Close(ErrReplaced)
+	_, _, err = ws.Read(t.Context())
+	var ce websocket.CloseError
+	if !errors.As(err, &ce) || ce.Code != websocket.StatusNormalClosure || ce.Reason != "replaced" {
+		t.Fatalf("closed with %v", err)
+	}
+	select {
+	case <-served:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the handler is still there")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"colibriClass":"ReceiverVideoConstraints","constraints":{"a":{"maxHeight":1}},"lastN":1}`))
+	f.Add([]byte(`{"colibriClass":"EndpointMessage","to":"a","msgPayload":{}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Parse(b)
+		if err != nil {
+			return
+		}
+		if r, ok := m.(Relayed); ok {
+			var back map[string]any
+			if err := json.Unmarshal(r.Encode("a"), &back); err != nil || back["from"] != "a" {
+				t.Fatalf("%v %v", back, err)
+			}
+		}
+	})
+}
