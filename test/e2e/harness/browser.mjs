@@ -45,7 +45,10 @@ export class Browser {
                 '--allow-loopback-in-peer-connection', '--ignore-certificate-errors',
                 '--autoplay-policy=no-user-gesture-required',
                 '--disable-background-timer-throttling', '--disable-renderer-backgrounding',
-                '--disable-backgrounding-occluded-windows', '--disable-features=WebRtcHideLocalIpsWithMdns',
+                '--disable-backgrounding-occluded-windows',
+                // The harness page comes from Playwright, so Chromium doesn't know it for a loopback one.
+                '--disable-features=WebRtcHideLocalIpsWithMdns,LocalNetworkAccessChecks,'
+                    + 'LocalNetworkAccessChecksWebSockets,LocalNetworkAccessChecksWebRTC',
                 `--host-resolver-rules=${rules.join(',')}`
             ]
         });
