@@ -1,0 +1,154 @@
+package transport
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+
+	"confab/bridge/rtpx"
+)
+
+// egress is the sending half. RTP belongs to the one egress worker that the
+// receiver is pinned to; RTCP, which comes from everywhere, has a lock.
+type egress struct {
+	rtp atomic.Pointer[srtp.Context]
+
+	packets, bytes         atomic.Uint64 // written by the worker only
+	rtcpPackets, rtcpBytes atomic.Uint64
+
+	mu     sync.Mutex
+	rtcp   *srtp.Context
+	header rtcp.Header
+	buf    [rtpx.BufferSize + Overhead]byte
+}
+
+func (e *egress) open(rtpOut, rtcpOut *srtp.Context) {
+	e.rtp.Store(rtpOut)
+	e.mu.Lock()
+	e.rtcp = rtcpOut
+	e.mu.Unlock()
+}
+
+func (e *egress) close() {
+	e.rtp.Store(nil)
+	e.mu.Lock()
+	e.rtcp = nil
+	e.mu.Unlock()
+}
+
+// WriteRTCP encrypts one compound packet of at most rtpx.BufferSize bytes and
+// sends it at once. b is only read. Any goroutine may call it.
+func (t *Transport) WriteRTCP(b []byte) error {
+	if len(b) < 8 || len(b) > rtpx.BufferSize {
+		return fmt.Errorf("rtcp packet of %d bytes", len(b))
+	}
+	e := &t.out
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	way := t.path.Load()
+	if e.rtcp == nil || way == nil {
+		return ErrNotConnected
+	}
+	out, err := e.rtcp.EncryptRTCP(e.buf[:0], b, &e.header)
+	if err != nil {
+		return fmt.Errorf("encrypt rtcp: %w", err)
+	}
+	if _, err := way.local.write(out, way.remote); err != nil {
+		return fmt.Errorf("send rtcp: %w", err)
+	}
+	e.rtcpPackets.Add(1)
+	e.rtcpBytes.Add(uint64(len(out)))
+	return nil
+}
+
+// Batch collects RTP packets for any number of transports and sends them in
+// one system call. It belongs to one goroutine, and all RTP of a transport
+// must go through the batches of one goroutine at a time: the transport's
+// encryption state has no lock. (When a receiver moves to another worker, the
+// hand-over must be ordered, for instance by a channel.)
+type Batch struct {
+	s      *Sockets
+	index  int
+	w      *writer
+	header rtp.Header
+	n      int
+	slots  [batchSize]slot
+
+	dropped uint64
+}
+
+type slot struct {
+	buf [rtpx.BufferSize + Overhead]byte
+	b   []byte
+	way *path
+}
+
+// NewBatch makes a batch. index numbers the workers: each prefers a socket of
+// its own among those that share an address.
+func (s *Sockets) NewBatch(index int) *Batch {
+	return &Batch{s: s, index: max(0, index), w: newWriter()}
+}
+
+// Len is the number of packets waiting.
+func (b *Batch) Len() int { return b.n }
+
+// Add encrypts plaintext, a whole RTP packet of at most rtpx.BufferSize bytes,
+// for t. plaintext is only read and may be reused at once. A full batch is
+// flushed first. ErrNotConnected means that t has no keys or no address (yet,
+// or any more); the packet is not kept.
+func (b *Batch) Add(t *Transport, plaintext []byte) error {
+	ctx, way := t.out.rtp.Load(), t.path.Load()
+	if ctx == nil || way == nil {
+		return ErrNotConnected
+	}
+	if len(plaintext) > rtpx.BufferSize {
+		return fmt.Errorf("rtp packet of %d bytes", len(plaintext))
+	}
+	if b.n == len(b.slots) {
+		b.Flush()
+	}
+	sl := &b.slots[b.n]
+	out, err := ctx.EncryptRTP(sl.buf[:0], plaintext, &b.header)
+	if err != nil {
+		return fmt.Errorf("encrypt rtp: %w", err)
+	}
+	sl.b, sl.way = out, way
+	b.n++
+	// One writer, so a load and a store do, without a locked instruction.
+	t.out.packets.Store(t.out.packets.Load() + 1)
+	t.out.bytes.Store(t.out.bytes.Load() + uint64(len(out)))
+	return nil
+}
+
+// Flush sends what was added, in order for each receiver, and returns how many
+// packets the kernel took. It never waits: what the kernel has no room for is
+// dropped and counted.
+func (b *Batch) Flush() int {
+	if b.n == 0 {
+		return 0
+	}
+	sent := 0
+	for _, l := range b.s.locals {
+		for i := range b.n {
+			if sl := &b.slots[i]; sl.way.local == l {
+				b.w.add(sl.b, sl.way)
+			}
+		}
+		if b.w.n > 0 {
+			sent += b.w.flush(l.sockets[b.index%len(l.sockets)])
+		}
+	}
+	for i := range b.n {
+		b.slots[i].b, b.slots[i].way = nil, nil
+	}
+	b.dropped += uint64(b.n - sent)
+	b.n = 0
+	return sent
+}
+
+// Dropped is how many packets the kernel did not take, ever.
+func (b *Batch) Dropped() uint64 { return b.dropped }

@@ -1,0 +1,225 @@
+package transport
+
+// recvmmsg and sendmmsg through RawConn. x/net's ReadBatch would allocate an
+// address per packet.
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"confab/bridge/rtpx"
+)
+
+// reusePort says that several sockets can share one address.
+const reusePort = true
+
+func shareAddress(c syscall.RawConn) error {
+	var err error
+	if e := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); e != nil {
+		return e
+	}
+	return err
+}
+
+// setBuffers asks for size bytes each way and returns what the kernel granted.
+func setBuffers(s *socket, size int) (received, sent int) {
+	_ = s.raw.Control(func(fd uintptr) {
+		set := func(force, plain int) int {
+			// Only CAP_NET_ADMIN may pass the sysctl limit.
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, force, size) != nil {
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, plain, size)
+			}
+			// socket(7): the kernel reports twice the value set.
+			n, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, plain)
+			return n / 2
+		}
+		received = set(unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
+		sent = set(unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
+	})
+	return received, sent
+}
+
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// reader reads batches of datagrams into pooled packets.
+type reader struct {
+	s     *socket
+	pool  *rtpx.Pool
+	pkts  [batchSize]*rtpx.Packet
+	hdrs  [batchSize]mmsghdr
+	iovs  [batchSize]unix.Iovec
+	names [batchSize]unix.RawSockaddrInet6
+	fn    func(fd uintptr) bool
+	n     int
+	errno syscall.Errno
+}
+
+func newReader(s *socket, pool *rtpx.Pool) *reader {
+	r := &reader{s: s, pool: pool}
+	for i := range r.hdrs {
+		r.hdrs[i].hdr.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		r.hdrs[i].hdr.Iov = &r.iovs[i]
+		r.hdrs[i].hdr.SetIovlen(1)
+		r.fill(i)
+	}
+	r.fn = func(fd uintptr) bool {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd,
+			uintptr(unsafe.Pointer(&r.hdrs[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
+		r.n, r.errno = int(n), errno
+		return errno != unix.EAGAIN
+	}
+	return r
+}
+
+func (r *reader) fill(i int) {
+	p := r.pool.Get()
+	r.pkts[i] = p
+	space := p.Space()
+	r.iovs[i].Base = &space[0]
+	r.iovs[i].SetLen(len(space))
+}
+
+// read waits for at least one datagram and returns how many came. An error
+// means that the socket is closed.
+func (r *reader) read() (int, error) {
+	for {
+		for i := range r.hdrs {
+			r.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+		}
+		r.n, r.errno = 0, 0
+		if err := r.s.raw.Read(r.fn); err != nil {
+			return 0, err
+		}
+		if r.errno == 0 && r.n > 0 {
+			return r.n, nil
+		}
+		// Errors of datagrams we sent (ICMP) surface here; the socket lives on.
+	}
+}
+
+// take returns datagram i of the last read, whose slot is filled anew. The
+// packet is nil if the datagram did not fit or has no usable source.
+func (r *reader) take(i int) (*rtpx.Packet, netip.AddrPort) {
+	h := &r.hdrs[i]
+	src := sockaddr(&r.names[i])
+	if h.hdr.Flags&unix.MSG_TRUNC != 0 || h.len == 0 || !src.IsValid() {
+		return nil, src
+	}
+	p := r.pkts[i]
+	p.SetLen(int(h.len))
+	r.fill(i)
+	return p, src
+}
+
+func (r *reader) close() {
+	for i, p := range r.pkts {
+		p.Release()
+		r.pkts[i] = nil
+	}
+}
+
+func sockaddr(sa *unix.RawSockaddrInet6) netip.AddrPort {
+	switch sa.Family {
+	case unix.AF_INET:
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), ntohs(v4.Port))
+	case unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), ntohs(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func ntohs(port uint16) uint16 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], port)
+	return binary.BigEndian.Uint16(b[:])
+}
+
+// destination is a socket address as the kernel wants it.
+type destination struct {
+	sa  unix.RawSockaddrInet6
+	len uint32
+}
+
+func newDestination(to netip.AddrPort) destination {
+	d := destination{}
+	if to.Addr().Is4() {
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&d.sa))
+		v4.Family, v4.Port, v4.Addr = unix.AF_INET, ntohs(to.Port()), to.Addr().As4()
+		d.len = unix.SizeofSockaddrInet4
+	} else {
+		d.sa.Family, d.sa.Port, d.sa.Addr = unix.AF_INET6, ntohs(to.Port()), to.Addr().As16()
+		d.len = unix.SizeofSockaddrInet6
+	}
+	return d
+}
+
+// writer sends batches of datagrams that leave by one socket.
+type writer struct {
+	hdrs  [batchSize]mmsghdr
+	iovs  [batchSize]unix.Iovec
+	n     int
+	fn    func(fd uintptr) bool
+	first int
+	sent  int
+	errno syscall.Errno
+}
+
+func newWriter() *writer {
+	w := &writer{}
+	for i := range w.hdrs {
+		w.hdrs[i].hdr.Iov = &w.iovs[i]
+		w.hdrs[i].hdr.SetIovlen(1)
+	}
+	w.fn = func(fd uintptr) bool {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
+			uintptr(unsafe.Pointer(&w.hdrs[w.first])), uintptr(w.n-w.first), unix.MSG_DONTWAIT, 0, 0)
+		w.sent, w.errno = int(n), errno
+		return true
+	}
+	return w
+}
+
+// add appends a datagram; b and to must stay as they are until flush.
+func (w *writer) add(b []byte, to *path) {
+	h := &w.hdrs[w.n].hdr
+	h.Name = (*byte)(unsafe.Pointer(&to.dest.sa))
+	h.Namelen = to.dest.len
+	w.iovs[w.n].Base = &b[0]
+	w.iovs[w.n].SetLen(len(b))
+	w.n++
+}
+
+// flush sends what was added and returns how many datagrams the kernel took.
+// It never waits: when the send buffer is full the rest is dropped.
+func (w *writer) flush(s *socket) (sent int) {
+	for w.first = 0; w.first < w.n; {
+		w.sent, w.errno = 0, 0
+		if err := s.raw.Write(w.fn); err != nil {
+			break
+		}
+		switch w.errno {
+		case 0:
+			w.first += w.sent
+			sent += w.sent
+		case unix.EINTR:
+		case unix.EAGAIN, unix.ENOBUFS:
+			w.first = w.n
+		default:
+			w.first++ // this datagram cannot be sent (no route, refused by a filter)
+		}
+	}
+	runtime.KeepAlive(w)
+	w.n = 0
+	return sent
+}

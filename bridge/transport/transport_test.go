@@ -1,0 +1,377 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A client without candidates connects; GCM is chosen although it prefers
+// SHA-1; media and reports flow both ways.
+func TestConnect(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, nil)
+
+	if got := tr.Stats().Profile; got != "SRTP_AEAD_AES_128_GCM" {
+		t.Errorf("profile %s", got)
+	}
+	d := tr.Local()
+	if len(d.Candidates) != 1 || d.Candidates[0].Type != "host" || d.Candidates[0].Priority != 2130706431 ||
+		d.Candidates[0].Addr != netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(s.Port())) {
+		t.Errorf("candidates %+v", d.Candidates)
+	}
+	if d.Fingerprints[0].Setup != "passive" {
+		t.Errorf("setup %q after the client said active", d.Fingerprints[0].Setup)
+	}
+
+	exchange(t, s, tr, h, c, 1)
+
+	st := tr.Stats()
+	if st.Remote != c.nat.addr() || st.PacketsIn == 0 || st.PacketsOut == 0 || st.Active == 0 {
+		t.Errorf("stats %+v", st)
+	}
+	if err := tr.Close(); err != nil {
+		t.Error(err)
+	}
+	h.waitState(t, StateClosed)
+	if st := s.Stats(); st.Transports != 0 || st.Addresses != 0 || s.transactions.size() != 0 || len(s.ufrags) != 0 {
+		t.Errorf("left behind: %+v", st)
+	}
+}
+
+// exchange sends RTP and RTCP in both directions and checks what arrives.
+func exchange(t *testing.T, s *Sockets, tr *Transport, h *heard, c *client, seq uint16) {
+	t.Helper()
+	up := rtpPacket(0x1111, seq, "from the client")
+	c.send(up)
+	if got := wait(t, h.rtp, "rtp at the bridge"); !bytes.Equal(got, up) {
+		t.Errorf("bridge got %x, want %x", got, up)
+	}
+	c.send(receiverReport(0x1111))
+	if got := wait(t, h.rtcp, "rtcp at the bridge"); !bytes.Equal(got, receiverReport(0x1111)) {
+		t.Errorf("bridge got %x", got)
+	}
+
+	down := rtpPacket(0x2222, seq, "from the bridge")
+	b := s.NewBatch(0)
+	if err := b.Add(tr, down); err != nil {
+		t.Fatal(err)
+	}
+	if b.Len() != 1 || b.Flush() != 1 || b.Len() != 0 {
+		t.Error("flush did not send the packet")
+	}
+	if got := wait(t, c.rtp, "rtp at the client"); !bytes.Equal(got, down) {
+		t.Errorf("client got %x, want %x", got, down)
+	}
+	if err := tr.WriteRTCP(receiverReport(0x2222)); err != nil {
+		t.Fatal(err)
+	}
+	if got := wait(t, c.rtcp, "rtcp at the client"); !bytes.Equal(got, receiverReport(0x2222)) {
+		t.Errorf("client got %x", got)
+	}
+}
+
+func TestOnlySHA1(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, func(_ *TransportConfig, c *client) {
+		c.profiles = []dtls.SRTPProtectionProfile{dtls.SRTP_AES128_CM_HMAC_SHA1_80}
+	})
+	if got := tr.Stats().Profile; got != "SRTP_AES128_CM_HMAC_SHA1_80" {
+		t.Errorf("profile %s", got)
+	}
+	exchange(t, s, tr, h, c, 1)
+}
+
+// The client leaves: DTLS close_notify is noticed at once.
+func TestPeerCloses(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, nil)
+	c.close()
+	h.waitState(t, StateFailed)
+	if !errors.Is(tr.Err(), ErrPeerClosed) {
+		t.Errorf("err %v", tr.Err())
+	}
+	if err := s.NewBatch(0).Add(tr, rtpPacket(1, 1, "")); err != nil && !errors.Is(err, ErrNotConnected) {
+		t.Error(err)
+	}
+}
+
+func TestWrongFingerprint(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	h, c := newHeard(), newClient(t)
+	c.liar = true
+	tr, err := s.New(TransportConfig{}, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.SetRemote(c.dial(tr.Local())); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.secure(); err == nil {
+		t.Error("the client's handshake succeeded")
+	}
+	h.waitState(t, StateFailed)
+	if !errors.Is(tr.Err(), ErrFingerprint) {
+		t.Errorf("err %v", tr.Err())
+	}
+	if err := s.NewBatch(0).Add(tr, rtpPacket(1, 1, "")); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("a refused client can be sent to: %v", err)
+	}
+}
+
+// A packet that is right in every bit but comes from elsewhere is dropped; so
+// is a packet sent twice.
+func TestForeignAndReplayed(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, nil)
+	bridge := net.UDPAddrFromAddrPort(s.Locals()[0])
+
+	stranger, err := net.DialUDP("udp4", nil, bridge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	packet := c.encrypt(rtpPacket(0x1111, 1, "one"))
+	if _, err := stranger.Write(packet); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "stranger's packet counted", func() bool { return s.Stats().Strangers > 0 })
+
+	for range 2 {
+		if _, err := c.nat.WriteTo(packet, bridge); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "replay counted", func() bool { return tr.Stats().DecryptFailures == 1 })
+	c.send(rtpPacket(0x1111, 2, "two"))
+	for _, want := range []uint16{1, 2} {
+		if got := wait(t, h.rtp, "rtp"); got[3] != byte(want) {
+			t.Errorf("got sequence number %d, want %d", got[3], want)
+		}
+	}
+}
+
+// until polls a counter; there is no event to wait for when something is dropped.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// An ICE restart, with media before, during and after.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	s := listen(t, func(c *Config) { c.RestartTransition = 50 * time.Millisecond })
+	tr, h, c := connect(t, s, nil)
+	first := tr.Local()
+	exchange(t, s, tr, h, c, 1)
+
+	d, err := tr.Restart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Generation != 1 || d.Ufrag == first.Ufrag || d.Pwd == first.Pwd || d.Fingerprints[0].Value != first.Fingerprints[0].Value {
+		t.Errorf("restart described as %+v", d)
+	}
+	if again, err := tr.Restart(); err != nil || again.Ufrag != d.Ufrag || again.Generation != 1 {
+		t.Errorf("asked twice: %+v, %v", again, err)
+	}
+	exchange(t, s, tr, h, c, 2)
+	if err := tr.SetRemote(Description{Ufrag: "abcdef", Pwd: "0123456789012345678901", Generation: 7}); !errors.Is(err, ErrGeneration) {
+		t.Errorf("an answer to no restart: %v", err)
+	}
+	old := c.agents[0]
+	if err := tr.SetRemote(c.dial(d)); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, s, tr, h, c, 3)
+	until(t, "second agent in charge", func() bool {
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		return tr.cur.generation == 1 && tr.next == nil
+	})
+	_ = old.Close()
+	until(t, "old agent gone", func() bool {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return len(s.ufrags) == 1
+	})
+	exchange(t, s, tr, h, c, 4)
+	if tr.State() != StateConnected {
+		t.Errorf("state %v", tr.State())
+	}
+}
+
+// A restart that nobody answers is abandoned and harms nothing.
+func TestRestartAbandoned(t *testing.T) {
+	t.Parallel()
+	s := listen(t, func(c *Config) { c.RestartTimeout = 20 * time.Millisecond })
+	tr, h, c := connect(t, s, nil)
+	if _, err := tr.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "pending agent gone", func() bool {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return len(s.ufrags) == 1
+	})
+	exchange(t, s, tr, h, c, 1)
+}
+
+func TestRestartBeforeConnected(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, err := s.New(TransportConfig{}, newHeard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := tr.Restart()
+	if err != nil || d.Generation != 0 || d.Ufrag != tr.Local().Ufrag {
+		t.Errorf("restart of an idle transport: %+v, %v", d, err)
+	}
+}
+
+// The client's NAT gives it another address: the transport follows.
+func TestClientMoves(t *testing.T) {
+	t.Parallel()
+	s := listen(t, func(c *Config) { c.RenominateAfter = 100 * time.Millisecond })
+	tr, h, c := connect(t, s, nil)
+	exchange(t, s, tr, h, c, 1)
+
+	c.nat.rebind(t)
+	until(t, "the new address is used", func() bool { return tr.Stats().Remote == c.nat.addr() })
+	exchange(t, s, tr, h, c, 2)
+	if tr.State() != StateConnected {
+		t.Errorf("state %v", tr.State())
+	}
+}
+
+// The client falls silent: consent runs out.
+func TestConsentLost(t *testing.T) {
+	t.Parallel()
+	s := listen(t, func(c *Config) {
+		c.KeepaliveInterval = 20 * time.Millisecond
+		c.DisconnectedTimeout, c.FailedTimeout = 300*time.Millisecond, 300*time.Millisecond
+	})
+	tr, h, c := connect(t, s, nil)
+	_ = c.nat.Close()
+	h.waitState(t, StateFailed)
+	if !errors.Is(tr.Err(), ErrICE) {
+		t.Errorf("err %v", tr.Err())
+	}
+	if err := s.NewBatch(0).Add(tr, rtpPacket(1, 1, "")); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("sending without consent: %v", err)
+	}
+}
+
+// More than the limit is dropped before decryption.
+func TestIngressLimit(t *testing.T) {
+	t.Parallel()
+	now := int64(1)
+	s := listen(t, func(c *Config) {
+		c.MaxIngressPackets = 10
+		c.Clock = func() int64 { return now } // time stands still
+	})
+	tr, h, c := connect(t, s, nil)
+	for seq := range uint16(15) {
+		c.send(rtpPacket(0x1111, seq, ""))
+	}
+	until(t, "surplus counted", func() bool { return tr.Stats().OverLimit == 5 })
+	for range 10 {
+		wait(t, h.rtp, "rtp within the limit")
+	}
+}
+
+// A client may not fill memory with SSRCs.
+func TestSSRCLimit(t *testing.T) {
+	t.Parallel()
+	s := listen(t, func(c *Config) { c.MaxSSRCs = 3 })
+	tr, h, c := connect(t, s, nil)
+	for ssrc := range uint32(5) {
+		c.send(rtpPacket(ssrc+1, 1, ""))
+	}
+	until(t, "surplus counted", func() bool { return tr.Stats().DecryptFailures == 2 })
+	for range 3 {
+		wait(t, h.rtp, "rtp within the limit")
+	}
+	c.send(rtpPacket(2, 2, "known"))
+	wait(t, h.rtp, "rtp of a known SSRC")
+}
+
+// Both addresses of a flow arrive, whichever reader the kernel chooses, and a
+// batch keeps order across transports.
+func TestManyTransports(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	const n, packets = 6, 20
+	var trs []*Transport
+	var clients []*client
+	for range n {
+		tr, h, c := connect(t, s, nil)
+		exchange(t, s, tr, h, c, 1)
+		trs, clients = append(trs, tr), append(clients, c)
+	}
+	b := s.NewBatch(1)
+	sent := 0
+	for seq := range uint16(packets) {
+		for i, tr := range trs {
+			if b.Len() == batchSize {
+				sent += b.Flush()
+			}
+			if err := b.Add(tr, rtpPacket(uint32(i), seq+1, fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if sent += b.Flush(); sent != n*packets {
+		t.Errorf("sent %d packets, want %d", sent, n*packets)
+	}
+	for i, c := range clients {
+		for seq := range uint16(packets) {
+			if got := wait(t, c.rtp, "rtp"); !bytes.Equal(got, rtpPacket(uint32(i), seq+1, fmt.Sprint(i))) {
+				t.Fatalf("client %d packet %d: %x", i, seq, got)
+			}
+		}
+	}
+}
+
+func TestBadCredentials(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, err := s.New(TransportConfig{}, newHeard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []Description{
+		{Ufrag: "abc", Pwd: "0123456789012345678901"},
+		{Ufrag: "abcd", Pwd: "short"},
+		{Ufrag: "ab:d", Pwd: "0123456789012345678901"},
+		{Pwd: "0123456789012345678901"},
+	} {
+		if err := tr.SetRemote(d); !errors.Is(err, ErrCredentials) {
+			t.Errorf("%+v: %v", d, err)
+		}
+	}
+}
