@@ -23,8 +23,11 @@ type Packet struct {
 	refs atomic.Int32
 	pool *Pool
 
-	// Arrived is the monotonic time of the read, in nanoseconds.
+	// Arrived is the monotonic time of the read, in nanoseconds of Now.
 	Arrived int64
+
+	// Info is filled by ingress before the packet is handed on.
+	Info Info
 }
 
 // Space is the whole buffer, for the reader to fill.

@@ -1,0 +1,489 @@
+package forward
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"confab/bridge/rtpx"
+)
+
+// egress is the sending side of one receiver. Its worker alone touches it.
+type egress struct {
+	ep     *Endpoint
+	sender Sender
+	outs   map[uint32]*outStream // by SSRC on the wire
+
+	transportSeq uint16 // of the last packet; the first one has 1
+
+	tokens   int64 // bytes of retransmission that are allowed now
+	tokensAt int64
+}
+
+func (eg *egress) init(ep *Endpoint) {
+	eg.ep = ep
+	eg.outs = make(map[uint32]*outStream)
+}
+
+// release lets go of the Sender and of all packets.
+func (eg *egress) release() {
+	eg.sender = nil
+	for _, o := range eg.outs {
+		o.clear()
+	}
+	clear(eg.outs)
+}
+
+// expire lets packets go that were sent before a time.
+func (eg *egress) expire(before int64) {
+	for _, o := range eg.outs {
+		o.expire(before)
+	}
+}
+
+// sub is one receiver's subscription to one source.
+type sub struct {
+	src *source
+	ep  *Endpoint
+
+	target atomic.Int32 // rtpx.Layer
+	paused atomic.Bool  // was paused since the worker looked
+	gone   atomic.Bool
+
+	// SSRCs on the wire to this receiver: the sender's own first ones, or a slot
+	// when SSRCs are rewritten; mid is the slot's, nil without.
+	ssrc, rtx uint32
+	mid       []byte
+
+	// Of the worker.
+	out   *outStream
+	proj  *projection // video only
+	shift audioShift  // audio only
+	asker asker
+}
+
+// newSub makes a subscription that keeps the SSRCs of the sender.
+func newSub(ep *Endpoint, src *source, target rtpx.Layer) *sub {
+	b := &sub{src: src, ep: ep, ssrc: src.Encodings[0].SSRC, rtx: src.Encodings[0].RTX}
+	b.target.Store(int32(target))
+	if src.Kind == Video {
+		b.proj = newProjection()
+	}
+	return b
+}
+
+// outStream is one SSRC on the wire to a receiver. It outlives subscriptions, so
+// that sequence numbers go on and no SRTP packet index is used twice.
+type outStream struct {
+	ssrc, rtx uint32
+	rtxSeq    uint16
+	video     bool
+	sub       *sub // who sends on it now
+
+	last    rewrite // of the newest packet
+	lastAt  int64
+	started bool
+	ended   bool // the newest packet was the last of its frame
+
+	packets, octets uint32
+	report          uint32 // middle NTP of the last sender report
+	reportAt        int64
+
+	hist   []sentPacket // by sequence number; nil until the first video packet
+	oldest int64        // no history entry is older
+}
+
+// sentPacket is one entry of the retransmission history.
+type sentPacket struct {
+	pkt *rtpx.Packet // retained
+	st  *stream
+	rw  rewrite
+	at  int64 // when it was sent last
+}
+
+// rewrite is what a receiver gets different from the sender's packet.
+type rewrite struct {
+	seq       uint16
+	pictureID uint16 // VP8, VP9; the frame number of AV1
+	ts        uint32
+	tl0       uint8
+	marker    bool
+}
+
+func (o *outStream) clear() {
+	for i := range o.hist {
+		if h := &o.hist[i]; h.pkt != nil {
+			h.pkt.Release()
+			*h = sentPacket{}
+		}
+	}
+}
+
+func (o *outStream) expire(before int64) {
+	if o.hist == nil || o.oldest >= before {
+		return
+	}
+	oldest := int64(1<<63 - 1)
+	for i := range o.hist {
+		h := &o.hist[i]
+		switch {
+		case h.pkt == nil:
+		case h.at < before:
+			h.pkt.Release()
+			*h = sentPacket{}
+		default:
+			oldest = min(oldest, h.at)
+		}
+	}
+	o.oldest = oldest
+	if oldest == 1<<63-1 {
+		o.hist = nil // nothing was sent for a while
+	}
+}
+
+// remember keeps a sent packet for retransmission.
+func (o *outStream) remember(pkt *rtpx.Packet, st *stream, rw rewrite, now int64, size int) {
+	if o.hist == nil {
+		o.hist = make([]sentPacket, size)
+		o.oldest = now
+	}
+	h := &o.hist[int(rw.seq)%len(o.hist)]
+	if h.pkt != nil {
+		h.pkt.Release()
+	}
+	pkt.Retain()
+	*h = sentPacket{pkt: pkt, st: st, rw: rw, at: now}
+	o.oldest = min(o.oldest, now)
+}
+
+// forward sends a packet to the receivers of its stream that this worker serves.
+func (w *worker) forward(st *stream, pkt *rtpx.Packet) {
+	for _, b := range st.src.subs.Load().byWorker[w.index] {
+		w.forwardTo(b, st, pkt)
+	}
+}
+
+func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
+	eg := &b.ep.eg
+	if eg.sender == nil || b.gone.Load() {
+		return
+	}
+	if b.out == nil && !eg.open(b, w.e.cfg.MaxStreams) {
+		return
+	}
+	in := &pkt.Info
+	o := b.out
+	var rw rewrite
+	if b.proj == nil {
+		if b.target.Load() < 0 {
+			return
+		}
+		rw = b.shift.apply(in, o, b.ssrc == st.SSRC)
+	} else {
+		if b.paused.Load() && b.paused.Swap(false) {
+			b.proj.suspend()
+		}
+		var ok bool
+		rw, ok = b.proj.project(in, o, rtpx.Layer(b.target.Load()), w.now)
+		if b.proj.needKey && b.asker.allowed(w.now, &w.e.cfg) {
+			b.src.requestKeyframe(w.now)
+		}
+		if !ok {
+			return
+		}
+	}
+	first := !o.started
+	if !w.send(eg, o, st, pkt, rw, false) {
+		return
+	}
+	if !o.started || rtpx.SeqNewer(rw.seq, o.last.seq) {
+		o.last, o.lastAt, o.ended, o.started = rw, w.now, in.End, true
+	}
+	if o.video {
+		o.remember(pkt, st, rw, w.now, w.e.cfg.HistorySize)
+	}
+	if first || b.proj != nil && b.proj.switched {
+		if b.proj != nil {
+			b.proj.switched = false
+		}
+		// Lip sync from the first frame on: don't wait for the next report.
+		w.reportTo(b, st, st.reports[w.index])
+	}
+}
+
+// open finds or makes the outgoing stream of a subscription.
+func (eg *egress) open(b *sub, limit int) bool {
+	o := eg.outs[b.ssrc]
+	if o == nil {
+		if len(eg.outs) >= limit {
+			return false
+		}
+		o = &outStream{ssrc: b.ssrc, rtx: b.rtx, video: b.src.Kind == Video}
+		eg.outs[b.ssrc] = o
+	}
+	o.rtx = b.rtx
+	o.sub = b
+	b.out = o
+	return true
+}
+
+// send writes one packet for a receiver: a fresh header, only extensions of our
+// own, the payload with its descriptor rewritten. With again it goes out as a
+// retransmission (RFC 4588) if that was negotiated, else unchanged.
+func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw rewrite, again bool) bool {
+	in := &pkt.Info
+	from := st.src.ep.media.Load()
+	m := eg.ep.media.Load()
+	pt, ok := m.outgoing(&from.pt[in.PT])
+	if !ok {
+		return false
+	}
+	ssrc, seq := o.ssrc, rw.seq
+	asRTX := again && o.rtx != 0 && m.rtx[pt] != 0
+	if asRTX {
+		o.rtxSeq++
+		pt, ssrc, seq = m.rtx[pt], o.rtx, o.rtxSeq
+	}
+
+	b := w.scratch[:]
+	rtpx.PutHeader(b, pt, rw.marker, seq, rw.ts, ssrc)
+
+	// bridge.md §9: what senders put into extensions stays here, except audio
+	// level, orientation and the dependency descriptor of AV1.
+	x := &w.exts
+	x.Reset()
+	dd := -1
+	if o.video {
+		if in.HasOrientation {
+			w.ext1[0] = in.Orientation
+			x.Add(m.ext.Orientation, w.ext1[:1])
+		}
+		if m.transportCC {
+			eg.transportSeq++
+			binary.BigEndian.PutUint16(w.ext2[:], eg.transportSeq)
+			x.Add(m.ext.TransportCC, w.ext2[:2])
+		} else {
+			rtpx.PutAbsSendTime(w.ext2[:], w.now)
+			x.Add(m.ext.AbsSendTime, w.ext2[:3])
+		}
+		if o.sub != nil && o.sub.mid != nil {
+			x.Add(m.ext.Mid, o.sub.mid)
+		}
+		if in.HasDD && m.ext.Dependency != 0 {
+			dd = x.Count()
+			x.Add(m.ext.Dependency, in.DDRaw)
+		}
+	} else {
+		if in.HasLevel {
+			w.ext1[0] = in.Level
+			x.Add(m.ext.AudioLevel, w.ext1[:1])
+		}
+		if o.sub != nil && o.sub.mid != nil {
+			x.Add(m.ext.Mid, o.sub.mid)
+		}
+	}
+	n, at := x.Put(b)
+	if dd >= 0 {
+		rtpx.SetDDFrame(b[at[dd]:], rw.pictureID)
+	}
+	if asRTX {
+		binary.BigEndian.PutUint16(b[n:], rw.seq)
+		n += 2
+	}
+	payload := in.Payload(pkt.Bytes())
+	if n+len(payload) > rtpx.BufferSize-64 {
+		return false
+	}
+	copy(b[n:], payload)
+	switch in.Codec {
+	case rtpx.CodecVP8:
+		in.VP8.Rewrite(b[n:], rw.pictureID, rw.tl0)
+	case rtpx.CodecVP9:
+		in.VP9.Rewrite(b[n:], rw.pictureID, rw.tl0)
+	}
+	n += len(payload)
+	if eg.sender.WriteRTP(w.batch, b[:n]) != nil {
+		return false
+	}
+	if !asRTX {
+		o.packets++
+		o.octets += uint32(len(payload))
+	}
+	w.sent.Add(1)
+	w.sentBytes.Add(uint64(n))
+	eg.ep.stats.sent.Add(1)
+	eg.ep.stats.sentBytes.Add(uint64(n))
+	return true
+}
+
+// writeRTCP sends RTCP of our own.
+func (eg *egress) writeRTCP(w *worker, b []byte) {
+	if eg.sender == nil {
+		return
+	}
+	n := copy(w.scratch[:], b)
+	// A packet that cannot be sent is lost as any other.
+	_ = eg.sender.WriteRTCP(w.batch, w.scratch[:n])
+}
+
+// senderReport takes a sender report of a stream and passes it to those who
+// receive that very encoding.
+func (w *worker) senderReport(st *stream, sr senderReport) {
+	st.reports[w.index] = sr
+	for _, b := range st.src.subs.Load().byWorker[w.index] {
+		w.reportTo(b, st, sr)
+	}
+}
+
+// reportTo sends a sender report to one receiver: NTP as it was, which keeps
+// the streams of a sender in sync, timestamp and counters as the receiver sees
+// them. Nothing is reported of a stream on which nothing was sent.
+func (w *worker) reportTo(b *sub, st *stream, sr senderReport) {
+	o, eg := b.out, &b.ep.eg
+	if !sr.set || o == nil || !o.started || eg.sender == nil || b.gone.Load() {
+		return
+	}
+	ts := sr.ts
+	if b.proj != nil {
+		if b.proj.cur != int(st.enc) {
+			return
+		}
+		ts += b.proj.tsOff
+	} else {
+		ts += b.shift.ts
+	}
+	o.report, o.reportAt = uint32(sr.ntp>>16), w.now
+	out := rtpx.AppendSR(w.scratch[:0], o.ssrc, rtpx.SenderInfo{NTP: sr.ntp, TS: ts, Packets: o.packets, Octets: o.octets})
+	_ = eg.sender.WriteRTCP(w.batch, out)
+}
+
+// feedback takes RTCP that a receiver sent about what it gets.
+func (w *worker) feedback(ep *Endpoint, b []byte) {
+	eg := &ep.eg
+	for {
+		p, rest, ok := rtpx.NextRTCP(b)
+		if !ok {
+			return
+		}
+		b = rest
+		switch {
+		case p.Type == rtpx.TypeRR || p.Type == rtpx.TypeSR:
+			for i := 0; ; i++ {
+				r, ok := p.Report(i)
+				if !ok {
+					break
+				}
+				eg.received(&r, w.now)
+			}
+		case p.Is(rtpx.TypeRTPFB, rtpx.FormatNACK):
+			if o := eg.outs[p.Media()]; o != nil && o.video {
+				for i := 0; ; i++ {
+					pid, mask, ok := p.NACK(i)
+					if !ok {
+						break
+					}
+					w.resend(eg, o, pid)
+					for k := uint16(1); mask != 0; k, mask = k+1, mask>>1 {
+						if mask&1 != 0 {
+							w.resend(eg, o, pid+k)
+						}
+					}
+				}
+			}
+		case p.Is(rtpx.TypePSFB, rtpx.FormatPLI):
+			w.keyframeFor(eg, p.Media())
+		case p.Is(rtpx.TypePSFB, rtpx.FormatFIR):
+			for i := 0; ; i++ {
+				ssrc, _, ok := p.FIR(i)
+				if !ok {
+					break
+				}
+				w.keyframeFor(eg, ssrc)
+			}
+		}
+	}
+}
+
+// keyframeFor passes a receiver's request on to who is behind the SSRC.
+func (w *worker) keyframeFor(eg *egress, ssrc uint32) {
+	o := eg.outs[ssrc]
+	if o == nil || !o.video || o.sub == nil || o.sub.gone.Load() || o.sub.target.Load() < 0 {
+		return
+	}
+	if o.sub.asker.allowed(w.now, &w.e.cfg) {
+		o.sub.src.requestKeyframe(w.now)
+	}
+}
+
+// received learns the round-trip time from a reception report (RFC 3550 §6.4.1).
+func (eg *egress) received(r *rtpx.ReportBlock, now int64) {
+	o := eg.outs[r.SSRC]
+	if o == nil || r.LSR == 0 || r.LSR != o.report {
+		return
+	}
+	rtt := now - o.reportAt - int64(r.DLSR)*int64(1e9)/65536
+	if rtt <= 0 || rtt > int64(10e9) {
+		return
+	}
+	if old := eg.ep.rtt.Load(); old > 0 {
+		rtt = (7*old + rtt) / 8
+	}
+	eg.ep.rtt.Store(rtt)
+}
+
+// resend sends a packet again that the receiver misses, unless it was sent less
+// than a round trip ago or the receiver's allowance is used up.
+func (w *worker) resend(eg *egress, o *outStream, seq uint16) {
+	if o.hist == nil || eg.sender == nil {
+		return
+	}
+	h := &o.hist[int(seq)%len(o.hist)]
+	if h.pkt == nil || h.rw.seq != seq {
+		return
+	}
+	// JVB: at least min(0.9 RTT, RTT - 5 ms) since it was sent.
+	if rtt := eg.ep.rtt.Load(); rtt > 0 && w.now-h.at < min(rtt*9/10, rtt-int64(5e6)) {
+		return
+	}
+	if !eg.allow(len(h.pkt.Bytes()), w.now, w.e.cfg.RetransmitBitrate) {
+		return
+	}
+	if w.send(eg, o, h.st, h.pkt, h.rw, true) {
+		h.at = w.now
+		w.retransmitted.Add(1)
+		eg.ep.stats.retransmitted.Add(1)
+	}
+}
+
+// allow is a token bucket of half a second.
+func (eg *egress) allow(n int, now, bps int64) bool {
+	full := bps / 16
+	if eg.tokensAt == 0 {
+		eg.tokens = full
+	} else {
+		eg.tokens = min(full, eg.tokens+min(now-eg.tokensAt, int64(1e9))*(bps/8)/1e9)
+	}
+	eg.tokensAt = now
+	if eg.tokens < int64(n) {
+		return false
+	}
+	eg.tokens -= int64(n)
+	return true
+}
+
+// audioShift renumbers audio when it is sent under an SSRC that is not its own.
+type audioShift struct {
+	set bool
+	seq uint16
+	ts  uint32
+}
+
+// apply numbers an audio packet: unchanged under its own SSRC, else going on
+// where the outgoing stream stands.
+func (a *audioShift) apply(in *rtpx.Info, o *outStream, own bool) rewrite {
+	if !own && !a.set && o.started {
+		a.seq = o.last.seq + 1 - in.Number
+		a.ts = o.last.ts + 960 - in.TS // one packet of opus (bridge.md §12)
+	}
+	a.set = true
+	return rewrite{seq: in.Number + a.seq, ts: in.TS + a.ts, marker: in.Marker}
+}

@@ -1,0 +1,198 @@
+package forward
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"confab/bridge/rtpx"
+)
+
+// Endpoint is one participant on the packet path: sender and receiver.
+type Endpoint struct {
+	p        *Pipeline
+	id       string
+	w        *worker
+	feedback uint32 // SSRC of our RTCP to it
+	media    atomic.Pointer[mediaTable]
+	sending  atomic.Pointer[[]*source] // sources, for the ticker
+
+	active     atomic.Int64 // time of the last packet, 0 before the first
+	rtt        atomic.Int64 // nanoseconds, 0 while unknown
+	mutedAudio atomic.Bool
+	mutedVideo atomic.Bool
+	loud       atomic.Bool // among the loudest voices
+	stats      endpointCounters
+
+	// Of control, guarded by p.mu.
+	sources []*source
+	subs    map[string]*sub
+	closed  bool
+
+	mu sync.Mutex // guards in and the ingress state of the sources' streams
+	in ingress
+
+	eg egress // of the worker
+}
+
+func newEndpoint(p *Pipeline, cfg EndpointConfig) *Endpoint {
+	ep := &Endpoint{
+		p: p, id: cfg.ID, feedback: cfg.FeedbackSSRC,
+		w:    p.e.leastLoaded(),
+		subs: make(map[string]*sub),
+	}
+	ep.media.Store(newMediaTable(cfg.Media))
+	ep.sending.Store(&[]*source{})
+	ep.eg.init(ep)
+	ep.w.receivers.Add(1)
+	ep.w.post(func() { ep.w.egresses[ep] = struct{}{} })
+	return ep
+}
+
+// ID is the endpoint's id.
+func (ep *Endpoint) ID() string { return ep.id }
+
+// SetSender gives the endpoint its way out, when its transport is ready to
+// send, or takes it away with nil. When SetSender returns, the one before is not
+// used any more.
+func (ep *Endpoint) SetSender(s Sender) {
+	ep.w.call(func() { ep.eg.sender = s })
+}
+
+// SetMedia replaces what the endpoint negotiated.
+func (ep *Endpoint) SetMedia(m Media) { ep.media.Store(newMediaTable(m)) }
+
+// SetSources replaces the sources that the endpoint sends. Sources that stay
+// the same keep their state and their receivers. A source with an SSRC or name
+// of another endpoint, with a zero or doubled SSRC, or beyond the limit is left
+// out; the error names all of these, the others are set.
+func (ep *Endpoint) SetSources(ds []Source) error {
+	ep.p.mu.Lock()
+	defer ep.p.mu.Unlock()
+	if ep.closed {
+		return ErrClosed
+	}
+	return ep.p.setSources(ep, ds)
+}
+
+// SetMuted drops all audio or video that the endpoint sends (force mute).
+func (ep *Endpoint) SetMuted(audio, video bool) {
+	ep.mutedAudio.Store(audio)
+	ep.mutedVideo.Store(video)
+}
+
+// SetTarget says which layer of a source this endpoint is to receive: the best
+// that arrives and is not above the target. NoLayer pauses at once; resuming and
+// changing encodings waits for a key frame, which is asked for. For audio any
+// layer but NoLayer means "forward", which is where audio starts.
+func (ep *Endpoint) SetTarget(source string, target rtpx.Layer) error {
+	ep.p.mu.Lock()
+	defer ep.p.mu.Unlock()
+	if ep.closed {
+		return ErrClosed
+	}
+	src := ep.p.sources[source]
+	if src == nil || src.ep == ep {
+		return fmt.Errorf("endpoint %s: no source %s to receive", ep.id, source)
+	}
+	ep.setTarget(src, target)
+	return nil
+}
+
+// SetTargets sets the targets of many video sources; video sources that are not
+// named are paused, unknown ones ignored.
+func (ep *Endpoint) SetTargets(targets map[string]rtpx.Layer) {
+	ep.p.mu.Lock()
+	defer ep.p.mu.Unlock()
+	if ep.closed {
+		return
+	}
+	for name, b := range ep.subs {
+		if _, ok := targets[name]; !ok && b.src.Kind == Video {
+			ep.setTarget(b.src, rtpx.NoLayer)
+		}
+	}
+	for name, t := range targets {
+		if src := ep.p.sources[name]; src != nil && src.ep != ep && src.Kind == Video {
+			ep.setTarget(src, t)
+		}
+	}
+}
+
+// setTarget is SetTarget with p.mu held.
+func (ep *Endpoint) setTarget(src *source, target rtpx.Layer) {
+	target = max(target, rtpx.NoLayer)
+	b := ep.subs[src.Name]
+	switch {
+	case b == nil:
+		if target >= 0 {
+			ep.subscribe(src, target)
+		}
+	case target < 0:
+		if rtpx.Layer(b.target.Swap(int32(target))) >= 0 {
+			b.paused.Store(true)
+			src.subs.Store(src.subs.Load().without(b))
+		}
+	default:
+		if rtpx.Layer(b.target.Swap(int32(target))) < 0 {
+			src.subs.Store(src.subs.Load().with(b))
+		}
+	}
+}
+
+// subscribe adds a subscription. p.mu is held.
+func (ep *Endpoint) subscribe(src *source, target rtpx.Layer) {
+	if src.ep == ep || ep.closed {
+		return
+	}
+	b := newSub(ep, src, target)
+	ep.subs[src.Name] = b
+	if target >= 0 {
+		src.subs.Store(src.subs.Load().with(b))
+	}
+}
+
+// unsubscribe takes a subscription away. p.mu is held.
+func (ep *Endpoint) unsubscribe(b *sub) {
+	delete(ep.subs, b.src.Name)
+	b.target.Store(int32(rtpx.NoLayer))
+	b.gone.Store(true)
+	b.src.subs.Store(b.src.subs.Load().without(b))
+}
+
+// Worker is the index of the worker that serves this receiver.
+func (ep *Endpoint) Worker() int { return ep.w.index }
+
+// LastActivity is when the last RTP or RTCP came from the endpoint, on the
+// packet clock (Config.Now); 0 before the first.
+func (ep *Endpoint) LastActivity() int64 { return ep.active.Load() }
+
+// RTT is the round-trip time to the endpoint in nanoseconds, 0 while unknown.
+func (ep *Endpoint) RTT() int64 { return ep.rtt.Load() }
+
+// Close detaches the endpoint: its sources are gone for all, it receives no
+// more. When Close returns, its Sender is not used any more. RTP and RTCP may
+// still be called; what they bring is dropped.
+func (ep *Endpoint) Close() {
+	p := ep.p
+	p.mu.Lock()
+	if ep.closed {
+		p.mu.Unlock()
+		return
+	}
+	_ = p.setSources(ep, nil)
+	for _, b := range ep.subs {
+		ep.unsubscribe(b)
+	}
+	ep.closed = true
+	delete(p.endpoints, ep.id)
+	p.relist()
+	p.mu.Unlock()
+	p.dominant.CompareAndSwap(ep, nil)
+
+	ep.w.receivers.Add(-1)
+	ep.w.call(func() {
+		delete(ep.w.egresses, ep)
+		ep.eg.release()
+	})
+}

@@ -1,0 +1,300 @@
+package forward
+
+import (
+	"confab/bridge/rtpx"
+)
+
+// ingress is the state of one sender as a whole. It is guarded by Endpoint.mu.
+type ingress struct {
+	twcc     rtpx.TWCCRecorder
+	twccAt   int64 // time of the last feedback, 0 before the first packet
+	twccSSRC uint32
+
+	reportAt int64
+
+	levels  [levelSlots]levelAt
+	nLevels int
+
+	seqs [maxMissing]uint16 // scratch for NACKs
+}
+
+// levelSlots holds about a second of audio levels between two drains.
+const levelSlots = 64
+
+type levelAt struct {
+	level uint8 // 0 silence to 127 loudest
+	at    int64
+}
+
+// ingressStream is the ingress state of one stream. It is guarded by the
+// endpoint's mu.
+type ingressStream struct {
+	gaps   gapMap
+	number rtpx.Unwrapper
+	losses losses
+	recv   reception
+
+	dd        rtpx.DDParser
+	structure structure
+	encoding  int
+
+	silence int // packets of silence in a row
+	energy  energy
+}
+
+func (in *ingressStream) init(kind Kind, encoding int) {
+	in.encoding = encoding
+	if kind == Video {
+		in.structure.init(encoding)
+	}
+}
+
+// RTP takes a decrypted RTP packet that came from this endpoint. It runs on the
+// goroutine that read the packet, does not wait, and does not take over the
+// caller's reference.
+func (ep *Endpoint) RTP(pkt *rtpx.Packet) {
+	now := pkt.Arrived
+	if now == 0 {
+		now = ep.p.e.cfg.Now()
+	}
+	ep.active.Store(now)
+	ep.stats.received.Add(1)
+	ep.stats.bytes.Add(uint64(len(pkt.Bytes())))
+
+	in := &pkt.Info
+	*in = rtpx.Info{}
+	if !in.Parse(pkt.Bytes()) {
+		ep.stats.malformed.Add(1)
+		return
+	}
+	m := ep.media.Load()
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	ep.recordTransport(in, pkt.Bytes(), m, now)
+
+	r, ok := ep.p.table.Load().bySSRC[in.SSRC]
+	if !ok {
+		ep.stats.unknown.Add(1)
+		return
+	}
+	if r.st.src.ep != ep {
+		// bridge.md §22: an SSRC is good only for the endpoint that signalled it.
+		ep.stats.foreign.Add(1)
+		return
+	}
+	if r.st.src.Kind == Audio {
+		ep.audio(r.st, pkt, m, now)
+	} else {
+		ep.video(r, pkt, m, now)
+	}
+}
+
+// recordTransport notes the arrival for transport-wide feedback and answers
+// when it is time. Packets of unknown streams count too: probes come before
+// media. ep.mu is held.
+func (ep *Endpoint) recordTransport(in *rtpx.Info, b []byte, m *mediaTable, now int64) {
+	if !m.transportCC {
+		return
+	}
+	e, ok := in.Ext(b, m.ext.TransportCC)
+	if !ok {
+		return
+	}
+	seq, ok := rtpx.TransportSeq(e)
+	if !ok {
+		return
+	}
+	s := &ep.in
+	s.twcc.Record(seq, now)
+	s.twccSSRC = in.SSRC
+	if s.twccAt == 0 {
+		s.twccAt = now // never on the first packet
+		return
+	}
+	since := now - s.twccAt
+	cfg := &ep.p.e.cfg
+	if since >= int64(cfg.FeedbackInterval) || in.Marker && since >= int64(cfg.FeedbackFrameInterval) {
+		ep.sendTransportFeedback(now)
+	}
+}
+
+// sendTransportFeedback answers what arrived. ep.mu is held.
+func (ep *Endpoint) sendTransportFeedback(now int64) {
+	s := &ep.in
+	s.twccAt = now
+	for s.twcc.Pending() {
+		pkt := ep.p.e.cfg.Pool.Get()
+		b := s.twcc.Append(pkt.Space()[:0], ep.feedback, s.twccSSRC)
+		pkt.SetLen(len(b))
+		ep.sendRTCP(pkt)
+	}
+}
+
+// sendRTCP hands RTCP of our own to the endpoint's worker and takes over the
+// caller's reference.
+func (ep *Endpoint) sendRTCP(pkt *rtpx.Packet) {
+	if len(pkt.Bytes()) == 0 || !ep.w.push(job{kind: jobRTCP, pkt: pkt, ep: ep}) {
+		pkt.Release()
+	}
+}
+
+// fanOut hands a packet that is finished to every worker with receivers for it.
+// ep.mu of the sender is held.
+func (st *stream) fanOut(pkt *rtpx.Packet) {
+	ws := st.src.ep.p.e.workers
+	for i, subs := range st.src.subs.Load().byWorker {
+		if len(subs) == 0 {
+			continue
+		}
+		w := ws[i]
+		if st.src.Kind == Video {
+			// Behind: drop whole frames, key frames last.
+			if st.skipping[i] || !pkt.Info.Key && w.busy() {
+				st.skipping[i] = !pkt.Info.Marker
+				w.dropped.Add(1)
+				continue
+			}
+		}
+		pkt.Retain()
+		if !w.push(job{kind: jobRTP, pkt: pkt, st: st}) {
+			pkt.Release()
+			st.skipping[i] = st.src.Kind == Video && !pkt.Info.Marker
+		}
+	}
+}
+
+// RTCP takes a decrypted RTCP compound that came from this endpoint, on the
+// same terms as RTP.
+func (ep *Endpoint) RTCP(pkt *rtpx.Packet) {
+	now := pkt.Arrived
+	if now == 0 {
+		now = ep.p.e.cfg.Now()
+	}
+	ep.active.Store(now)
+	rest := pkt.Bytes()
+	feedback, any := false, false
+	for {
+		p, r, ok := rtpx.NextRTCP(rest)
+		if !ok {
+			break
+		}
+		rest, any = r, true
+		switch p.Type {
+		case rtpx.TypeSR:
+			ep.senderReport(&p, now)
+			feedback = feedback || p.Count > 0
+		case rtpx.TypeRR, rtpx.TypeRTPFB, rtpx.TypePSFB:
+			feedback = true
+		}
+	}
+	if !any {
+		ep.stats.malformed.Add(1)
+		return
+	}
+	if feedback {
+		// What it says about streams to this endpoint is for its worker.
+		pkt.Retain()
+		if !ep.w.push(job{kind: jobFeedback, pkt: pkt, ep: ep}) {
+			pkt.Release()
+		}
+	}
+}
+
+// senderReport keeps a sender report for our receiver reports and passes its
+// clock mapping to the workers.
+func (ep *Endpoint) senderReport(p *rtpx.RTCP, now int64) {
+	s, ok := p.SenderInfo()
+	if !ok {
+		return
+	}
+	r, ok := ep.p.table.Load().bySSRC[p.Sender()]
+	if !ok || r.rtx {
+		return
+	}
+	st := r.st
+	if st.src.ep != ep {
+		ep.stats.foreign.Add(1)
+		return
+	}
+	ep.mu.Lock()
+	st.in.recv.senderReport(s.NTP, now)
+	ep.mu.Unlock()
+	// Workers without receivers of it keep the mapping for those to come.
+	for _, w := range ep.p.e.workers {
+		w.push(job{kind: jobSR, st: st, sr: senderReport{ntp: s.NTP, ts: s.TS, set: true}})
+	}
+}
+
+// tick does what is due without a packet.
+func (ep *Endpoint) tick(now int64) {
+	cfg := &ep.p.e.cfg
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if s := &ep.in; s.twcc.Pending() && now-s.twccAt >= int64(cfg.FeedbackInterval) {
+		ep.sendTransportFeedback(now)
+	}
+	report := now-ep.in.reportAt >= int64(cfg.ReportInterval)
+	var blocks [31]rtpx.ReportBlock
+	n := 0
+	for _, src := range *ep.sending.Load() {
+		for _, st := range src.streams {
+			if src.Kind == Video {
+				ep.askLost(st, now)
+				ep.settle(st, now)
+			}
+			if !report {
+				continue
+			}
+			if b, ok := st.in.recv.report(st.SSRC, now); ok {
+				blocks[n] = b
+				n++
+				if n == len(blocks) {
+					ep.sendReports(blocks[:n])
+					n = 0
+				}
+			}
+		}
+	}
+	if report {
+		ep.in.reportAt = now
+		if n > 0 {
+			ep.sendReports(blocks[:n])
+		}
+	}
+}
+
+// sendReports sends a receiver report. It goes without SDES, as JVB's.
+func (ep *Endpoint) sendReports(blocks []rtpx.ReportBlock) {
+	pkt := ep.p.e.cfg.Pool.Get()
+	b := rtpx.AppendRR(pkt.Space()[:0], ep.feedback, blocks)
+	pkt.SetLen(len(b))
+	ep.sendRTCP(pkt)
+}
+
+// settle notices that an encoding fell silent. ep.mu is held.
+func (ep *Endpoint) settle(st *stream, now int64) {
+	if s := &st.in.structure; s.active && now-s.lastAt > rateBuckets*rateBucket {
+		s.active = false
+		ep.p.layersChanged(st.src.Name)
+	}
+}
+
+// layersOf lists the layers of a video source of this endpoint.
+func (ep *Endpoint) layersOf(src *source, now int64) []rtpx.LayerInfo {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	var ls []rtpx.LayerInfo
+	for i, st := range src.streams {
+		ls = st.in.structure.append(ls, i, now)
+	}
+	return ls
+}
+
+// takeLevels moves the collected audio levels to buf and returns how many.
+func (ep *Endpoint) takeLevels(buf *[levelSlots]levelAt) int {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	n := copy(buf[:], ep.in.levels[:ep.in.nLevels])
+	ep.in.nLevels = 0
+	return n
+}
