@@ -1,0 +1,138 @@
+package web
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestSelfSignedCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := CertConfig{Domain: testDomain, Aliases: []string{"old.example.net"}, DataDir: dir, Addresses: []net.IP{net.ParseIP("203.0.113.8")}, Log: quiet()}
+	first, err := OpenCertificates(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := first.Leaf()
+	for _, name := range []string{testDomain, "old.example.net", "localhost", "127.0.0.1", "::1", "203.0.113.8"} {
+		if err := leaf.VerifyHostname(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: testDomain}); err != nil {
+		t.Errorf("trusted by itself: %v", err)
+	}
+	if leaf.IsCA || leaf.PublicKey.(*ecdsa.PublicKey).Curve != elliptic.P256() {
+		t.Error("a CA, or not P-256")
+	}
+	fi, err := os.Stat(filepath.Join(dir, "tls", "selfsigned.key"))
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("key file: %v %v", fi.Mode(), err)
+	}
+	if err := first.Err(); err != nil {
+		t.Error(err)
+	}
+
+	again, err := OpenCertificates(cfg)
+	if err != nil || !again.Leaf().Equal(leaf) {
+		t.Errorf("not kept over a start: %v", err)
+	}
+	cfg.Aliases = nil
+	other, err := OpenCertificates(cfg)
+	if err != nil || other.Leaf().Equal(leaf) || slices.Contains(other.Leaf().DNSNames, "old.example.net") {
+		t.Errorf("not made anew for other names: %v", err)
+	}
+	late := &Certificates{cfg: cfg, log: quiet()}
+	renewed, err := late.selfSigned(time.Now().Add(selfSignedLife - 20*24*time.Hour))
+	if err != nil || renewed.Leaf.Equal(other.Leaf()) {
+		t.Errorf("not made anew 20 days before its end: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tls", "selfsigned.key"), []byte("half a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenCertificates(cfg); err != nil {
+		t.Errorf("a broken key stops the start: %v", err)
+	}
+}
+
+// issue writes a pair for name as certbot would.
+func issue(t *testing.T, dir, name string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, "fullchain.pem"), filepath.Join(dir, "privkey.pem")
+	if err := writePair(dir, certFile, keyFile, der, key); err != nil {
+		t.Fatal(err)
+	}
+	return certFile, keyFile
+}
+
+func TestCertificateFilesAreWatched(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, key := issue(t, dir, "one.example.org")
+	c, err := OpenCertificates(CertConfig{Domain: "one.example.org", CertFile: cert, KeyFile: key, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func() string {
+		got, err := c.GetCertificate(&tls.ClientHelloInfo{ServerName: "anything"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Leaf.DNSNames[0]
+	}
+	if names() != "one.example.org" {
+		t.Error(names())
+	}
+	issue(t, dir, "two.example.org")
+	c.reload()
+	if names() != "two.example.org" {
+		t.Errorf("after renewal: %s", names())
+	}
+	if err := os.WriteFile(key, []byte("half written"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.reload()
+	if names() != "two.example.org" {
+		t.Error("a broken file replaced a good certificate")
+	}
+	issue(t, dir, "three.example.org")
+	c.reload()
+	if names() != "three.example.org" {
+		t.Errorf("after repair: %s", names())
+	}
+
+	for _, bad := range []CertConfig{
+		{Domain: "x", CertFile: cert},
+		{Domain: "x", CertFile: filepath.Join(dir, "none"), KeyFile: key},
+	} {
+		bad.Log = quiet()
+		if _, err := OpenCertificates(bad); err == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+}
