@@ -126,8 +126,9 @@ func (s *Stanza) ErrorOf() *StanzaError {
 	return e
 }
 
-// StreamError ends a stream (RFC 6120 §4.9).
-type StreamError struct{ Cond, Text string }
+// StreamError ends a stream (RFC 6120 §4.9). Text is public; App holds encoded
+// application-specific elements, or "".
+type StreamError struct{ Cond, Text, App string }
 
 func (e *StreamError) Error() string { return fmt.Sprintf("stream error %s: %s", e.Cond, e.Text) }
 
