@@ -1,0 +1,180 @@
+package muc
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"confab/xmpp"
+)
+
+// enter makes the joiner an occupant. The stages have admitted it.
+func (r *Room) enter(j *Join) {
+	bare := j.Real.Bare()
+	o := r.occ[j.Nick]
+	if o != nil && o.bare != bare {
+		err := xmpp.Conflict("")
+		err.By = r.jid.String()
+		r.refuse(j, err)
+		r.endIfEmpty()
+		return
+	}
+	t := &Seat{Real: j.Real, Client: j.Client, port: j.port}
+	if r.linger != nil {
+		r.linger.Stop()
+		r.linger = nil
+	}
+	r.sv.stats.joins.Add(1)
+	known := o != nil
+	if !known {
+		o = &Occupant{
+			Nick: j.Nick, Aff: r.Affiliation(bare), bare: bare, jid: r.jid.WithResource(j.Nick),
+			id: r.occupantID(bare), admin: j.Admin, person: j.Person(r),
+		}
+		o.Role = defaultRole(o.Aff)
+	}
+	if asked := j.Stanza.To.Resource; asked != o.Nick {
+		o.alias = asked
+	}
+	first := len(r.order) == 0
+	t.occ = o
+	o.Seats = append(o.Seats, t)
+	o.payload, o.lang = r.clean(j.Stanza, j.Client), j.Stanza.Lang
+	r.real[t.Real] = t
+	if !known {
+		r.occ[o.Nick] = o
+		r.order = append(r.order, o)
+		r.sv.stats.occupants.Add(1)
+	}
+	if r.conf.created == "" && len(r.order) > 1 {
+		// mod_conference_duration: clients show the meeting's length from it.
+		r.conf.created = strconv.FormatInt(time.Now().UnixMilli(), 10)
+	}
+	status := append([]int{100}, j.status...)
+	if first {
+		status = append(status, 201)
+		r.sv.log.Info("room created", "room", r.jid.String(), "meeting_id", r.conf.meetingID, "jid", j.Real.String())
+	}
+	for _, svc := range r.services {
+		if c, ok := svc.(Joining); ok {
+			c.Joining(r, o, t)
+		}
+	}
+	r.roster(t)
+	r.publish(o, change{})
+	r.reflect(o, []*Seat{t}, change{codes: status}, j.Stanza.ID, true)
+	if known {
+		for _, other := range o.Seats {
+			if other != t {
+				r.reflect(o, []*Seat{other}, change{}, "", false)
+			}
+		}
+	}
+	r.replay(t, j.Stanza)
+	r.sendSubject(t)
+	if !known {
+		for _, svc := range r.services {
+			if c, ok := svc.(Joined); ok {
+				c.Joined(r, o)
+			}
+		}
+	}
+	if j.Focus(r) && !r.focused {
+		r.focused = true
+		r.Release(UntilFocus, -1)
+	}
+}
+
+// roster sends the presences of all others, in join order: the focus first.
+func (r *Room) roster(t *Seat) {
+	for _, o := range r.order {
+		if o != t.occ {
+			r.deliver(t, o.pres)
+		}
+	}
+}
+
+// welcome sends an occupant everything that it saw when it joined.
+func (r *Room) welcome(t *Seat, s *xmpp.Stanza, status []int) {
+	for _, svc := range r.services {
+		if c, ok := svc.(Joining); ok {
+			c.Joining(r, t.occ, t)
+		}
+	}
+	r.roster(t)
+	r.reflect(t.occ, []*Seat{t}, change{codes: status}, s.ID, true)
+	r.replay(t, s)
+	r.sendSubject(t)
+}
+
+// subject is the room's subject. The zero value is none, as XEP-0045 §7.2.15
+// wants it to be sent.
+type subject struct {
+	text string
+	from xmpp.JID
+	at   time.Time
+}
+
+func (r *Room) sendSubject(t *Seat) {
+	var e xmpp.Enc
+	e.Leaf("subject", "", r.subject.text)
+	from := r.jid
+	if !r.subject.at.IsZero() {
+		from = r.subject.from
+		delay(&e, r.jid, r.subject.at)
+	}
+	r.deliver(t, xmpp.NewStanza(xmpp.Message, xmpp.TypeGroupchat, "", from, xmpp.JID{}, e.String()))
+}
+
+// delay stamps what happened before (XEP-0203).
+func delay(e *xmpp.Enc, from xmpp.JID, at time.Time) {
+	e.Start("delay", xmpp.NSDelay).Attr("from", from.String()).Attr("stamp", at.UTC().Format("2006-01-02T15:04:05Z")).End()
+}
+
+// historyLimits is what a joiner asks for (XEP-0045 §7.2.13); -1 is unlimited.
+type historyLimits struct {
+	stanzas, chars int
+	since          time.Time
+}
+
+func historyAsked(s *xmpp.Stanza, now time.Time) historyLimits {
+	h := historyLimits{stanzas: -1, chars: -1}
+	el := s.Child(NSMUC, "x").Child("", "history")
+	if el == nil {
+		return h
+	}
+	num := func(name string) int {
+		n, err := strconv.Atoi(strings.TrimSpace(el.Get(name)))
+		if err != nil || n < 0 {
+			return -1
+		}
+		return n
+	}
+	h.stanzas, h.chars = num("maxstanzas"), num("maxchars")
+	if n := num("seconds"); n >= 0 && n < 1<<31 {
+		h.since = now.Add(-time.Duration(n) * time.Second)
+	}
+	if at, err := time.Parse(time.RFC3339, el.Get("since")); err == nil && at.After(h.since) {
+		h.since = at
+	}
+	return h
+}
+
+// replay sends the chat of before.
+func (r *Room) replay(t *Seat, s *xmpp.Stanza) {
+	h := historyAsked(s, time.Now())
+	first := len(r.history)
+	chars := 0
+	for first > 0 {
+		l := &r.history[first-1]
+		chars += len(l.s.Inner)
+		if h.stanzas == 0 || h.chars >= 0 && chars > h.chars || l.at.Before(h.since) {
+			break
+		}
+		first--
+		h.stanzas--
+	}
+	for _, l := range r.history[first:] {
+		r.deliver(t, l.s)
+	}
+}

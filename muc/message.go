@@ -1,0 +1,248 @@
+package muc
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"confab/xmpp"
+)
+
+// message is a message to the room or to an occupant.
+func (r *Room) message(s *xmpp.Stanza) error {
+	t := r.real[s.From]
+	if s.Type == xmpp.TypeError {
+		r.bounced(t, s)
+		return nil
+	}
+	if t == nil {
+		if x := s.Child(NSUser, "x"); s.To.Resource == "" && x.Child("", "decline") != nil {
+			return r.decline(s.From, x)
+		}
+		return notConnected()
+	}
+	switch {
+	case s.To.Resource != "":
+		return r.private(t, s)
+	case s.Type == xmpp.TypeGroupchat:
+		return r.groupchat(t, s)
+	case s.Has(NSUser, "x"):
+		return r.mediated(t, s)
+	case s.Has(xmpp.NSDataForm, "x"):
+		return r.voice(t, s)
+	}
+	return xmpp.BadRequest("messages to a room are of type groupchat")
+}
+
+// ownMessage takes out of a client's message what it must not say: names are
+// those of its presence, addresses are the server's business.
+func (r *Room) ownMessage(s *xmpp.Stanza) *xmpp.Stanza {
+	forged := r.forgedDelay(s)
+	s = s.Filter(func(ns, name string) bool {
+		switch ns {
+		case NSNick, nsDisplayName, NSOccupantID, NSMUC, NSUser, nsAddress:
+			return false
+		case xmpp.NSDelay, nsOldDelay:
+			return !forged
+		}
+		return true
+	})
+	// LJM writes <reply/> without the namespace that its reader looks for.
+	if el := s.Child(xmpp.NSClient, "reply"); el != nil && el.Get("to") != "" && !s.HasNS(nsReply) {
+		el.NS = nsReply
+		s = s.WithoutChild(xmpp.NSClient, "reply").WithChild(el.String())
+	}
+	return s
+}
+
+// forgedDelay reports whether a delay stamp claims to be the server's: clients
+// take such a message for history.
+func (r *Room) forgedDelay(s *xmpp.Stanza) bool {
+	if !s.HasNS(xmpp.NSDelay) && !s.HasNS(nsOldDelay) {
+		return false
+	}
+	for _, el := range s.Elements() {
+		if el.NS != xmpp.NSDelay && el.NS != nsOldDelay {
+			continue
+		}
+		from, err := xmpp.ParseJID(el.Get("from"))
+		if err != nil || from.Domain == r.jid.Domain {
+			return true
+		}
+	}
+	return false
+}
+
+// groupchat is a message to all (XEP-0045 §7.4).
+func (r *Room) groupchat(t *Seat, s *xmpp.Stanza) error {
+	o := t.occ
+	if o.Role < RoleParticipant {
+		return xmpp.Forbidden(textNoVoice)
+	}
+	body := s.Has(xmpp.NSClient, "body")
+	if s.Has(xmpp.NSClient, "subject") {
+		switch {
+		case !body && !s.Has(xmpp.NSClient, "thread"):
+			return r.setSubject(t, s)
+		case !r.maySubject(o):
+			// LJM takes the subject of any message for the room's.
+			s = s.WithoutChild(xmpp.NSClient, "subject")
+		}
+	}
+	if !body && !r.jsonAllowed(t, s) {
+		return nil
+	}
+	s = r.ownMessage(s)
+	if err := r.retract(o, s); err != nil {
+		return err
+	}
+	if s.ID == "" {
+		// LJM: reactions and replies name the id, so it must be the same for all.
+		s = s.WithID(rand.Text())
+	}
+	s, err := r.filter(o, s)
+	if s == nil || err != nil {
+		return err
+	}
+	r.sv.stats.messages.Add(1)
+	r.remember(o, s)
+	r.broadcast(s.With(o.jid, xmpp.JID{}).WithChild(o.idElement()), nil)
+	return nil
+}
+
+func (o *Occupant) idElement() string {
+	return `<occupant-id xmlns="` + NSOccupantID + `" id="` + o.id + `"/>`
+}
+
+// jsonAllowed checks an endpoint message: broken JSON is dropped silently, and
+// only transcribers transcribe.
+func (r *Room) jsonAllowed(t *Seat, s *xmpp.Stanza) bool {
+	el := s.Child("", "json-message")
+	if el == nil {
+		return true
+	}
+	var msg struct {
+		Type string `json:"type"`
+	}
+	if !json.Valid([]byte(el.Text)) {
+		return false
+	}
+	_ = json.Unmarshal([]byte(el.Text), &msg) // an array or a string has no type
+	return msg.Type != "transcription-result" || slices.Contains(r.sv.cfg.ServiceDomains, t.Real.Domain)
+}
+
+func (r *Room) maySubject(o *Occupant) bool {
+	return o.Role == RoleModerator || r.conf.changeSubject && o.Role == RoleParticipant
+}
+
+func (r *Room) setSubject(t *Seat, s *xmpp.Stanza) error {
+	o := t.occ
+	if !r.maySubject(o) {
+		return xmpp.Forbidden(textSubject)
+	}
+	text := s.Child(xmpp.NSClient, "subject").Text
+	if len(text) > r.sv.cfg.TextBytes {
+		return xmpp.NotAcceptable("subject too long")
+	}
+	r.subject = subject{text: text, from: o.jid, at: time.Now()}
+	s = r.ownMessage(s)
+	if s.ID == "" {
+		s = s.WithID(rand.Text())
+	}
+	r.broadcast(s.With(o.jid, xmpp.JID{}).WithChild(o.idElement()), nil)
+	return nil
+}
+
+// private is a message to one occupant (XEP-0045 §7.5).
+func (r *Room) private(t *Seat, s *xmpp.Stanza) error {
+	if s.Type == xmpp.TypeGroupchat {
+		return xmpp.BadRequest("a groupchat message goes to the room")
+	}
+	to := r.occ[s.To.Resource]
+	if to == nil {
+		return xmpp.ItemNotFound(textNoRecipient)
+	}
+	s = r.ownMessage(s).WithChild(`<x xmlns="` + NSUser + `"/>` + t.occ.idElement())
+	s = s.With(t.occ.jid, xmpp.JID{})
+	r.sv.stats.messages.Add(1)
+	for _, dst := range to.Seats {
+		r.deliver(dst, s)
+	}
+	return nil
+}
+
+// line is one message of the history.
+type line struct {
+	s    *xmpp.Stanza
+	id   string
+	bare xmpp.JID // who wrote it
+	at   time.Time
+}
+
+// worthKeeping: chat and what changes it, no endpoint messages, which receivers
+// ignore when they are old.
+func worthKeeping(s *xmpp.Stanza) bool {
+	if s.Has(nsHints, "no-store") || s.Has(nsHints, "no-permanent-store") {
+		return false
+	}
+	return s.Has(nsHints, "store") || s.Has(xmpp.NSClient, "body") || s.HasNS(nsEME) || s.HasNS(nsMarkers)
+}
+
+// remember keeps a message for later joiners, with the name of its writer: they
+// may come when it has gone (mod_muc_displayname).
+func (r *Room) remember(o *Occupant, s *xmpp.Stanza) {
+	if r.sv.cfg.History <= 0 || !worthKeeping(s) {
+		return
+	}
+	now := time.Now()
+	var e xmpp.Enc
+	e.Raw(o.idElement())
+	if name, source := o.displayName(); name != "" {
+		e.Start("display-name", nsDisplayName).Attr("source", source).Text(name).End()
+	}
+	delay(&e, r.jid, now)
+	l := line{s: s.With(o.jid, xmpp.JID{}).WithChild(e.String()), id: s.ID, bare: o.bare, at: now}
+	if len(l.s.Inner) > r.sv.cfg.HistoryBytes {
+		return
+	}
+	r.history = append(r.history, l)
+	r.histLen += len(l.s.Inner)
+	for len(r.history) > r.sv.cfg.History || r.histLen > r.sv.cfg.HistoryBytes {
+		r.histLen -= len(r.history[0].s.Inner)
+		r.history = slices.Delete(r.history, 0, 1)
+	}
+}
+
+// displayName is the name that an occupant shows, and where it is from.
+func (o *Occupant) displayName() (name, source string) {
+	source = "guest"
+	if o.Seats[0].Client.Token != "" {
+		source = "token"
+	}
+	if o.pres != nil {
+		name = elText(o.pres.Child(NSNick, "nick"))
+	}
+	return name, source
+}
+
+// retract forgets a message that its writer takes back (XEP-0424); clients only
+// compare ids, so somebody else's is refused here.
+func (r *Room) retract(o *Occupant, s *xmpp.Stanza) error {
+	el := s.Child(nsRetract, "retract")
+	if el == nil {
+		return nil
+	}
+	for i, l := range r.history {
+		if l.id != el.Get("id") {
+			continue
+		}
+		if l.bare != o.bare {
+			return xmpp.Forbidden("")
+		}
+		r.histLen -= len(l.s.Inner)
+		r.history = slices.Delete(r.history, i, i+1)
+		return nil
+	}
+	return nil
+}

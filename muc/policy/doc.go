@@ -1,0 +1,57 @@
+// Package policy holds the stages of the join pipeline: what decides whether
+// somebody may enter a room, in the order of room-services.md §3.
+//
+// Rules of this package:
+//   - A stage has a name, decides about one join, and waits for nothing.
+//   - A stage belongs to one room; what it remembers is about that room.
+//   - The order in Main and Internal is the contract; each stage says why it
+//     stands where it does only if moving it would break something.
+package policy
+
+import (
+	"time"
+
+	"confab/muc"
+)
+
+// Config switches and sizes the stages.
+type Config struct {
+	// RestrictNicks refuses nicks that Jitsi clients don't use
+	// (rooms.restrict_nicks).
+	RestrictNicks bool
+	// MaxOccupants is how many people fit; 0 is no limit (rooms.max_occupants).
+	MaxOccupants int
+	// JoinRate is how many joins a second a room takes; the excess waits. 0 is no
+	// limit (rooms.join_rate).
+	JoinRate int
+	// EverybodyModerates makes every joiner an owner (rooms.moderators = "everyone").
+	EverybodyModerates bool
+}
+
+// DefaultConfig is that of deployment.md §15.
+func DefaultConfig() Config { return Config{RestrictNicks: true, MaxOccupants: 75, JoinRate: 20} }
+
+// Main makes the pipeline of a main room; it fits muc.Config.Stages.
+func Main(c Config) func() []muc.Stage {
+	return func() []muc.Stage {
+		return []muc.Stage{
+			Nick{Restrict: c.RestrictNicks},
+			MaxOccupants{Limit: c.MaxOccupants},
+			NewRateLimit(c.JoinRate, time.Now),
+			HealthCheck{},
+			FocusFirst{},
+			// Here come visitors (7), the host's gate and token rights (0, -3.5) and
+			// the lobby (-4) of room-services.md §3.
+			Moderators{Everybody: c.EverybodyModerates},
+			Members{},
+			Banned{},
+			Password{},
+		}
+	}
+}
+
+// Internal makes the pipeline of a brewery; it fits muc.Config.Stages. Who may
+// enter at all is muc.Config.Access.
+func Internal() []muc.Stage {
+	return []muc.Stage{Nick{}, Members{}, Banned{}, Password{}}
+}

@@ -1,0 +1,255 @@
+package muc
+
+import (
+	"crypto/rand"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"confab/internal/mailbox"
+	"confab/xmpp"
+)
+
+// Room is owned by its meeting's goroutine. Stages and services run there and
+// may use its methods; nobody else may.
+type Room struct {
+	jid  xmpp.JID
+	sv   *Service
+	m    *meeting
+	live bool // an admin has entered; before, the room only holds joins that wait
+	over bool // has ended
+
+	occ   map[string]*Occupant // by nick
+	real  map[xmpp.JID]*Seat   // by full real address
+	order []*Occupant          // join order: broadcasts and roster use it
+	aff   map[xmpp.JID]Affiliation
+
+	conf    roomConf
+	subject subject
+	history []line
+	histLen int // bytes of the history
+
+	stages   []Stage
+	services []RoomService
+	parked   []*Join // in order of arrival
+	asked    map[iqKey]*asked
+	iqTimer  *time.Timer
+	linger   *time.Timer
+	focused  bool
+	gone     []*Seat // found dead by a delivery
+	enc      xmpp.Enc
+}
+
+// roomConf is what the room form shows.
+type roomConf struct {
+	meetingID     string
+	salt          string // of occupant ids
+	created       string // ms since 1970, once a second occupant is in
+	password      string
+	membersOnly   bool
+	changeSubject bool // by participants, too
+	name, desc    string
+	lang          string
+}
+
+// Occupant is somebody in the room under one nick.
+type Occupant struct {
+	Nick  string
+	Role  Role
+	Aff   Affiliation
+	Seats []*Seat // the sessions behind the nick, at least one
+
+	bare    xmpp.JID
+	jid     xmpp.JID // room/nick
+	alias   string   // the nick it asked for, if another was assigned
+	id      string   // XEP-0421
+	admin   bool
+	person  bool
+	payload payload      // its last presence, cleaned
+	lang    string       // of it
+	pres    *xmpp.Stanza // what others got, shared by all receivers
+	iqs     int          // requests of it that wait for an answer
+}
+
+// Seat is one session of an occupant.
+type Seat struct {
+	Real   xmpp.JID
+	Client Client
+	port   xmpp.Port
+	occ    *Occupant
+}
+
+// Bare is the occupant's real address without resource.
+func (o *Occupant) Bare() xmpp.JID { return o.bare }
+
+// JID is the occupant's address in the room.
+func (o *Occupant) JID() xmpp.JID { return o.jid }
+
+// Admin reports whether the occupant is an admin of the service: the focus.
+func (o *Occupant) Admin() bool { return o.admin }
+
+// Has reports whether the occupant's last presence has a child.
+func (o *Occupant) Has(ns, name string) bool { return o.pres != nil && o.pres.Has(ns, name) }
+
+func newRoom(sv *Service, j xmpp.JID, live bool) *Room {
+	r := &Room{
+		jid:  j,
+		sv:   sv,
+		m:    &meeting{box: mailbox.New[event](sv.cfg.Mailbox), rooms: 1},
+		live: live,
+		occ:  map[string]*Occupant{},
+		real: map[xmpp.JID]*Seat{},
+		aff:  map[xmpp.JID]Affiliation{},
+		conf: roomConf{meetingID: newUUID(), salt: newUUID(), lang: "en"},
+	}
+	if sv.cfg.Stages != nil {
+		r.stages = sv.cfg.Stages()
+	}
+	for _, mk := range sv.cfg.Services {
+		r.services = append(r.services, mk(r))
+	}
+	return r
+}
+
+// newUUID is a random UUID (RFC 9562 §5.4).
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// JID is the room's address.
+func (r *Room) JID() xmpp.JID { return r.jid }
+
+// MeetingID is the UUID of the meeting.
+func (r *Room) MeetingID() string { return r.conf.meetingID }
+
+// Occupants are all in the room, in join order. The slice is valid until
+// somebody joins or leaves.
+func (r *Room) Occupants() []*Occupant { return r.order }
+
+// Occupant is the one with that nick, or nil.
+func (r *Room) Occupant(nick string) *Occupant { return r.occ[nick] }
+
+// Focused reports whether the focus is in.
+func (r *Room) Focused() bool { return r.focused }
+
+// People counts the occupants that aren't services.
+func (r *Room) People() int {
+	n := 0
+	for _, o := range r.order {
+		if o.person {
+			n++
+		}
+	}
+	return n
+}
+
+// Password is the room's password, or "".
+func (r *Room) Password() string { return r.conf.password }
+
+// MembersOnly reports whether only members may join.
+func (r *Room) MembersOnly() bool { return r.conf.membersOnly }
+
+// handle runs one event. A panic closes this room and no other.
+func (r *Room) handle(e *event) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.sv.stats.panics.Add(1)
+			r.sv.log.Error("room panicked", "room", r.jid.String(), "err", p, "stack", string(debug.Stack()))
+			r.abort()
+		}
+	}()
+	if r.over {
+		if e.kind == evStanza {
+			r.sv.again(e.s)
+		}
+		return
+	}
+	switch e.kind {
+	case evStanza:
+		if err := r.stanza(e.s); err != nil {
+			r.sv.bounce(e.s, err)
+		}
+	case evCommand:
+		if err := r.command(e.name, e.s); err != nil {
+			r.sv.bounce(e.s, err)
+		}
+	case evTimer, evResult, evDebug:
+		e.fn()
+	}
+	r.reap()
+}
+
+func (r *Room) stanza(s *xmpp.Stanza) error {
+	switch s.Kind {
+	case xmpp.Presence:
+		return r.presence(s)
+	case xmpp.Message:
+		return r.message(s)
+	case xmpp.IQ:
+		return r.iq(s)
+	}
+	return nil
+}
+
+// reap removes occupants whose port turned out to be dead: in-process entities
+// that closed without leaving. Sessions leave by themselves.
+func (r *Room) reap() {
+	for len(r.gone) > 0 && !r.over {
+		gone := r.gone
+		r.gone = nil
+		for _, t := range gone {
+			if r.real[t.Real] == t {
+				r.leave(t, nil, change{codes: []int{333}})
+			}
+		}
+	}
+	r.gone = nil
+}
+
+// end forgets the room. Its occupants have been told, or there are none.
+func (r *Room) end() {
+	if r.over {
+		return
+	}
+	r.over = true
+	for _, t := range []*time.Timer{r.iqTimer, r.linger} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	for _, j := range r.parked {
+		j.stop()
+		r.sv.stats.parked.Add(-1)
+		r.refuse(j, xmpp.NotAllowed(TextCreation))
+	}
+	r.parked = nil
+	for _, svc := range r.services {
+		if c, ok := svc.(Ended); ok {
+			c.Ended(r)
+		}
+	}
+	r.sv.stats.occupants.Add(-int64(len(r.order)))
+	r.sv.drop(r)
+	if r.live {
+		r.sv.log.Info("room ended", "room", r.jid.String(), "meeting_id", r.conf.meetingID)
+	}
+}
+
+// abort ends a room in an unknown state. Clients that see it destroyed join
+// anew.
+func (r *Room) abort() {
+	defer func() {
+		if p := recover(); p != nil {
+			r.over = true
+			r.sv.drop(r)
+		}
+	}()
+	r.Destroy(xmpp.JID{}, "internal error", nil)
+}
+
+// Feature reports whether a token gave the occupant a feature.
+func (o *Occupant) Feature(name string) bool { return o.Seats[0].Client.Features[name] }

@@ -1,0 +1,57 @@
+package services
+
+import (
+	"context"
+
+	"confab/muc"
+	"confab/xmpp"
+)
+
+// Component is the address of a service on the router: it takes the commands of
+// clients to the room that they name.
+type Component struct {
+	jid    xmpp.JID
+	name   string // of the service, and the type of its disco identity
+	muc    *muc.Service
+	router *xmpp.Router
+	room   func(*xmpp.Stanza) (xmpp.JID, error)
+}
+
+// JID is the component's address.
+func (c *Component) JID() xmpp.JID { return c.jid }
+
+// Identity is what the host announces: the name is the address (client-signaling
+// §5.1).
+func (c *Component) Identity() xmpp.Identity {
+	return xmpp.Identity{Category: "component", Type: c.name, Name: c.jid.Domain}
+}
+
+// HandleStanza implements xmpp.Handler.
+func (c *Component) HandleStanza(ctx context.Context, s *xmpp.Stanza, wait bool) error {
+	switch {
+	case s.Type == xmpp.TypeError:
+		return nil
+	case s.Kind == xmpp.Message:
+		room, err := c.room(s)
+		if err != nil {
+			return err
+		}
+		return c.muc.Command(ctx, c.name, room, s, wait)
+	case s.Kind != xmpp.IQ || !s.IsRequest():
+		return nil
+	}
+	var inner string
+	ns, name := s.PayloadName()
+	switch {
+	case ns == xmpp.NSPing && name == "ping":
+	case ns == xmpp.NSInfo && s.Type == xmpp.TypeGet:
+		inner = xmpp.DiscoInfo{
+			Identities: []xmpp.Identity{c.Identity()},
+			Features:   []string{xmpp.NSInfo, xmpp.NSPing},
+		}.Inner(s.Payload().Get("node"))
+	default:
+		return xmpp.ServiceUnavailable("")
+	}
+	c.router.RouteNow(s.Result(inner))
+	return nil
+}

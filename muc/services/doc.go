@@ -1,0 +1,28 @@
+// Package services holds what a meeting offers beside the chat of its room. Each
+// is a muc.RoomService: one value a room, on the room's goroutine.
+//
+// Rules of this package:
+//   - Clients command a service by a message to its component's address; what
+//     they say about themselves in it counts for nothing, the room looks the
+//     sender up by its full real address (room-services.md §0 rule 6).
+//   - A service speaks from its component's bare address, else clients queue the
+//     message for ever (rule 5).
+//   - What is sent to several is encoded once.
+package services
+
+import (
+	"strings"
+
+	"confab/xmpp"
+)
+
+// jsonMessage encodes the one form in which components talk to clients. LJM
+// passes the text through unescape() before it parses it, so percent signs must
+// not appear in it.
+func jsonMessage(room string, json []byte) string {
+	var e xmpp.Enc
+	e.Start("json-message", nsJitsi).AttrIf("room", room)
+	return e.Text(strings.ReplaceAll(string(json), "%", `\u0025`)).End().String()
+}
+
+const nsJitsi = "http://jitsi.org/jitmeet"
