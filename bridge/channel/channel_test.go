@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"confab/bridge/alloc"
+
 	"github.com/coder/websocket"
 )
 
@@ -21,15 +23,16 @@ func ptr[T any](v T) *T { return &v }
 
 func TestReceiverConstraints(t *testing.T) {
 	for in, want := range map[string]ReceiverConstraints{
-		`{"colibriClass":"ReceiverVideoConstraints","assumedBandwidthBps":-1,"lastN":-1}`: {LastN: ptr(-1), Assumed: ptr(int64(-1))},
+		`{"colibriClass":"ReceiverVideoConstraints","assumedBandwidthBps":-1,"lastN":-1}`: {Message: alloc.Message{LastN: ptr(-1), AssumedBandwidth: ptr(alloc.Bitrate(-1))}},
 		`{"colibriClass":"ReceiverVideoConstraints","constraints":{"10fdcd7f-v0":{"maxHeight":720}},"defaultConstraints":{"maxHeight":0},"lastN":-1,"onStageSources":["10fdcd7f-v0"],"selectedSources":[],"unknown":1}`: {
-			LastN: ptr(-1), Constraints: &map[string]Constraint{"10fdcd7f-v0": {720, -1}}, Default: &Constraint{0, -1},
-			OnStage: &[]string{"10fdcd7f-v0"}, Selected: &[]string{}},
+			Message: alloc.Message{LastN: ptr(-1), PerSource: map[string]alloc.Constraint{"10fdcd7f-v0": alloc.Height(720)}, Default: ptr(alloc.Height(0)),
+				OnStage: []string{"10fdcd7f-v0"}, Selected: []string{}}},
 		// December 2021 speaks of endpoints.
 		`{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"onStageEndpoints":["77aa0b13"],"selectedEndpoints":[],"constraints":{"77aa0b13":{"maxHeight":2160}}}`: {
-			LastN: ptr(-1), Constraints: &map[string]Constraint{"77aa0b13-v0": {2160, -1}}, OnStage: &[]string{"77aa0b13-v0"}, Selected: &[]string{}, Endpoints: true},
-		`{"colibriClass":"SelectedEndpointsChangedEvent","selectedEndpoints":["77aa0b13"]}`: {OnStage: &[]string{"77aa0b13-v0"}, Selected: &[]string{}, Endpoints: true},
-		`{"colibriClass":"LastNChangedEvent","lastN":4}`:                                    {LastN: ptr(4)},
+			Message:   alloc.Message{LastN: ptr(-1), PerSource: map[string]alloc.Constraint{"77aa0b13-v0": alloc.Height(2160)}, OnStage: []string{"77aa0b13-v0"}, Selected: []string{}},
+			Endpoints: true},
+		`{"colibriClass":"SelectedEndpointsChangedEvent","selectedEndpoints":["77aa0b13"]}`: {Message: alloc.Message{OnStage: []string{"77aa0b13-v0"}, Selected: []string{}}, Endpoints: true},
+		`{"colibriClass":"LastNChangedEvent","lastN":4}`:                                    {Message: alloc.Message{LastN: ptr(4)}},
 	} {
 		got, err := Parse([]byte(in))
 		if err != nil || !reflect.DeepEqual(got, want) {

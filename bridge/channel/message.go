@@ -15,7 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
+
+	"confab/bridge/alloc"
 )
 
 // Classes, the values of colibriClass.
@@ -49,26 +50,10 @@ type Incoming any
 // Hello asks for a ServerHello.
 type Hello struct{}
 
-// Constraint bounds one source: heights of -1 mean no limit, 0 off.
-type Constraint struct {
-	MaxHeight    int
-	MaxFrameRate float64 // only 0 has an effect
-}
-
-// Off reports whether the source is not wanted at all.
-func (c Constraint) Off() bool { return c.MaxHeight == 0 || c.MaxFrameRate == 0 }
-
-// ReceiverConstraints says what a receiver wants. A nil field leaves what was
-// said before. Names are source names; endpoint ids of old clients have been
-// translated.
+// ReceiverConstraints says what a receiver wants. Names are source names; the
+// endpoint ids of old clients have been translated.
 type ReceiverConstraints struct {
-	LastN       *int
-	Selected    *[]string
-	OnStage     *[]string
-	Default     *Constraint
-	Constraints *map[string]Constraint
-	// Assumed is the bandwidth to assume in bit/s, if not negative.
-	Assumed *int64
+	alloc.Message
 	// Endpoints says that the client speaks of endpoints: it wants the answers of
 	// December 2021 as well.
 	Endpoints bool
@@ -79,15 +64,10 @@ type SelectedHeight struct{ MaxHeight int }
 
 // VideoType says what a source shows. Source is "" for the first video source of
 // the endpoint.
-type VideoType struct{ Source, Type string }
-
-// Video types; unknown ones count as camera.
-const (
-	Camera         = "CAMERA"
-	Desktop        = "DESKTOP"
-	DesktopHighFPS = "DESKTOP_HIGH_FPS"
-	NoVideo        = "NONE"
-)
+type VideoType struct {
+	Source string
+	Type   alloc.VideoType
+}
 
 // Relayed is a message for other clients (EndpointMessage, EndpointStats).
 type Relayed struct {
@@ -135,7 +115,7 @@ func Parse(b []byte) (Incoming, error) {
 		if err := json.Unmarshal(b, &m); err != nil {
 			return nil, fmt.Errorf("%s: %w", head.Class, err)
 		}
-		return ReceiverConstraints{LastN: m.LastN}, nil
+		return ReceiverConstraints{Message: alloc.Message{LastN: m.LastN}}, nil
 	case classSelectedEndpoints:
 		var m struct{ SelectedEndpoints []string }
 		if err := json.Unmarshal(b, &m); err != nil {
@@ -156,7 +136,7 @@ func Parse(b []byte) (Incoming, error) {
 		if len(m.SourceName) > maxNameLength || head.Class == classSourceVideoType && m.SourceName == "" {
 			return nil, fmt.Errorf("%s: source name of %d bytes", head.Class, len(m.SourceName))
 		}
-		return VideoType{m.SourceName, ParseVideoType(m.VideoType)}, nil
+		return VideoType{m.SourceName, alloc.ParseVideoType(m.VideoType)}, nil
 	case classEndpointMessage, classEndpointStats:
 		r := Relayed{Stats: head.Class == classEndpointStats}
 		if err := json.Unmarshal(b, &r.fields); err != nil {
@@ -172,24 +152,13 @@ func Parse(b []byte) (Incoming, error) {
 	return nil, fmt.Errorf("%w %.40q", ErrUnknown, head.Class)
 }
 
-// ParseVideoType maps what signalling and clients write, in any case.
-func ParseVideoType(s string) string {
-	switch s := strings.ToUpper(s); s {
-	case Desktop, DesktopHighFPS, NoVideo:
-		return s
-	case "DISABLED":
-		return NoVideo
-	}
-	return Camera
-}
-
 type rawConstraint struct {
 	MaxHeight    *int
 	MaxFrameRate *float64
 }
 
-func (r rawConstraint) constraint() (Constraint, error) {
-	c := Constraint{MaxHeight: unlimited, MaxFrameRate: unlimited}
+func (r rawConstraint) constraint() (alloc.Constraint, error) {
+	c := alloc.Constraint{MaxHeight: unlimited, MaxFrameRate: unlimited}
 	if r.MaxHeight != nil {
 		if *r.MaxHeight < unlimited {
 			return c, errors.New(errBadHeight)
@@ -209,12 +178,12 @@ func parseConstraints(b []byte) (Incoming, error) {
 		SelectedEndpoints, OnStageEndpoints *[]string
 		DefaultConstraints                  *rawConstraint
 		Constraints                         *map[string]rawConstraint
-		AssumedBandwidthBps                 *int64
+		AssumedBandwidthBps                 *alloc.Bitrate
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, fmt.Errorf("%s: %w", classReceiverConstraints, err)
 	}
-	out := ReceiverConstraints{LastN: m.LastN, Assumed: m.AssumedBandwidthBps}
+	out := ReceiverConstraints{Message: alloc.Message{LastN: m.LastN, AssumedBandwidth: m.AssumedBandwidthBps}}
 	fail := func(err error) (Incoming, error) { return nil, fmt.Errorf("%s: %w", classReceiverConstraints, err) }
 	if m.DefaultConstraints != nil {
 		c, err := m.DefaultConstraints.constraint()
@@ -227,7 +196,7 @@ func parseConstraints(b []byte) (Incoming, error) {
 		if len(*m.Constraints) > maxNames {
 			return fail(errors.New(errTooMany))
 		}
-		all := make(map[string]Constraint, len(*m.Constraints))
+		all := make(map[string]alloc.Constraint, len(*m.Constraints))
 		for id, raw := range *m.Constraints {
 			c, err := raw.constraint()
 			if err != nil {
@@ -237,7 +206,7 @@ func parseConstraints(b []byte) (Incoming, error) {
 			out.Endpoints = out.Endpoints || old
 			all[name] = c
 		}
-		out.Constraints = &all
+		out.PerSource = all
 	}
 	var err error
 	if out.Selected, err = out.names(m.SelectedSources, m.SelectedEndpoints); err != nil {
@@ -249,8 +218,8 @@ func parseConstraints(b []byte) (Incoming, error) {
 	return out, nil
 }
 
-// names takes the newer of the two forms that is present.
-func (rc *ReceiverConstraints) names(sources, endpoints *[]string) (*[]string, error) {
+// names takes the newer of the two forms that is present; nil means neither.
+func (rc *ReceiverConstraints) names(sources, endpoints *[]string) ([]string, error) {
 	from := sources
 	if from == nil {
 		from = endpoints
@@ -269,7 +238,7 @@ func (rc *ReceiverConstraints) names(sources, endpoints *[]string) (*[]string, e
 		}
 		out[i], _ = videoSource(id)
 	}
-	return &out, nil
+	return out, nil
 }
 
 // selected maps the event of December 2021: one selected endpoint is on stage,
@@ -280,11 +249,10 @@ func selected(ids []string) (Incoming, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", classSelectedEndpoints, err)
 	}
-	none := []string{}
-	if len(*names) == 1 {
-		rc.OnStage, rc.Selected = names, &none
+	if len(names) == 1 {
+		rc.OnStage, rc.Selected = names, []string{}
 	} else {
-		rc.OnStage, rc.Selected = &none, names
+		rc.OnStage, rc.Selected = []string{}, names
 	}
 	return rc, nil
 }

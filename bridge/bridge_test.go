@@ -1,0 +1,298 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"confab/bridge/forward"
+	"confab/bridge/rtpx"
+	"confab/bridge/transport"
+	"confab/xmpp"
+	"confab/xmpp/xep/colibri2"
+
+	"github.com/coder/websocket"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a bridge with a scripted focus in its brewery.
+type world struct {
+	t     *testing.T
+	s     *Service
+	focus *xmpp.LocalPort
+	web   *httptest.Server
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	router := xmpp.NewRouter(log)
+	tc := transport.DefaultConfig()
+	tc.Port, tc.Bind, tc.PublicAddresses, tc.Clock = 0, []string{"127.0.0.1"}, []string{"127.0.0.1"}, rtpx.Now
+	sockets, err := transport.Listen(tc, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := forward.NewEngine(forward.Config{NewBatch: NewBatches(sockets), Workers: 1})
+	cfg := DefaultConfig()
+	cfg.ID, cfg.JID = "b1", xmpp.MustJID("jvb@auth.meet.example/b1")
+	cfg.Brewery = xmpp.MustJID("jvbbrewery@internal.auth.meet.example")
+	w := &world{t: t}
+	w.web = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.s.ChannelHandler().ServeHTTP(rw, r) }))
+	cfg.ChannelURL = "ws" + strings.TrimPrefix(w.web.URL, "http") + "/colibri-ws"
+	if w.s, err = NewService(cfg, router, sockets, engine, log); err != nil {
+		t.Fatal(err)
+	}
+	if w.focus, err = router.NewLocalPort(cfg.Brewery.WithResource("focus"), func(*xmpp.Stanza) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		w.web.Close()
+		_ = engine.Close()
+		_ = sockets.Close()
+	})
+	return w
+}
+
+// ask sends a conference-modify and returns the answer.
+func (w *world) ask(inner string) (*colibri2.Modified, *colibri2.Error) {
+	w.t.Helper()
+	iq := xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "", xmpp.JID{}, w.s.cfg.JID, inner)
+	res, err := w.focus.Request(w.t.Context(), iq, 10*time.Second)
+	if err != nil {
+		ce := colibri2.ReadError(err)
+		if ce == nil {
+			w.t.Fatal(err)
+		}
+		return nil, ce
+	}
+	m, err := colibri2.ParseModified(res.Child(colibri2.NS, "conference-modified"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return m, nil
+}
+
+func (w *world) must(inner string) *colibri2.Modified {
+	w.t.Helper()
+	m, e := w.ask(inner)
+	if e != nil {
+		w.t.Fatal(e)
+	}
+	return m
+}
+
+const (
+	createFirst = `<conference-modify xmlns="jitsi:colibri2" meeting-id="m1" name="r@conference.meet.example" create="true">` + endpointA + `</conference-modify>`
+	endpointA   = `<endpoint id="aaaaaaaa" create="true"><capability name="source-names"/>` +
+		`<media type="video"><payload-type xmlns="urn:xmpp:jingle:apps:rtp:1" id="100" name="VP8" clockrate="90000"/></media><transport ice-controlling="true"><sctp/></transport><sources/></endpoint>`
+	sourcesOfA = `<sources><media-source type="video" id="aaaaaaaa-v0"><source xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" ssrc="11" name="aaaaaaaa-v0"/>` +
+		`<source xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" ssrc="12" name="aaaaaaaa-v0"/><source xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" ssrc="21" name="aaaaaaaa-v0"/>` +
+		`<source xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" ssrc="22" name="aaaaaaaa-v0"/>` +
+		`<ssrc-group xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" semantics="SIM"><source ssrc="11"/><source ssrc="12"/></ssrc-group>` +
+		`<ssrc-group xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" semantics="FID"><source ssrc="11"/><source ssrc="21"/></ssrc-group>` +
+		`<ssrc-group xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" semantics="FID"><source ssrc="12"/><source ssrc="22"/></ssrc-group></media-source></sources>`
+)
+
+func modify(inner string) string {
+	return `<conference-modify xmlns="jitsi:colibri2" meeting-id="m1">` + inner + `</conference-modify>`
+}
+
+func endpointB() string { return strings.ReplaceAll(endpointA, "aaaaaaaa", "bbbbbbbb") }
+
+func TestColibriLifeOfAConference(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+
+	m := w.must(createFirst)
+	ep := m.Endpoint("aaaaaaaa")
+	ice := ep.Transport.ICE
+	if ice.Ufrag == "" || len(ice.Pwd) < 22 || len(ice.Candidates) == 0 || ice.Candidates[0].IP != "127.0.0.1" ||
+		ice.Fingerprints[0].Setup != "actpass" || len(ice.WebSockets) != 1 || ep.Transport.SCTP.Port != 5000 || len(m.Feedback) != 2 {
+		t.Fatalf("%s", m)
+	}
+	if m := w.must(modify(endpointB())); m.Endpoint("bbbbbbbb") == nil || len(m.Feedback) != 2 {
+		t.Fatalf("%s", m)
+	}
+	if m := w.must(modify(`<endpoint id="aaaaaaaa"><transport><transport xmlns="urn:xmpp:jingle:transports:ice-udp:1" ufrag="Xk2p" pwd="y0Q1w2E3r4T5y6U7i8O9p0A1"><fingerprint xmlns="urn:xmpp:jingle:apps:dtls:0" hash="sha-256" setup="active">` +
+		strings.TrimSuffix(strings.Repeat("AA:", 32), ":") + `</fingerprint></transport></transport>` + sourcesOfA + `</endpoint>`)); m.Endpoint("aaaaaaaa").Transport != nil {
+		t.Fatalf("an update answers without transport: %s", m)
+	}
+	if m := w.must(modify(`<endpoint id="aaaaaaaa"><force-mute audio="true"/></endpoint><endpoint id="gone"><force-mute/></endpoint>`)); len(m.Endpoints) != 2 {
+		t.Fatalf("%s", m)
+	}
+	if m := w.must(modify(`<endpoint id="aaaaaaaa" expire="true"/><endpoint id="bbbbbbbb" expire="true"/>`)); !m.Endpoints[1].Expire {
+		t.Fatalf("%s", m)
+	}
+	if _, e := w.ask(modify(endpointB())); e == nil || e.Reason != colibri2.ReasonConferenceNotFound {
+		t.Fatalf("the conference outlived its last endpoint: %v", e)
+	}
+}
+
+func TestColibriRefusals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(createFirst)
+	for _, c := range []struct{ request, cond, reason string }{
+		{createFirst, xmpp.CondConflict, colibri2.ReasonConferenceAlreadyExists},
+		{modify(endpointA), xmpp.CondConflict, colibri2.ReasonUnspecified},
+		{modify(`<endpoint id="nobody"><sources/></endpoint>`), xmpp.CondItemNotFound, colibri2.ReasonUnknownEndpoint},
+		{strings.Replace(modify(endpointB()), `"m1"`, `"m2"`, 1), xmpp.CondItemNotFound, colibri2.ReasonConferenceNotFound},
+		{modify(strings.Replace(endpointB(), `<capability name="source-names"/>`, "", 1)), xmpp.CondBadRequest, colibri2.ReasonUnspecified},
+		{modify(`<endpoint id="bbbbbbbb" create="true"><capability name="source-names"/></endpoint>`), xmpp.CondBadRequest, colibri2.ReasonUnspecified},
+		{modify(strings.Replace(endpointB(), `<sctp/>`, `<sctp port="1"/>`, 1)), xmpp.CondBadRequest, colibri2.ReasonUnspecified},
+		{modify(endpointB() + `<endpoint id="aaaaaaaa" expire="true"/>`), xmpp.CondFeatureNotImplemented, colibri2.ReasonFeatureNotImplemented},
+		{modify(`<relay id="r" create="true"/>`), xmpp.CondFeatureNotImplemented, colibri2.ReasonFeatureNotImplemented},
+		{`<conference-modify xmlns="jitsi:colibri2"/>`, xmpp.CondBadRequest, colibri2.ReasonUnspecified},
+	} {
+		_, e := w.ask(c.request)
+		if e == nil || e.Stanza.Cond != c.cond || e.Reason != c.reason {
+			t.Errorf("%.120s\n got %v, want %s %s", c.request, e, c.cond, c.reason)
+		}
+	}
+}
+
+func TestOnlyTheBreweryIsHeard(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	iq := xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "x", xmpp.MustJID("evil@meet.example/1"), w.s.cfg.JID, createFirst)
+	var se *xmpp.StanzaError
+	if err := w.s.receive(iq); !errors.As(err, &se) || se.Cond != xmpp.CondForbidden {
+		t.Fatalf("a stranger: %v", err)
+	}
+}
+
+// dial opens the WebSocket of an endpoint.
+func (w *world) dial(m *colibri2.Modified, id string) *websocket.Conn {
+	w.t.Helper()
+	ws, _, err := websocket.Dial(w.t.Context(), m.Endpoint(id).Transport.ICE.WebSockets[0], nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = ws.CloseNow() })
+	return ws
+}
+
+// expect reads until a message of the class comes.
+func (w *world) expect(ws *websocket.Conn, class string) map[string]any {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	for {
+		_, b, err := ws.Read(ctx)
+		if err != nil {
+			w.t.Fatalf("waiting for %s: %v", class, err)
+		}
+		var m map[string]any
+		if err := json.Unmarshal(b, &m); err != nil {
+			w.t.Fatal(err)
+		}
+		if m["colibriClass"] == class {
+			return m
+		}
+	}
+}
+
+func (w *world) say(ws *websocket.Conn, msg string) {
+	w.t.Helper()
+	if err := ws.Write(w.t.Context(), websocket.MessageText, []byte(msg)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestChannel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.dial(w.must(createFirst), "aaaaaaaa")
+	b := w.dial(w.must(modify(endpointB())), "bbbbbbbb")
+	w.must(modify(`<endpoint id="aaaaaaaa">` + sourcesOfA + `</endpoint>`))
+
+	for _, ws := range []*websocket.Conn{a, b} {
+		w.expect(ws, "ServerHello")
+		w.expect(ws, "ForwardedSources")
+	}
+	// Nobody has asked for video yet: the sender need not encode.
+	if m := w.expect(a, "SenderSourceConstraints"); m["sourceName"] != "aaaaaaaa-v0" || m["maxHeight"] != 0.0 {
+		t.Fatalf("%v", m)
+	}
+	// Garbage is dropped; the channel goes on.
+	w.say(b, `{"colibriClass":`)
+	w.say(b, `[1,2,3]`)
+	w.say(b, `{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"constraints":{"aaaaaaaa-v0":{"maxHeight":720}}}`)
+	if m := w.expect(a, "SenderSourceConstraints"); m["maxHeight"] != 720.0 {
+		t.Fatalf("%v", m)
+	}
+	if m := w.expect(b, "ForwardedSources"); len(m["forwardedSources"].([]any)) != 1 {
+		t.Fatalf("%v", m)
+	}
+	w.say(b, `{"colibriClass":"LastNChangedEvent","lastN":0}`)
+	if m := w.expect(b, "ForwardedSources"); len(m["forwardedSources"].([]any)) != 0 {
+		t.Fatalf("%v", m)
+	}
+	if m := w.expect(a, "SenderSourceConstraints"); m["maxHeight"] != 0.0 {
+		t.Fatalf("%v", m)
+	}
+	w.say(a, `{"colibriClass":"EndpointMessage","to":"","from":"bbbbbbbb","msgPayload":{"name":"wave"}}`)
+	if m := w.expect(b, "EndpointMessage"); m["from"] != "aaaaaaaa" || m["msgPayload"].(map[string]any)["name"] != "wave" {
+		t.Fatalf("%v", m)
+	}
+}
+
+// A client of December 2021 speaks of endpoints and gets the answers it knows.
+func TestChannelOfAnOldClient(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.dial(w.must(createFirst), "aaaaaaaa")
+	b := w.dial(w.must(modify(endpointB())), "bbbbbbbb")
+	w.must(modify(`<endpoint id="aaaaaaaa">` + sourcesOfA + `</endpoint>`))
+	w.say(a, `{"colibriClass":"ReceiverVideoConstraints","constraints":{},"lastN":-1,"onStageEndpoints":[],"selectedEndpoints":[]}`)
+	w.say(b, `{"colibriClass":"ReceiverVideoConstraints","constraints":{"aaaaaaaa":{"maxHeight":360}},"lastN":-1,"onStageEndpoints":["aaaaaaaa"],"selectedEndpoints":[]}`)
+	if m := w.expect(b, "LastNEndpointsChangeEvent"); len(m["lastNEndpoints"].([]any)) != 1 || m["lastNEndpoints"].([]any)[0] != "aaaaaaaa" {
+		t.Fatalf("%v", m)
+	}
+	if m := w.expect(a, "SenderVideoConstraints"); m["videoConstraints"].(map[string]any)["idealHeight"] != 360.0 {
+		t.Fatalf("%v", m)
+	}
+}
+
+func TestChannelPassword(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	good := w.must(createFirst).Endpoint("aaaaaaaa").Transport.ICE.WebSockets[0]
+	for url, want := range map[string]int{
+		good[:len(good)-1] + "!":                      http.StatusForbidden,
+		strings.Replace(good, "aaaaaaaa", "other", 1): http.StatusForbidden,
+		strings.Replace(good, "/b1/", "/b2/", 1):      http.StatusNotFound,
+		strings.Replace(good, "/b1/", "/", 1):         http.StatusNotFound,
+	} {
+		_, res, err := websocket.Dial(t.Context(), url, nil)
+		if err == nil || res == nil || res.StatusCode != want {
+			t.Errorf("%s: %v %v, want %d", url, res, err, want)
+		}
+	}
+}
+
+func TestCPUTimes(t *testing.T) {
+	busy, all, ok := cpuTimes("cpu  100 0 50 800 40 0 5 5 0 0\ncpu0 1 2 3\n")
+	if !ok || busy != 160 || all != 1000 {
+		t.Fatal(busy, all, ok)
+	}
+	if _, _, ok := cpuTimes("garbage"); ok {
+		t.Fatal("garbage was read")
+	}
+}

@@ -1,0 +1,237 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"confab/bridge/forward"
+	"confab/internal/mailbox"
+	"confab/xmpp/xep/colibri2"
+)
+
+// Conference is one meeting on this bridge. Everything below box belongs to its
+// goroutine; other goroutines only put events into box.
+type Conference struct {
+	s         *Service
+	meetingID string
+	key       string // its id in channel URLs, known to its participants only
+	log       *slog.Logger
+	pipe      *forward.Pipeline
+	box       *mailbox.Box[event]
+	size      atomic.Int32 // endpoints
+
+	passwords struct { // of channel URLs, read by HTTP handlers
+		sync.Mutex
+		by map[string]*endpoint
+	}
+
+	endpoints map[string]*endpoint
+	order     []*endpoint // of joining
+	feedback  struct{ audio, video uint32 }
+	speakers  *forward.Speakers
+	decided   int64 // packet clock of the last look for a dominant speaker
+	emptied   time.Time
+	expired   bool
+	dirty     map[*endpoint]bool // receivers to allocate for
+	allDirty  bool
+	allocated time.Time
+}
+
+func newConference(s *Service, m *colibri2.Modify, pipe *forward.Pipeline) *Conference {
+	c := &Conference{
+		s: s, meetingID: m.MeetingID, key: randomHex(8), pipe: pipe,
+		log:       s.log.With("conf", m.MeetingID, "room", m.Name),
+		box:       mailbox.New[event](mailboxLimit),
+		endpoints: map[string]*endpoint{},
+		speakers:  forward.NewSpeakers(recentSpeakers),
+		emptied:   now(),
+		dirty:     map[*endpoint]bool{},
+	}
+	c.passwords.by = map[string]*endpoint{}
+	c.feedback.audio, c.feedback.video = randomSSRC(), randomSSRC()
+	return c
+}
+
+func randomSSRC() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:])
+	return binary.BigEndian.Uint32(b[:]) | 1
+}
+
+// run is the conference's goroutine.
+func (c *Conference) run() {
+	defer c.end()
+	defer c.s.guard("conference "+c.meetingID, nil)
+	c.log.Info("conference created")
+	levels := time.NewTicker(levelPeriod)
+	defer levels.Stop()
+	checks := time.NewTicker(checkPeriod)
+	defer checks.Stop()
+	for !c.expired {
+		select {
+		case <-c.box.Ready():
+			events, err := c.box.Take(context.Background())
+			if err != nil {
+				return
+			}
+			for _, e := range events {
+				e.apply(c)
+			}
+		case <-c.pipe.Changed():
+			for _, name := range c.pipe.TakeEvents().Layers {
+				c.layersChanged(name)
+			}
+		case <-levels.C:
+			c.listen()
+		case at := <-checks.C:
+			c.check(at)
+		}
+		c.allocate()
+	}
+}
+
+// end releases everything; the closing itself, which waits for packets in
+// flight, happens elsewhere.
+func (c *Conference) end() {
+	c.s.forget(c)
+	c.box.Close()
+	// What was asked meanwhile is answered as if the conference had never been.
+	if events, err := c.box.Take(context.Background()); err == nil {
+		for _, e := range events {
+			if e, ok := e.(evModify); ok {
+				c.refuse(e.iq, notFound())
+			}
+		}
+	}
+	for _, ep := range slices.Clone(c.order) {
+		c.remove(ep)
+	}
+	c.s.elsewhere(c.pipe.Close)
+	c.log.Info("conference ended")
+}
+
+// check looks at what time changes: reachability, expiry, the order of speakers.
+func (c *Conference) check(at time.Time) {
+	for _, ep := range slices.Clone(c.order) {
+		c.checkEndpoint(ep, at)
+	}
+	if len(c.endpoints) == 0 && at.Sub(c.emptied) > c.s.cfg.ConferenceGrace {
+		c.expired = true
+	}
+	if at.Sub(c.allocated) >= allocatePeriod {
+		c.allDirty = true
+	}
+}
+
+// checkEndpoint tells the others when an endpoint's packets stop or come back,
+// and ends one that is gone. The focus learns of it by unknown_endpoint.
+func (c *Conference) checkEndpoint(ep *endpoint, at time.Time) {
+	silent := at.Sub(ep.created)
+	never := true
+	if last := ep.transport.LastActive(); last != 0 {
+		silent, never = time.Duration(c.s.sockets.Now()-last), false
+	}
+	idle := c.s.cfg.IdleTimeout
+	if never {
+		idle *= 2
+	}
+	if silent > idle {
+		c.log.Info("endpoint expired", "endpoint", ep.id, "silent", silent)
+		c.remove(ep)
+		return
+	}
+	inactive := silent > c.s.cfg.InactiveAfter
+	if never {
+		inactive = silent > c.s.cfg.InactiveNever
+	}
+	if inactive != ep.inactive && !ep.visitor {
+		ep.inactive = inactive
+		c.announceConnectivity(ep)
+	}
+}
+
+// remove takes an endpoint out of the conference.
+func (c *Conference) remove(ep *endpoint) {
+	if c.endpoints[ep.id] != ep {
+		return
+	}
+	delete(c.endpoints, ep.id)
+	c.order = slices.DeleteFunc(c.order, func(o *endpoint) bool { return o == ep })
+	c.size.Store(int32(len(c.order)))
+	c.passwords.Lock()
+	delete(c.passwords.by, ep.id)
+	c.passwords.Unlock()
+	if len(c.endpoints) == 0 {
+		c.emptied = now()
+	}
+	c.silence(ep.id)
+	c.allDirty = true
+	c.s.counters.endpointsExpired.Add(1)
+	ep.closeChannel()
+	c.s.elsewhere(func() {
+		ep.fwd.SetSender(nil)
+		// The transport first: after it no packet reaches the endpoint.
+		if err := ep.transport.Close(); err != nil {
+			c.log.Debug("transport closed", "endpoint", ep.id, "err", err)
+		}
+		ep.fwd.Close()
+	})
+	c.log.Debug("endpoint removed", "endpoint", ep.id)
+}
+
+// Debug is the state of a conference, for support; false when there is none.
+func (s *Service) Debug(ctx context.Context, meetingID string) (any, error) {
+	s.mu.Lock()
+	c := s.conferences[meetingID]
+	s.mu.Unlock()
+	if c == nil {
+		return nil, errors.New("no such conference")
+	}
+	reply := make(chan any, 1)
+	if err := c.box.Put(evDebug{reply}); err != nil {
+		return nil, err
+	}
+	select {
+	case v := <-reply:
+		return v, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c *Conference) debug() any {
+	type epState struct {
+		ID, State, Profile, Remote string
+		Sources, Forwarded         []string
+		Channel                    string
+		LastN                      int
+		PacketsIn, PacketsOut      uint64
+	}
+	out := struct {
+		MeetingID, Dominant string
+		Endpoints           []epState
+	}{MeetingID: c.meetingID, Dominant: c.speakers.Dominant()}
+	for _, ep := range c.order {
+		st := ep.transport.Stats()
+		e := epState{ID: ep.id, State: st.State.String(), Profile: st.Profile, Remote: st.Remote.String(),
+			Forwarded: ep.forwarded, LastN: ep.want.LastN, PacketsIn: st.PacketsIn, PacketsOut: st.PacketsOut}
+		for _, s := range ep.sources {
+			e.Sources = append(e.Sources, s.Name)
+		}
+		switch {
+		case ep.ws != nil:
+			e.Channel = "websocket"
+		case ep.sctp:
+			e.Channel = "datachannel"
+		}
+		out.Endpoints = append(out.Endpoints, e)
+	}
+	return out
+}

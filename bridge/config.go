@@ -1,0 +1,82 @@
+// Package bridge is the SFU: it forwards media between participants without
+// decoding it. This package is its control; the packet path is in the
+// directories below it.
+//
+// Rules of this package:
+//   - The only way in is colibri2, as IQs to the bridge's occupant in the brewery
+//     (bridge.md §3): the built-in focus and a stock jicofo drive it alike.
+//   - A Conference's state is touched by its own goroutine only; requests to one
+//     conference are answered in order of arrival.
+//   - Nothing on that goroutine waits. Closing transports does, so the Service
+//     closes them elsewhere and waits for that when it ends.
+//   - It imports no other part of the server but the stanza core and the codecs.
+package bridge
+
+import (
+	"time"
+
+	"confab/bridge/alloc"
+	"confab/bridge/channel"
+	"confab/xmpp"
+)
+
+// Config is the control's configuration; transport and packet path have their own.
+type Config struct {
+	// ID names the bridge: its nick in the brewery and the server id in the URLs
+	// of the bridge channel.
+	ID      string
+	JID     xmpp.JID // full address of its port
+	Brewery xmpp.JID // bare address of the room
+	Region  string
+	Version string
+
+	// ChannelURL is what the URLs of the bridge channel begin with, up to and
+	// including /colibri-ws; "" offers none.
+	ChannelURL string
+	Channel    channel.Limits
+
+	// Alloc has the numbers of the allocation.
+	Alloc alloc.Config
+
+	StatsInterval time.Duration // between presences in the brewery
+	RejoinDelay   time.Duration // before the brewery is tried again
+	// IdleTimeout ends an endpoint without RTP, RTCP or consent; one that never
+	// had any gets twice as long (bridge.md §19).
+	IdleTimeout time.Duration
+	// ConferenceGrace is how long a conference without endpoints lives.
+	ConferenceGrace time.Duration
+	// InactiveAfter and InactiveNever are the silences after which others are told
+	// that an endpoint is not reachable: of one that was, of one that never was.
+	InactiveAfter, InactiveNever time.Duration
+
+	MaxConferences int
+	MaxEndpoints   int // of one conference
+	// MaxMessages bounds the messages of an endpoint that wait to be processed.
+	MaxMessages int
+	// MaxCPU is the share of the machine's CPUs that counts as full load.
+	MaxCPU float64
+}
+
+// DefaultConfig has the defaults of the [bridge] table.
+func DefaultConfig() Config {
+	return Config{
+		Channel: channel.DefaultLimits, Alloc: alloc.DefaultConfig(),
+
+		StatsInterval: 5 * time.Second, RejoinDelay: 2 * time.Second,
+		IdleTimeout: 60 * time.Second, ConferenceGrace: 20 * time.Second,
+		InactiveAfter: 8 * time.Second, InactiveNever: 15 * time.Second,
+		MaxConferences: 10_000, MaxEndpoints: 1000, MaxMessages: 50, MaxCPU: 0.9,
+	}
+}
+
+const (
+	mailboxLimit = 8192
+	// levelPeriod is how often audio levels are handed to the speaker detection.
+	levelPeriod = 40 * time.Millisecond
+	// checkPeriod is how often reachability and expiry are looked at.
+	checkPeriod = 500 * time.Millisecond
+	// allocatePeriod is the longest time between two allocations of a receiver.
+	allocatePeriod = 5 * time.Second
+	// recentSpeakers are listed besides the dominant one.
+	recentSpeakers = 10
+)

@@ -1,0 +1,173 @@
+package bridge
+
+import (
+	"net/http"
+	"strings"
+
+	"confab/bridge/channel"
+	"confab/bridge/transport"
+)
+
+// transportChanged follows a transport into and out of use.
+func (c *Conference) transportChanged(ep *endpoint, st transport.State) {
+	switch st {
+	case transport.StateConnected:
+		ep.fwd.SetSender(sender{ep.transport})
+		c.dirty[ep] = true
+	case transport.StateFailed:
+		// The client notices as well and asks the focus for a restart; until then
+		// the endpoint only expires by time.
+		c.s.counters.iceFailed.Add(1)
+		c.log.Info("transport failed", "endpoint", ep.id, "err", ep.transport.Err())
+	}
+}
+
+// channelOpened brings a client up to date (bridge.md §6.3).
+func (c *Conference) channelOpened(ep *endpoint, ws *channel.Conn) {
+	if ws != nil {
+		if ep.ws != nil {
+			ep.ws.Close(channel.ErrReplaced)
+		}
+		ep.ws, ep.overWS = ws, true
+		ep.send(channel.ServerHello())
+	} else {
+		ep.sctp, ep.overWS = true, false
+	}
+	clear(ep.sent)
+	c.constrainSender(ep)
+	ep.send(channel.ForwardedSources(ep.forwarded))
+	for _, o := range c.order {
+		if o.inactive {
+			ep.send(channel.Connectivity(o.id, false))
+		}
+	}
+	if order := c.speakers.Order(); len(order) > 0 {
+		ep.send(channel.DominantSpeaker(order[0], order[1:]))
+	}
+}
+
+// closeChannel ends the channel of an endpoint that is going.
+func (ep *endpoint) closeChannel() {
+	if ep.ws != nil {
+		ep.ws.Close(channel.ErrExpired)
+		ep.ws = nil
+	}
+}
+
+// message acts on a message of a client.
+func (c *Conference) message(ep *endpoint, m channel.Incoming) {
+	switch m := m.(type) {
+	case channel.Hello:
+		ep.send(channel.ServerHello())
+	case channel.ReceiverConstraints:
+		c.constraints(ep, m)
+	case channel.SelectedHeight:
+		ep.oldHeight = m.MaxHeight
+		c.dirty[ep] = true
+	case channel.VideoType:
+		name := m.Source
+		if name == "" {
+			name = ep.id + "-v0"
+		}
+		// Only of its own sources, and only as many as it can have.
+		if strings.HasPrefix(name, ep.id+"-") && len(ep.videoTypes) < maxVideoTypes {
+			ep.videoTypes[name] = m.Type
+			c.allDirty = true
+		}
+	case channel.Relayed:
+		c.relay(ep, m)
+	}
+}
+
+// maxVideoTypes bounds the sources whose types are remembered for a client.
+const maxVideoTypes = 64
+
+// constraints merges what the receiver said into what it said before.
+func (c *Conference) constraints(ep *endpoint, m channel.ReceiverConstraints) {
+	if m.Endpoints && !ep.endpoints {
+		// It missed what was said before in the form it does not know.
+		ep.endpoints = true
+		clear(ep.sent)
+		if len(ep.forwarded) > 0 {
+			ep.send(channel.LastNEndpoints(c.owners(ep.forwarded)))
+		}
+	}
+	ep.want = c.s.cfg.Alloc.Merge(ep.want, m.Message, !ep.heard)
+	ep.heard = true
+	c.dirty[ep] = true
+}
+
+// relay passes a message on, encoded once (bridge.md §7.8, §7.9). Visitors are
+// not heard.
+func (c *Conference) relay(from *endpoint, m channel.Relayed) {
+	if from.visitor {
+		return
+	}
+	b := m.Encode(from.id)
+	if m.To != "" {
+		if to := c.endpoints[m.To]; to != nil && to != from {
+			to.send(b)
+		}
+		return
+	}
+	for _, ep := range c.order {
+		if ep != from && (!m.Stats || c.wantsStats(ep, from)) {
+			ep.send(b)
+		}
+	}
+}
+
+// statsThreshold is the size up to which everybody gets everybody's statistics.
+const statsThreshold = 20
+
+// wantsStats thins out statistics in a large conference: those of recent speakers
+// and of who is watched are passed on.
+func (c *Conference) wantsStats(to, from *endpoint) bool {
+	if len(c.order) <= statsThreshold || c.recent(from.id) {
+		return true
+	}
+	for _, s := range from.sources {
+		if want, ok := to.want.PerSource[s.Name]; ok && want.MaxHeight != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Conference) announceConnectivity(ep *endpoint) {
+	b := channel.Connectivity(ep.id, !ep.inactive)
+	for _, o := range c.order {
+		o.send(b)
+	}
+}
+
+// ChannelHandler serves /colibri-ws/SERVER/CONFERENCE/ENDPOINT?pwd= (bridge.md
+// §6.2). Wrong ids and wrong passwords get one answer, so nothing can be probed.
+func (s *Service) ChannelHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, path, _ := strings.Cut(r.URL.Path, "/colibri-ws/")
+		ids := strings.Split(path, "/")
+		if len(ids) != 3 {
+			http.Error(w, "invalid path", http.StatusNotFound)
+			return
+		}
+		if ids[0] != s.cfg.ID {
+			http.Error(w, "server ID mismatch", http.StatusNotFound)
+			return
+		}
+		ep := s.authenticate(ids[1], ids[2], r.URL.Query().Get("pwd"))
+		if ep == nil {
+			http.Error(w, "authentication failed", http.StatusForbidden)
+			return
+		}
+		conn, err := channel.Accept(w, r, s.cfg.Channel)
+		if err != nil {
+			return // Accept has answered
+		}
+		if ep.c.box.Put(evChannel{ep, conn}) != nil {
+			conn.Close(channel.ErrExpired)
+		}
+		conn.Serve(func(b []byte) { ep.received(b, true) })
+		_ = ep.c.box.Put(evChannelGone{ep, conn})
+	})
+}

@@ -1,0 +1,236 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"confab/bridge/forward"
+	"confab/bridge/transport"
+	"confab/xmpp"
+	"confab/xmpp/xep/colibri2"
+)
+
+// Service is the bridge: its conferences and its place in the brewery.
+type Service struct {
+	cfg     Config
+	log     *slog.Logger
+	port    *xmpp.LocalPort
+	sockets *transport.Sockets
+	engine  *forward.Engine
+	stress  stress
+
+	// presence of the brewery, in order.
+	brewery chan *xmpp.Stanza
+
+	mu          sync.Mutex
+	conferences map[string]*Conference // by meeting id
+	byKey       map[string]*Conference // by the id in channel URLs
+	stopping    bool
+	wg          sync.WaitGroup // conferences and the closing of transports
+
+	healthy  atomic.Bool // in the brewery
+	draining atomic.Bool
+	counters counters
+}
+
+type counters struct {
+	conferencesCreated, endpointsCreated, endpointsExpired atomic.Uint64
+	messagesIn, messagesOut, messagesDropped               atomic.Uint64
+	iceFailed, dominantChanges, panics                     atomic.Uint64
+}
+
+// Stats is a snapshot for metrics.
+type Stats struct {
+	Conferences, Endpoints                                 int
+	ConferencesCreated, EndpointsCreated, EndpointsExpired uint64
+	MessagesIn, MessagesOut, MessagesDropped               uint64
+	ICEFailed, DominantChanges, Panics                     uint64
+	Stress                                                 float64
+	Forward                                                forward.Stats
+}
+
+// NewService binds the bridge's port. sockets and engine are the caller's to
+// close, after Run has returned.
+func NewService(cfg Config, router *xmpp.Router, sockets *transport.Sockets, engine *forward.Engine, log *slog.Logger) (*Service, error) {
+	s := &Service{
+		cfg: cfg, log: log, sockets: sockets, engine: engine,
+		brewery:     make(chan *xmpp.Stanza, 64),
+		conferences: map[string]*Conference{},
+		byKey:       map[string]*Conference{},
+	}
+	s.stress.full = cfg.MaxCPU
+	port, err := router.NewLocalPort(cfg.JID, s.receive)
+	if err != nil {
+		return nil, err
+	}
+	s.port = port
+	return s, nil
+}
+
+// Run keeps the bridge in the brewery until ctx ends, then closes all
+// conferences and waits for them.
+func (s *Service) Run(ctx context.Context) error {
+	s.attend(ctx)
+	s.healthy.Store(false)
+	s.mu.Lock()
+	s.stopping = true
+	all := make([]*Conference, 0, len(s.conferences))
+	for _, c := range s.conferences {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		_ = c.box.Put(evExpire{})
+	}
+	s.wg.Wait()
+	s.port.Close()
+	return nil
+}
+
+// Drain asks the focus to prefer other bridges.
+func (s *Service) Drain() { s.draining.Store(true) }
+
+// Ready reports whether the focus can find the bridge.
+func (s *Service) Ready() error {
+	if !s.healthy.Load() {
+		return errors.New("the bridge is not in its brewery yet")
+	}
+	return nil
+}
+
+// Stats is a snapshot of the counters.
+func (s *Service) Stats() Stats {
+	c := &s.counters
+	st := Stats{
+		ConferencesCreated: c.conferencesCreated.Load(), EndpointsCreated: c.endpointsCreated.Load(),
+		EndpointsExpired: c.endpointsExpired.Load(), MessagesIn: c.messagesIn.Load(), MessagesOut: c.messagesOut.Load(),
+		MessagesDropped: c.messagesDropped.Load(), ICEFailed: c.iceFailed.Load(), DominantChanges: c.dominantChanges.Load(),
+		Panics: c.panics.Load(), Stress: s.stress.level(), Forward: s.engine.Stats(),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Conferences = len(s.conferences)
+	for _, conf := range s.conferences {
+		st.Endpoints += int(conf.size.Load())
+	}
+	return st
+}
+
+// receive takes what is delivered to the port; it runs on the deliverer's
+// goroutine.
+func (s *Service) receive(st *xmpp.Stanza) error {
+	if st.From.Bare() != s.cfg.Brewery {
+		// Whoever is not in the brewery has no business here: it would attract or
+		// end conferences.
+		return xmpp.Forbidden("")
+	}
+	switch {
+	case st.Kind == xmpp.Presence:
+		select {
+		case s.brewery <- st:
+		default: // others' presence; ours comes again
+		}
+		return nil
+	case !st.IsRequest():
+		return nil
+	case st.Has(colibri2.NS, "conference-modify"):
+		return s.modify(st)
+	case st.Has(colibri2.NSHealth, "healthcheck"):
+		s.port.Send(st.Result(""))
+		return nil
+	case st.Has("jabber:iq:version", "query"):
+		var enc xmpp.Enc
+		enc.Start("query", "jabber:iq:version").Leaf("name", "", "Confab").Leaf("version", "", s.cfg.Version).End()
+		s.port.Send(st.Result(enc.String()))
+		return nil
+	case st.Has(xmpp.NSInfo, "query"):
+		var enc xmpp.Enc
+		enc.Start("query", xmpp.NSInfo).Start("identity", "").Attr("category", "client").Attr("type", "bot").Attr("name", "Confab bridge").End()
+		for _, f := range []string{colibri2.NSHealth, "urn:xmpp:jingle:apps:dtls:0", "urn:xmpp:jingle:transports:ice-udp:1", "jabber:iq:version", xmpp.NSInfo} {
+			enc.Start("feature", "").Attr("var", f).End()
+		}
+		s.port.Send(st.Result(enc.End().String()))
+		return nil
+	}
+	_, name := st.PayloadName()
+	return xmpp.ServiceUnavailable("Unsupported IQ request " + name)
+}
+
+// modify finds or creates the conference; all else is its own business.
+func (s *Service) modify(st *xmpp.Stanza) error {
+	m, err := colibri2.ParseModify(st.Child(colibri2.NS, "conference-modify"))
+	if err != nil {
+		return colibri2.Refuse(xmpp.BadRequest(err.Error()), colibri2.ReasonUnspecified, "")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.conferences[m.MeetingID]
+	switch {
+	case c == nil && !m.Create:
+		return colibri2.Refuse(xmpp.ItemNotFound("Conference not found"), colibri2.ReasonConferenceNotFound, "")
+	case c != nil && m.Create:
+		return colibri2.Refuse(xmpp.Conflict("Conference already exists"), colibri2.ReasonConferenceAlreadyExists, "")
+	case c == nil && s.stopping:
+		return colibri2.Refuse(xmpp.ServiceUnavailable("The bridge is shutting down"), colibri2.ReasonGracefulShutdown, "")
+	case c == nil && len(s.conferences) >= s.cfg.MaxConferences:
+		return colibri2.Refuse(xmpp.ResourceConstraint("Too many conferences"), colibri2.ReasonUnspecified, "")
+	case c == nil:
+		pipe, err := s.engine.NewPipeline(m.MeetingID)
+		if err != nil {
+			return err
+		}
+		c = newConference(s, m, pipe)
+		s.conferences[m.MeetingID] = c
+		s.byKey[c.key] = c
+		s.counters.conferencesCreated.Add(1)
+		s.wg.Go(c.run)
+	}
+	return c.box.Put(evModify{st, m})
+}
+
+// forget takes a conference out of the maps.
+func (s *Service) forget(c *Conference) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conferences[c.meetingID] == c {
+		delete(s.conferences, c.meetingID)
+	}
+	delete(s.byKey, c.key)
+}
+
+// elsewhere runs what may wait, and is waited for by Run.
+func (s *Service) elsewhere(f func()) {
+	s.wg.Go(func() {
+		defer s.guard("closing an endpoint", nil)
+		f()
+	})
+}
+
+// guard is deferred at the root of every goroutine: one bad conference must not
+// end the others.
+func (s *Service) guard(what string, after func()) {
+	if r := recover(); r != nil {
+		s.counters.panics.Add(1)
+		s.log.Error("panic in the bridge", "where", what, "err", r, "stack", string(debug.Stack()))
+		if after != nil {
+			after()
+		}
+	}
+}
+
+// randomHex is n random bytes in hexadecimal.
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// now is the clock of control; the packet path has its own.
+func now() time.Time { return time.Now() }
