@@ -1,0 +1,394 @@
+package main
+
+// confab check: what keeps the server from working, found without starting it.
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// wantBuffer is the UDP socket buffer the bridge asks for, in bytes: the
+	// kernel's usual limit holds some 90 packets of video.
+	wantBuffer = 10 << 20
+
+	// expirySoon is when a certificate should have been renewed.
+	expirySoon = 14 * 24 * time.Hour
+
+	dnsTimeout = 3 * time.Second
+)
+
+// check is "confab check". Its error is errSaid when something failed, or a
+// ConfigError.
+func (p *program) check(ctx context.Context, args []string) error {
+	rest, err := p.parse(p.flagSet("check"), args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usageError("check: takes no arguments")
+	}
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	r := &report{out: p.stdout}
+	r.configuration(p, cfg)
+	r.dataDir(cfg)
+	r.ports(cfg)
+	if cfg.TLS.Mode != "off" {
+		r.certificate(cfg, time.Now())
+	}
+	r.dns(ctx, cfg)
+	r.addresses(cfg)
+	r.buffers("/proc/sys/net/core/rmem_max")
+	if r.failed {
+		return errSaid
+	}
+	return nil
+}
+
+// report prints a line per finding.
+type report struct {
+	out    io.Writer
+	failed bool
+}
+
+func (r *report) line(verdict, subject, format string, args ...any) {
+	fmt.Fprintf(r.out, "%-4s  %-14s  %s\n", verdict, subject, fmt.Sprintf(format, args...))
+}
+
+func (r *report) ok(subject, format string, args ...any)   { r.line("OK", subject, format, args...) }
+func (r *report) warn(subject, format string, args ...any) { r.line("WARN", subject, format, args...) }
+
+func (r *report) fail(subject, format string, args ...any) {
+	r.failed = true
+	r.line("FAIL", subject, format, args...)
+}
+
+func (r *report) configuration(p *program, cfg Config) {
+	source := "defaults only, no file"
+	if _, err := os.Stat(p.configPath); err == nil {
+		source = p.configPath
+	}
+	r.ok("configuration", "%s; domain %s, data in %s", source, cfg.Domain, cfg.DataDir)
+}
+
+// dataDir looks at who can read the directory and what lies in it.
+func (r *report) dataDir(cfg Config) {
+	info, err := os.Stat(cfg.DataDir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.ok("data directory", "%s will be made at the first start", cfg.DataDir)
+		return
+	case err != nil:
+		r.fail("data directory", "%v", err)
+		return
+	case !info.IsDir():
+		r.fail("data directory", "%s is no directory", cfg.DataDir)
+		return
+	case !writable(cfg.DataDir):
+		r.fail("data directory", "%s: this user may not write there", cfg.DataDir)
+		return
+	case info.Mode().Perm()&0o022 != 0:
+		r.fail("data directory", "%s can be written by others (mode %04o): chmod 700 it", cfg.DataDir, info.Mode().Perm())
+	case info.Mode().Perm()&0o055 != 0:
+		r.warn("data directory", "%s can be listed by others (mode %04o): chmod 700 it", cfg.DataDir, info.Mode().Perm())
+	default:
+		r.ok("data directory", "%s", cfg.DataDir)
+	}
+	if _, err := readSecrets(filepath.Join(cfg.DataDir, secretsFile)); err != nil {
+		r.fail("secrets", "%v", err)
+	}
+	if cfg.Database != "" {
+		return
+	}
+	path := sqlitePath(cfg)
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		r.fail("database", "%s can be read by others (mode %04o): chmod 600 it", path, info.Mode().Perm())
+	}
+}
+
+// ports tries to bind what the server would bind.
+func (r *report) ports(cfg Config) {
+	pid, err := runningServer(cfg.DataDir)
+	if err != nil {
+		r.warn("ports", "can't tell whether the server runs: %v", err)
+	}
+	for _, l := range listeners(cfg) {
+		subject := l.network + " " + l.address
+		err := tryBind(l.network, l.address)
+		switch {
+		case err == nil:
+			r.ok(subject, "free, for %s", l.use)
+		case pid != 0 && holds(pid, l.network, l.address):
+			r.ok(subject, "held by the running server (process %d), for %s", pid, l.use)
+		case l.fallback != "":
+			r.warn(subject, "%v; %s instead, as %s is not set", rootCause(err), l.fallback, l.key)
+		default:
+			r.fail(subject, "%v, needed for %s (%s)", rootCause(err), l.use, l.key)
+		}
+	}
+}
+
+// listener is an address that the server binds.
+type listener struct {
+	network, address, key, use string
+	fallback                   string // what a default address gives way to
+}
+
+func listeners(cfg Config) []listener {
+	var list []listener
+	add := func(network, address, key, use, fallback string) {
+		if cfg.IsSet(key) {
+			fallback = ""
+		}
+		list = append(list, listener{network, address, key, use, fallback})
+	}
+	for _, a := range cfg.Web.Listen {
+		add("tcp", a, "web.listen", "HTTPS", ":8443")
+	}
+	if cfg.Web.HTTPListen != "" && cfg.TLS.Mode != "off" {
+		add("tcp", cfg.Web.HTTPListen, "web.http_listen", "redirects to HTTPS", "nothing")
+	}
+	if cfg.Admin.Listen != "" {
+		add("tcp", cfg.Admin.Listen, "admin.listen", "metrics and health", "a free port")
+	}
+	if cfg.XMPP.Port != 0 {
+		add("tcp", port(cfg.XMPP.Port), "xmpp.port", "XMPP clients", "")
+	}
+	add("udp", port(cfg.Bridge.UDPPort), "bridge.udp_port", "media", "")
+	if cfg.TURN.Mode != "off" {
+		if cfg.TURN.UDP {
+			add("udp", port(cfg.TURN.Port), "turn.port", "STUN and TURN", "")
+		}
+		if cfg.TURN.TCP {
+			add("tcp", port(cfg.TURN.Port), "turn.port", "TURN", "")
+		}
+		if cfg.TURN.TLS && cfg.TURN.TLSPort != 0 && cfg.TLS.Mode != "off" {
+			add("tcp", port(cfg.TURN.TLSPort), "turn.tls_port", "TURN over TLS", "nothing")
+		}
+	}
+	return list
+}
+
+func port(n int) string { return ":" + strconv.Itoa(n) }
+
+func tryBind(network, address string) error {
+	if network == "udp" {
+		c, err := net.ListenPacket(network, address)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// rootCause is the innermost error: "address already in use".
+func rootCause(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
+}
+
+// holds reports whether process pid has a socket bound to the port of address,
+// by /proc (proc_pid_net(5)): columns 2 and 10 are local address and inode.
+func holds(pid int, network, address string) bool {
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	number, err := strconv.Atoi(text)
+	if err != nil {
+		return false
+	}
+	suffix := fmt.Sprintf(":%04X", number)
+	var inodes []string
+	for _, table := range []string{network, network + "6"} {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			if f := strings.Fields(line); len(f) > 9 && strings.HasSuffix(f[1], suffix) {
+				inodes = append(inodes, "socket:["+f[9]+"]")
+			}
+		}
+	}
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		target, err := os.Readlink(fd)
+		return err == nil && slices.Contains(inodes, target)
+	})
+}
+
+// certificate looks at the operator's certificate as a client would.
+func (r *report) certificate(cfg Config, now time.Time) {
+	if cfg.TLS.Cert == "" {
+		if cfg.ACME != "" {
+			r.ok("certificate", "obtained by ACME for %s", cfg.Domain)
+		} else {
+			r.warn("certificate", "self-signed: browsers ask first, mobile apps refuse. Set acme or tls.cert")
+		}
+		return
+	}
+	pair, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
+	if err != nil {
+		r.fail("certificate", "%v", err)
+		return
+	}
+	leaf := pair.Leaf
+	sound := true
+	bad := func(report func(subject, format string, args ...any), format string, args ...any) {
+		sound = false
+		report("certificate", cfg.TLS.Cert+": "+format, args...)
+	}
+	if err := leaf.VerifyHostname(cfg.Domain); err != nil {
+		bad(r.fail, "%v", err)
+	}
+	switch left := leaf.NotAfter.Sub(now); {
+	case now.Before(leaf.NotBefore):
+		bad(r.fail, "is valid only from %s on", leaf.NotBefore.Format(time.DateOnly))
+	case left < 0:
+		bad(r.fail, "expired on %s", leaf.NotAfter.Format(time.DateOnly))
+	case left < expirySoon:
+		bad(r.warn, "expires on %s", leaf.NotAfter.Format(time.DateOnly))
+	}
+	if err := chainErr(pair); err != nil {
+		bad(r.warn, "%v", err)
+	}
+	if sound {
+		r.ok("certificate", "%s, valid to %s", cfg.TLS.Cert, leaf.NotAfter.Format(time.DateOnly))
+	}
+}
+
+// chainErr says what is missing between the leaf and a root that clients have.
+// Browsers fetch a missing intermediate, mobile apps and XMPP clients don't.
+func chainErr(pair tls.Certificate) error {
+	leaf := pair.Leaf
+	if slices.Equal(leaf.RawIssuer, leaf.RawSubject) {
+		return errors.New("is self-signed: mobile apps refuse it")
+	}
+	pool := x509.NewCertPool()
+	for _, der := range pair.Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("a certificate of the chain can't be read: %w", err)
+		}
+		pool.AddCert(c)
+	}
+	if len(pair.Certificate) == 1 {
+		return fmt.Errorf("the chain is missing: add the certificate of %q behind it, or mobile apps fail", leaf.Issuer)
+	}
+	// CurrentTime: expiry is reported by itself.
+	if _, err := leaf.Verify(x509.VerifyOptions{Intermediates: pool, CurrentTime: leaf.NotBefore.Add(time.Minute)}); err != nil {
+		return fmt.Errorf("this machine does not trust it: %w", err)
+	}
+	return nil
+}
+
+// dns looks whether the domain leads here.
+func (r *report) dns(ctx context.Context, cfg Config) {
+	if cfg.Domain == "localhost" {
+		r.warn("DNS", "the domain is localhost: only this machine can join. Set domain")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cfg.Domain)
+	if err != nil {
+		r.warn("DNS", "%s has no address: %v", cfg.Domain, rootCause(err))
+		return
+	}
+	own := ownAddresses(cfg)
+	for _, a := range found {
+		if slices.Contains(own, a.Unmap()) {
+			r.ok("DNS", "%s is %s, this machine", cfg.Domain, a.Unmap())
+			return
+		}
+	}
+	r.warn("DNS", "%s is %s, none of this machine's addresses (fine behind NAT: then set network.public_addresses)", cfg.Domain, found[0].Unmap())
+}
+
+// ownAddresses are those of the interfaces and the public ones of the configuration.
+func ownAddresses(cfg Config) []netip.Addr {
+	var own []netip.Addr
+	for _, text := range cfg.Network.PublicAddresses {
+		public, _, _ := strings.Cut(text, "/")
+		if a, err := netip.ParseAddr(public); err == nil {
+			own = append(own, a)
+		}
+	}
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return own
+	}
+	for _, a := range list {
+		if n, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, n.Addr().Unmap())
+		}
+	}
+	return own
+}
+
+// addresses looks whether clients elsewhere can reach the media port.
+func (r *report) addresses(cfg Config) {
+	var public, private []string
+	for _, a := range ownAddresses(cfg) {
+		switch {
+		case a.IsLoopback() || a.IsLinkLocalUnicast() || !cfg.Network.IPv6 && a.Is6():
+		case a.IsPrivate():
+			private = append(private, a.String())
+		default:
+			public = append(public, a.String())
+		}
+	}
+	switch {
+	case len(public) > 0:
+		r.ok("addresses", "media on UDP %d of %s", cfg.Bridge.UDPPort, strings.Join(slices.Compact(public), ", "))
+	case len(private) > 0:
+		r.warn("addresses", "only private ones (%s): for people outside of this network set network.public_addresses = [\"PUBLIC/PRIVATE\"]",
+			strings.Join(private, ", "))
+	default:
+		r.warn("addresses", "no interface but loopback: only this machine can send media")
+	}
+}
+
+// buffers looks whether the kernel lets the bridge have large UDP buffers.
+func (r *report) buffers(path string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return // not Linux
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	switch {
+	case err != nil:
+		r.warn("UDP buffers", "%s holds no number", path)
+	case n < wantBuffer:
+		r.warn("UDP buffers", "net.core.rmem_max is %d, media may be lost under load: sysctl -w net.core.rmem_max=%d", n, wantBuffer)
+	default:
+		r.ok("UDP buffers", "net.core.rmem_max is %d", n)
+	}
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is the configuration of the whole program. Each field is one key of
+// the file; default.toml documents all of them and holds their defaults.
+type Config struct {
+	Domain      string `toml:"domain"`
+	DataDir     string `toml:"data_dir"`
+	Database    Secret `toml:"database"`
+	ACME        string `toml:"acme"`
+	RequireHost bool   `toml:"require_host"`
+
+	Network struct {
+		PublicAddresses  []string `toml:"public_addresses"`
+		AdvertisePrivate bool     `toml:"advertise_private"`
+		IPv6             bool     `toml:"ipv6"`
+	} `toml:"network"`
+
+	TLS struct {
+		Mode          string `toml:"mode"`
+		Cert          string `toml:"cert"`
+		Key           string `toml:"key"`
+		ACMEDirectory string `toml:"acme_directory"`
+	} `toml:"tls"`
+
+	Web struct {
+		Listen          []string       `toml:"listen"`
+		HTTPListen      string         `toml:"http_listen"`
+		Dir             string         `toml:"dir"`
+		TrustedProxies  []string       `toml:"trusted_proxies"`
+		Origins         []string       `toml:"origins"`
+		FrameAncestors  []string       `toml:"frame_ancestors"`
+		CSP             string         `toml:"csp"`
+		CORSOrigin      string         `toml:"cors_origin"`
+		HSTS            bool           `toml:"hsts"`
+		Config          map[string]any `toml:"config"`
+		InterfaceConfig map[string]any `toml:"interface_config"`
+	} `toml:"web"`
+
+	Admin struct {
+		Listen string `toml:"listen"`
+	} `toml:"admin"`
+
+	XMPP struct {
+		Port          int      `toml:"port"`
+		BOSH          bool     `toml:"bosh"`
+		PushServices  bool     `toml:"push_services"`
+		IdleTimeout   Duration `toml:"idle_timeout"`
+		ResumeTimeout Duration `toml:"resume_timeout"`
+	} `toml:"xmpp"`
+
+	Auth struct {
+		Guests          bool     `toml:"guests"`
+		SessionLifetime Duration `toml:"session_lifetime"`
+	} `toml:"auth"`
+
+	Rooms struct {
+		MaxOccupants  int      `toml:"max_occupants"`
+		Moderators    string   `toml:"moderators"`
+		Linger        Duration `toml:"linger"`
+		JoinRate      int      `toml:"join_rate"`
+		MaxRooms      int      `toml:"max_rooms"`
+		ParkedJoins   int      `toml:"parked_joins"`
+		History       int      `toml:"history"`
+		SummonFocus   bool     `toml:"summon_focus"`
+		RestrictNicks bool     `toml:"restrict_nicks"`
+	} `toml:"rooms"`
+
+	Focus struct {
+		StartTimeout      Duration `toml:"start_timeout"`
+		LonelyTimeout     Duration `toml:"lonely_timeout"`
+		MinParticipants   int      `toml:"min_participants"`
+		MaxSourcesPerUser int      `toml:"max_sources_per_user"`
+		ICERestart        bool     `toml:"ice_restart"`
+		Codecs            []string `toml:"codecs"`
+	} `toml:"focus"`
+
+	Bridge struct {
+		UDPPort           int      `toml:"udp_port"`
+		Channel           string   `toml:"channel"`
+		Sockets           int      `toml:"sockets"`
+		Workers           int      `toml:"workers"`
+		LastN             int      `toml:"last_n"`
+		DefaultMaxHeight  int      `toml:"default_max_height"`
+		Loudest           int      `toml:"loudest"`
+		SRTPProfiles      []string `toml:"srtp_profiles"`
+		IdleTimeout       Duration `toml:"idle_timeout"`
+		MaxIngress        int      `toml:"max_ingress"`
+		MaxIngressPackets int      `toml:"max_ingress_packets"`
+	} `toml:"bridge"`
+
+	TURN struct {
+		Mode         string       `toml:"mode"`
+		Port         int          `toml:"port"`
+		UDP          bool         `toml:"udp"`
+		TCP          bool         `toml:"tcp"`
+		TLS          bool         `toml:"tls"`
+		TLSPort      int          `toml:"tls_port"`
+		Share443     bool         `toml:"share_443"`
+		Realm        string       `toml:"realm"`
+		Secrets      []Secret     `toml:"secrets"`
+		TTL          Duration     `toml:"ttl"`
+		Servers      []TURNServer `toml:"servers"`
+		MinPort      int          `toml:"min_port"`
+		MaxPort      int          `toml:"max_port"`
+		QuotaUser    int          `toml:"quota_user"`
+		QuotaAddress int          `toml:"quota_address"`
+		QuotaTotal   int          `toml:"quota_total"`
+		MaxBPS       int          `toml:"max_bps"`
+		Peers        struct {
+			Allow      []string `toml:"allow"`
+			Deny       []string `toml:"deny"`
+			Private    string   `toml:"private"`
+			OnlyBridge bool     `toml:"only_bridge"`
+			MinPort    int      `toml:"min_port"`
+		} `toml:"peers"`
+	} `toml:"turn"`
+
+	Limits struct {
+		Stanza                int `toml:"stanza"`
+		StanzaUnauthenticated int `toml:"stanza_unauthenticated"`
+		Presence              int `toml:"presence"`
+		LoginRate             int `toml:"login_rate"`
+		PresenceRate          int `toml:"presence_rate"`
+		IQRate                int `toml:"iq_rate"`
+		MessageRate           int `toml:"message_rate"`
+		ConnectionsPerIP      int `toml:"connections_per_ip"`
+		RequestsPerIP         int `toml:"requests_per_ip"`
+		PasswordTries         int `toml:"password_tries"`
+	} `toml:"limits"`
+
+	Log struct {
+		Level      string            `toml:"level"`
+		Format     string            `toml:"format"`
+		Components map[string]string `toml:"components"`
+	} `toml:"log"`
+
+	Metrics struct {
+		JitsiNames bool `toml:"jitsi_names"`
+	} `toml:"metrics"`
+
+	origins map[string]origin // who set a key that is not at its default
+}
+
+// TURNServer is one [[turn.servers]] entry: a server that clients are told.
+type TURNServer struct {
+	Type      string   `toml:"type"` // stun, turn, turns
+	Host      string   `toml:"host"`
+	Port      int      `toml:"port"`
+	Transport string   `toml:"transport"` // udp, tcp
+	Secret    Secret   `toml:"secret"`
+	Username  string   `toml:"username"`
+	Password  Secret   `toml:"password"`
+	TTL       Duration `toml:"ttl"`
+}
+
+// IsSet reports whether somebody set the key, in the file, the environment or
+// by a flag. A default address may give way to a free one, a set one may not
+// (deployment.md §7.1).
+func (c *Config) IsSet(key string) bool {
+	_, set := c.origins[key]
+	return set
+}
+
+// Where names the place that set a key, for messages about it:
+// "/etc/confab/confab.toml:12", "CONFAB_TURN_PORT", "--turn-port" or "default".
+func (c *Config) Where(key string) string {
+	o, set := c.origins[key]
+	if !set {
+		return "default"
+	}
+	if o.file == nil {
+		return o.name
+	}
+	return o.file.place(key)
+}
+
+// origin is who set a key: a file, a variable or a flag.
+type origin struct {
+	name string
+	file *file
+}
+
+// Duration is written as Go does: "20s", "24h".
+type Duration struct{ time.Duration }
+
+// UnmarshalText parses a Go duration. TOML numbers arrive here, too, and are
+// refused unless they have a unit.
+func (d *Duration) UnmarshalText(text []byte) (err error) {
+	if d.Duration, err = time.ParseDuration(string(text)); err != nil {
+		return errDuration
+	}
+	return nil
+}
+
+// Secret is a string that no log and no message shows.
+type Secret string
+
+// String hides the value from fmt; convert with string(s) to use it.
+func (Secret) String() string { return "***" }
+
+// GoString hides the value from %#v.
+func (Secret) GoString() string { return "***" }
+
+// LogValue hides the value from slog.
+func (Secret) LogValue() slog.Value { return slog.StringValue("***") }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// mayImport is the table of architecture §2.2: which of our packages a package may
+// import, by path below the module. A pattern that ends in /... stands for
+// the packages below. The longest pattern that fits counts; tests are free.
+var mayImport = map[string][]string{
+	"internal/mailbox": {},
+	"internal/bus":     {},
+
+	"xmpp":                {"xmpp/scram"},
+	"xmpp/scram":          {},
+	"xmpp/auth":           {"xmpp", "xmpp/scram", "storage"},
+	"xmpp/link":           {"xmpp"},
+	"xmpp/xep/...":        {"xmpp", "xmpp/xep/..."},
+	"muc":                 {"xmpp", "xmpp/xep/...", "internal/mailbox", "muc/..."},
+	"muc/...":             {"xmpp", "xmpp/xep/...", "internal/mailbox", "muc", "muc/..."},
+	"focus":               {"xmpp", "xmpp/xep/...", "internal/mailbox", "focus/..."},
+	"focus/...":           {"xmpp", "xmpp/xep/...", "internal/mailbox", "focus/..."},
+	"bridge":              {"xmpp", "xmpp/xep/...", "internal/mailbox", "bridge/..."},
+	"bridge/...":          {"bridge/..."}, // the packet path knows no XMPP
+	"extdisco":            {"xmpp", "xmpp/xep/extdisco", "extdisco/credential"},
+	"extdisco/...":        {"extdisco/credential"},
+	"storage":             {"migrations"},
+	"storage/...":         {"storage", "migrations"},
+	"migrations":          {},
+	"web":                 {"web/..."},
+	"web/...":             {"web/..."},
+	"cmd/...":             {"..."},
+	"internal/...":        {"..."}, // the test client, which no program imports
+	"test/...":            {"..."},
+	"extdisco/credential": {},
+}
+
+// confined is architecture §2.3: modules that only these packages may import.
+var confined = map[string][]string{
+	"github.com/jackc/pgx":       {"storage/postgres"},
+	"modernc.org/sqlite":         {"storage/sqlite"},
+	"github.com/BurntSushi/toml": {"cmd/confab"},
+	"github.com/pion/turn":       {"extdisco/relay", "internal/..."},
+	"github.com/pion/webrtc":     {"bridge", "bridge/...", "internal/...", "cmd/confab-bench"},
+	"mellium.im":                 {"xmpp", "xmpp/...", "internal/...", "cmd/confab-bench"},
+	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "web", "internal/...", "cmd/confab-bench"},
+	"github.com/nats-io":         {"internal/bus"},
+}
+
+func TestImports(t *testing.T) {
+	t.Parallel()
+	const module = "confab/"
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := rule(name)
+		if !known {
+			t.Errorf("package %s is not in the table", name)
+		}
+		for _, i := range p.Imports {
+			if ours, found := strings.CutPrefix(i, module); found {
+				if !matches(ours, allowed) {
+					t.Errorf("%s imports %s", name, ours)
+				}
+				continue
+			}
+			for mod, by := range confined {
+				if (i == mod || strings.HasPrefix(i, mod+"/")) && !matches(name, by) {
+					t.Errorf("%s imports %s", name, i)
+				}
+			}
+		}
+	}
+}
+
+// rule finds the longest pattern that fits.
+func rule(name string) (allowed []string, known bool) {
+	longest := -1
+	for pattern, list := range mayImport {
+		if matches(name, []string{pattern}) && len(pattern) > longest {
+			allowed, known, longest = list, true, len(pattern)
+		}
+	}
+	return allowed, known
+}
+
+func matches(name string, patterns []string) bool {
+	for _, p := range patterns {
+		below, wild := strings.CutSuffix(p, "...")
+		if name == p || wild && strings.HasPrefix(name, below) {
+			return true
+		}
+	}
+	return false
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var list []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"confab/xmpp/scram"
+)
+
+// world is one data directory on which commands are run.
+type world struct{ dir string }
+
+func newWorld(t *testing.T) world { return world{filepath.Join(t.TempDir(), "data")} }
+
+// run executes a command and returns exit status, output and error output.
+func (w world) run(ctx context.Context, stdin string, args ...string) (status int, out, errOut string) {
+	var o, e bytes.Buffer
+	p := program{
+		stdin: strings.NewReader(stdin), stdout: &o, stderr: &e,
+		environ:    []string{"CONFAB_DATA_DIR=" + w.dir, "CONFAB_DOMAIN=meet.example"},
+		configPath: filepath.Join(w.dir, "none.toml"),
+	}
+	status = p.run(ctx, args)
+	return status, o.String(), e.String()
+}
+
+// verify reports whether a password is the one of an account.
+func (w world) verify(t *testing.T, user, password string) bool {
+	t.Helper()
+	st, err := openStorage(t.Context(), Config{DataDir: w.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	a, err := st.Account(t.Context(), user, "meet.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := scram.Keys{Salt: a.Salt, Iterations: a.Iterations,
+		SHA1:   scram.Pair{StoredKey: a.SHA1StoredKey, ServerKey: a.SHA1ServerKey},
+		SHA256: scram.Pair{StoredKey: a.SHA256StoredKey, ServerKey: a.SHA256ServerKey}}
+	return k.Verify(password)
+}
+
+var password = regexp.MustCompile(`(?:[0-9A-HJKMNP-TV-Z]{4}-){3}[0-9A-HJKMNP-TV-Z]{4}`)
+
+func TestUserCommands(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, c := range []struct {
+		args, stdin string
+		status      int
+		out         string // part of the output, or of the error output
+	}{
+		{"user add anna", "secret 1\n", 0, "account anna@meet.example added (host)\n"},
+		{"user add Bob@Meet.Example --no-host", "secret 2", 0, "account bob@meet.example added (no host)\n"},
+		{"user --no-host add carl", "", 0, "account carl@meet.example added (no host)\npassword (shown once): "},
+		{"user add anna", "x", 1, "account anna@meet.example exists already"},
+		{"user add focus", "x", 1, "focus is reserved"},
+		{"user add 0b9a3f42-2f0e-4d6b-9b55-1c2d3e4f5a6b", "x", 1, "looks like a guest"},
+		{"user add dora@other.example", "x", 1, "accounts are on meet.example, not on other.example"},
+		{"user add a/b", "x", 1, `"a/b@meet.example" is no account name`},
+		{"user add @meet.example", "x", 1, `is no account name`},
+		{"user add dora", "a\x00b\n", 1, "holds control characters"},
+		{"user passwd anna", "secret 3\n", 0, "account anna@meet.example changed (host)\n"},
+		{"user passwd nobody", "x", 1, "there is no account nobody@meet.example"},
+		{"user remove bob", "", 0, "account bob@meet.example removed\n"},
+		{"user remove bob", "", 1, "there is no account bob@meet.example"},
+		{"user list", "", 0, "anna@meet.example  yes   20"},
+		{"user list", "", 0, "carl@meet.example  no    20"},
+		{"user", "", 2, "user: add, passwd, list or remove?"},
+		{"user frob x", "", 2, "user frob: add, passwd, list or remove expected"},
+		{"user add", "", 2, "user add: NAME or NAME@HOST expected"},
+		{"user list x", "", 2, "user list: takes no name"},
+		{"user remove anna --no-host", "", 2, "--no-host belongs to user add"},
+		{"frob", "", 2, "unknown command frob"},
+		{"serve frob", "", 2, "unknown command frob"},
+		{"--frob", "", 2, "flag provided but not defined: -frob"},
+		{"--help", "", 0, "--media-port PORT"},
+		{"version", "", 0, "confab "},
+		{"config default", "", 0, "[rooms]"},
+		{"user list --xmpp-port x", "", 78, `--xmpp-port: "x" is no whole number`},
+		{"user list --config /missing.toml", "", 78, "/missing.toml: no such file"},
+	} {
+		status, out, errOut := w.run(t.Context(), c.stdin, strings.Fields(c.args)...)
+		if status != c.status || !strings.Contains(out+errOut, c.out) || (status == 0) != (errOut == "") {
+			t.Errorf("confab %s: exit %d\n%s%s", c.args, status, out, errOut)
+		}
+		if strings.Contains(out+errOut, "secret") && c.stdin != "" {
+			t.Errorf("confab %s repeats the password: %s", c.args, out+errOut)
+		}
+	}
+	if !w.verify(t, "anna", "secret 3") || w.verify(t, "anna", "secret 1") {
+		t.Error("passwd did not change the password")
+	}
+	_, out, _ := w.run(t.Context(), "", "user", "passwd", "carl")
+	if generated := password.FindString(out); generated == "" || !w.verify(t, "carl", generated) {
+		t.Errorf("the password shown is not the one that counts: %s", out)
+	}
+}
+
+// serveWriter ends the server when the summary is there.
+type serveWriter struct {
+	text bytes.Buffer
+	stop context.CancelFunc
+}
+
+func (w *serveWriter) Write(b []byte) (int, error) {
+	defer w.stop()
+	return w.text.Write(b)
+}
+
+// start runs the server until it is up and returns its summary.
+func (w world) start(t *testing.T) string {
+	t.Helper()
+	cfg, _, err := load(sources{environ: []string{"CONFAB_DATA_DIR=" + w.dir, "CONFAB_DOMAIN=meet.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	out := &serveWriter{stop: stop}
+	if err := serve(ctx, cfg, out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	return out.text.String()
+}
+
+func TestFirstStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	out := w.start(t)
+	shown := password.FindString(out)
+	if !strings.Contains(out, "https://meet.example\n") || !strings.Contains(out, "host@meet.example\n") || !w.verify(t, "host", shown) {
+		t.Errorf("first start: %s", out)
+	}
+	if out := w.start(t); password.MatchString(out) || strings.Contains(out, "host@") || !strings.Contains(out, "https://meet.example\n") {
+		t.Errorf("second start: %s", out)
+	}
+	if !w.verify(t, "host", shown) {
+		t.Error("the second start changed the password")
+	}
+	for name, mode := range map[string]os.FileMode{".": 0o700, secretsFile: 0o600, "confab.db": 0o600, lockFile: 0o600} {
+		if info, err := os.Stat(filepath.Join(w.dir, name)); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+func TestOneServerPerDataDirectory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := makeDataDir(w.dir); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := runningServer(w.dir); pid != 0 || err != nil {
+		t.Errorf("nothing runs: %d, %v", pid, err)
+	}
+	lock, err := lockDataDir(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := runningServer(w.dir); pid != os.Getpid() || err != nil {
+		t.Errorf("running server: %d, %v", pid, err)
+	}
+	if status, _, errOut := w.run(t.Context(), "", "serve"); status != 1 || !strings.Contains(errOut, w.dir+" is in use") {
+		t.Errorf("second server: %d, %s", status, errOut)
+	}
+	if status, _, errOut := w.run(t.Context(), "x", "user", "add", "anna"); status != 0 {
+		t.Errorf("commands work beside a server: %d, %s", status, errOut)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := runningServer(w.dir); pid != 0 || err != nil {
+		t.Errorf("it has ended: %d, %v", pid, err)
+	}
+}
+
+func TestInitialCredentials(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start(t)
+	if err := saveInitialCredentials(w.dir, "host", "meet.example", "AAAA"); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(w.dir, initialCredentials)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if status, _, errOut := w.run(t.Context(), "new\n", "user", "passwd", "host"); status != 0 {
+		t.Fatal(errOut)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the old password is still in the file: %v", err)
+	}
+	if err := removeInitialCredentials(w.dir); err != nil {
+		t.Errorf("nothing to remove: %v", err)
+	}
+}
+
+func TestJournalIsRecognised(t *testing.T) {
+	t.Parallel()
+	r, wr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer wr.Close()
+	if toJournal(wr, func(string) string { return "" }) || toJournal(wr, func(string) string { return "8:123456789" }) {
+		t.Error("a pipe is taken for the journal")
+	}
+}
+
+func TestPublicURL(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		listen string
+		plain  bool
+		want   string
+	}{
+		{":443", false, "https://meet.example"},
+		{"127.0.0.1:8443", false, "https://meet.example:8443"},
+		{":80", true, "http://meet.example"},
+		{":443", true, "http://meet.example:443"},
+	} {
+		if got := publicURL("meet.example", c.listen, c.plain); got != c.want {
+			t.Errorf("%s %v: %s", c.listen, c.plain, got)
+		}
+	}
+}

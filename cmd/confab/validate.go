@@ -1,0 +1,316 @@
+package main
+
+// What depends on the machine, and what values make sense.
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"net"
+	"net/mail"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// derive fills the keys whose default depends on the machine or on other keys
+// (deployment.md §7.1, §15).
+func (c *Config) derive() {
+	if c.Domain == "" {
+		c.Domain = machineDomain()
+	}
+	c.Domain = strings.ToLower(strings.TrimSuffix(c.Domain, "."))
+	if c.DataDir == "" {
+		c.DataDir = defaultDataDir(os.Getenv, os.Getuid())
+	}
+	if c.Rooms.Moderators == "" {
+		c.Rooms.Moderators = "first"
+		if c.RequireHost {
+			c.Rooms.Moderators = "hosts"
+		}
+	}
+	c.TURN.Realm = cmp.Or(c.TURN.Realm, c.Domain)
+	// A second server on the machine must get along with only its flags.
+	if c.Where("turn.port") == "--turn-port" && !c.IsSet("turn.tls_port") {
+		c.TURN.TLSPort = 0
+	}
+	if c.Where("web.listen") == "--https" && !c.IsSet("web.http_listen") {
+		if !slices.ContainsFunc(c.Web.Listen, func(a string) bool { return strings.HasSuffix(a, ":443") }) {
+			c.Web.HTTPListen = ""
+		}
+	}
+}
+
+// machineDomain is the machine's full name, or localhost. The network is not
+// asked: a start must not wait for it.
+func machineDomain() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	if strings.Contains(name, ".") && validDomain(strings.ToLower(name)) {
+		return strings.ToLower(name)
+	}
+	hosts, err := os.ReadFile("/etc/hosts")
+	if err != nil {
+		return "localhost"
+	}
+	// As hostname --fqdn does: the first name of the line that lists ours.
+	for line := range strings.Lines(string(hosts)) {
+		line, _, _ = strings.Cut(line, "#")
+		if f := strings.Fields(line); len(f) > 1 && slices.Contains(f[2:], name) &&
+			strings.HasPrefix(f[1], name+".") && validDomain(strings.ToLower(f[1])) {
+			return strings.ToLower(f[1])
+		}
+	}
+	return "localhost"
+}
+
+// defaultDataDir is systemd's state directory; /var/lib/confab for who may write
+// there; else the directory for data of the user.
+func defaultDataDir(getenv func(string) string, uid int) string {
+	if dir, _, _ := strings.Cut(getenv("STATE_DIRECTORY"), ":"); dir != "" {
+		return dir
+	}
+	const system = "/var/lib/confab"
+	if uid == 0 || writable(system) {
+		return system
+	}
+	if dir := getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "confab")
+	}
+	if home := getenv("HOME"); home != "" {
+		return filepath.Join(home, ".local", "share", "confab")
+	}
+	return system
+}
+
+// writable reports whether we may make files in dir. It leaves nothing behind.
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".writable-")
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return os.Remove(f.Name()) == nil
+}
+
+// problems collects what is wrong, each with the place that set the key.
+type problems struct {
+	cfg  *Config
+	list []string
+}
+
+func (p *problems) check(ok bool, key, format string, args ...any) {
+	if !ok {
+		p.list = append(p.list, fmt.Sprintf("%s: %s: %s", p.cfg.Where(key), key, fmt.Sprintf(format, args...)))
+	}
+}
+
+func (p *problems) between(key string, n, low, high int) {
+	if high == math.MaxInt {
+		p.check(n >= low, key, "%d is less than %d", n, low)
+		return
+	}
+	p.check(n >= low && n <= high, key, "%d is not between %d and %d", n, low, high)
+}
+
+func (p *problems) duration(key string, d Duration, low, high time.Duration) {
+	p.check(d.Duration >= low && d.Duration <= high, key, "%v is not between %v and %v", d, low, high)
+}
+
+func (p *problems) oneOf(key, value string, allowed ...string) {
+	p.check(slices.Contains(allowed, value), key, "%q is none of %s", value, strings.Join(allowed, ", "))
+}
+
+func (p *problems) listOf(key string, values []string, allowed ...string) {
+	p.check(len(values) > 0, key, "is empty")
+	for _, v := range values {
+		p.oneOf(key, v, allowed...)
+	}
+}
+
+func (p *problems) address(key, addr string) {
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+		if host == "localhost" {
+			err = nil
+		}
+	}
+	n, numErr := strconv.Atoi(port)
+	p.check(err == nil && numErr == nil && n >= 0 && n <= 65535, key,
+		`%q is no address such as ":443" or "127.0.0.1:8443"`, addr)
+}
+
+func (p *problems) prefixes(key string, list []string) {
+	for _, s := range list {
+		_, err := netip.ParsePrefix(s)
+		if err != nil {
+			_, err = netip.ParseAddr(s)
+		}
+		p.check(err == nil, key, `%q is no address range such as "10.0.0.0/8"`, s)
+	}
+}
+
+// validate returns all mistakes.
+func (c *Config) validate() []string {
+	p := &problems{cfg: c}
+	p.check(validDomain(c.Domain), "domain", "%q is no domain name (a name with other letters than a-z goes in its xn-- form)", c.Domain)
+	p.check(c.Database == "" || isPostgres(string(c.Database)), "database", `is neither empty nor a postgres:// address`)
+	if c.ACME != "" {
+		_, err := mail.ParseAddress(c.ACME)
+		p.check(err == nil, "acme", "%q is no e-mail address", c.ACME)
+	}
+	c.validateNetwork(p)
+	c.validateMeetings(p)
+	c.validateTURN(p)
+
+	l := &c.Limits
+	p.between("limits.stanza", l.Stanza, 16<<10, 64<<20)
+	p.between("limits.stanza_unauthenticated", l.StanzaUnauthenticated, 4<<10, l.Stanza)
+	p.between("limits.presence", l.Presence, 4<<10, l.Stanza)
+	for key, n := range map[string]int{
+		"login_rate": l.LoginRate, "presence_rate": l.PresenceRate, "iq_rate": l.IQRate, "message_rate": l.MessageRate,
+		"connections_per_ip": l.ConnectionsPerIP, "requests_per_ip": l.RequestsPerIP, "password_tries": l.PasswordTries,
+	} {
+		p.between("limits."+key, n, 0, math.MaxInt)
+	}
+
+	levels := []string{"wire", "debug", "info", "warn", "error"}
+	p.oneOf("log.level", c.Log.Level, levels...)
+	p.oneOf("log.format", c.Log.Format, "auto", "text", "json")
+	for name, level := range c.Log.Components {
+		p.check(slices.Contains(levels, level), "log.components", "%s = %q is none of %s", name, level, strings.Join(levels, ", "))
+	}
+	slices.Sort(p.list)
+	return p.list
+}
+
+func (c *Config) validateNetwork(p *problems) {
+	for _, a := range c.Network.PublicAddresses {
+		if a == "auto" {
+			continue
+		}
+		public, private, pair := strings.Cut(a, "/")
+		_, err := netip.ParseAddr(public)
+		if pair && err == nil {
+			_, err = netip.ParseAddr(private)
+		}
+		p.check(err == nil, "network.public_addresses", `%q is neither "auto" nor an address nor a PUBLIC/PRIVATE pair`, a)
+	}
+	p.oneOf("tls.mode", c.TLS.Mode, "auto", "off")
+	p.check(c.TLS.Cert == "" || c.TLS.Key != "", "tls.cert", "tls.key is missing")
+	p.check(c.TLS.Key == "" || c.TLS.Cert != "", "tls.key", "tls.cert is missing")
+	u, err := url.Parse(c.TLS.ACMEDirectory)
+	p.check(err == nil && u.Scheme == "https" && u.Host != "", "tls.acme_directory", "%q is no https:// address", c.TLS.ACMEDirectory)
+
+	p.check(len(c.Web.Listen) > 0, "web.listen", "is empty")
+	for _, a := range c.Web.Listen {
+		p.address("web.listen", a)
+	}
+	if c.Web.HTTPListen != "" {
+		p.address("web.http_listen", c.Web.HTTPListen)
+	}
+	if c.Admin.Listen != "" {
+		p.address("admin.listen", c.Admin.Listen)
+	}
+	p.prefixes("web.trusted_proxies", c.Web.TrustedProxies)
+	p.between("xmpp.port", c.XMPP.Port, 0, 65535)
+	p.duration("xmpp.idle_timeout", c.XMPP.IdleTimeout, 2*time.Second, time.Hour)
+	p.duration("xmpp.resume_timeout", c.XMPP.ResumeTimeout, 0, time.Hour)
+	p.duration("auth.session_lifetime", c.Auth.SessionLifetime, time.Minute, 365*24*time.Hour)
+}
+
+func (c *Config) validateMeetings(p *problems) {
+	r := &c.Rooms
+	p.between("rooms.max_occupants", r.MaxOccupants, 0, math.MaxInt)
+	p.oneOf("rooms.moderators", r.Moderators, "first", "hosts", "everyone")
+	p.duration("rooms.linger", r.Linger, 0, 24*time.Hour)
+	p.between("rooms.join_rate", r.JoinRate, 0, math.MaxInt)
+	p.between("rooms.max_rooms", r.MaxRooms, 1, math.MaxInt)
+	p.between("rooms.parked_joins", r.ParkedJoins, 1, math.MaxInt)
+	p.between("rooms.history", r.History, 0, 1000)
+
+	f := &c.Focus
+	p.duration("focus.start_timeout", f.StartTimeout, time.Second, time.Hour)
+	p.duration("focus.lonely_timeout", f.LonelyTimeout, 0, 24*time.Hour)
+	p.between("focus.min_participants", f.MinParticipants, 1, 2)
+	p.between("focus.max_sources_per_user", f.MaxSourcesPerUser, 2, 1000)
+	p.listOf("focus.codecs", f.Codecs, "av1", "vp9", "vp8", "h264")
+
+	b := &c.Bridge
+	p.between("bridge.udp_port", b.UDPPort, 0, 65535)
+	p.oneOf("bridge.channel", b.Channel, "auto", "datachannel", "websocket", "both")
+	p.between("bridge.sockets", b.Sockets, 0, 256)
+	p.between("bridge.workers", b.Workers, 0, 256)
+	p.between("bridge.last_n", b.LastN, -1, math.MaxInt)
+	p.between("bridge.default_max_height", b.DefaultMaxHeight, 0, 4320)
+	p.between("bridge.loudest", b.Loudest, 0, math.MaxInt)
+	p.listOf("bridge.srtp_profiles", b.SRTPProfiles, "GCM-128", "GCM-256", "CM-SHA1-80")
+	p.duration("bridge.idle_timeout", b.IdleTimeout, time.Second, 24*time.Hour)
+	p.between("bridge.max_ingress", b.MaxIngress, 100_000, math.MaxInt)
+	p.between("bridge.max_ingress_packets", b.MaxIngressPackets, 100, math.MaxInt)
+}
+
+func (c *Config) validateTURN(p *problems) {
+	t := &c.TURN
+	p.oneOf("turn.mode", t.Mode, "full", "stun", "off")
+	p.between("turn.port", t.Port, 0, 65535)
+	p.between("turn.tls_port", t.TLSPort, 0, 65535)
+	p.between("turn.min_port", t.MinPort, 1024, 65535)
+	p.between("turn.max_port", t.MaxPort, t.MinPort, 65535)
+	// RFC 8489 §14.9: a REALM is less than 128 characters.
+	p.check(t.Realm != "" && len(t.Realm) < 128, "turn.realm", "is longer than 127 bytes")
+	for _, s := range t.Secrets {
+		p.check(len(s) >= 16, "turn.secrets", "a secret of less than 16 bytes can be guessed")
+	}
+	p.duration("turn.ttl", t.TTL, time.Minute, 30*24*time.Hour)
+	for key, n := range map[string]int{
+		"quota_user": t.QuotaUser, "quota_address": t.QuotaAddress, "quota_total": t.QuotaTotal, "max_bps": t.MaxBPS,
+	} {
+		p.between("turn."+key, n, 0, math.MaxInt)
+	}
+	p.prefixes("turn.peers.allow", t.Peers.Allow)
+	p.prefixes("turn.peers.deny", t.Peers.Deny)
+	p.oneOf("turn.peers.private", t.Peers.Private, "auto", "on", "off")
+	p.between("turn.peers.min_port", t.Peers.MinPort, 0, 65535)
+	for i, s := range t.Servers {
+		key := "turn.servers"
+		bad := func(ok bool, what string) { p.check(ok, key, "entry %d: %s", i+1, what) }
+		bad(slices.Contains([]string{"stun", "turn", "turns"}, s.Type), "type is none of stun, turn, turns")
+		bad(s.Host != "", "host is missing")
+		bad(s.Port >= 0 && s.Port <= 65535, "port is not between 0 and 65535")
+		bad(slices.Contains([]string{"", "udp", "tcp"}, s.Transport), "transport is neither udp nor tcp")
+		bad((s.Username == "") == (s.Password == ""), "username and password belong together")
+		bad(s.Secret == "" || s.Username == "", "has both a secret and a fixed username")
+		bad(s.TTL.Duration >= 0, "ttl is negative")
+	}
+}
+
+// label is one part of a host name (RFC 1123 §2.1).
+var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// validDomain reports whether s can be the main domain: a host name in lower
+// case, or an IPv4 address in a network without names.
+func validDomain(s string) bool {
+	if len(s) > 200 { // the sub-names (internal.auth.…) must fit in 255, too
+		return false
+	}
+	for part := range strings.SplitSeq(s, ".") {
+		if !label.MatchString(part) {
+			return false
+		}
+	}
+	return true
+}
+
+func isPostgres(address string) bool {
+	return strings.HasPrefix(address, "postgres://") || strings.HasPrefix(address, "postgresql://")
+}
