@@ -51,7 +51,7 @@ func newWorker(e *Engine, index int) *worker {
 		egresses: make(map[*Endpoint]struct{}),
 	}
 	if e.cfg.NewBatch != nil {
-		w.batch = e.cfg.NewBatch()
+		w.batch = e.cfg.NewBatch(index)
 	}
 	return w
 }
@@ -95,8 +95,7 @@ func (w *worker) drain() {
 			}
 		}
 		if n > 0 && w.batch != nil {
-			// A socket error concerns single packets, which are lost as any other.
-			_ = w.batch.Flush()
+			w.batch.Flush() // what the sockets don't take is lost as any packet
 		}
 		if n == 0 {
 			return
