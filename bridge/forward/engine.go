@@ -36,8 +36,8 @@ var ErrClosed = errors.New("forward: closed")
 // Batch is a worker's queue towards the sockets. The worker that got it from
 // Config.NewBatch is the only one to use it.
 type Batch interface {
-	// Flush sends what is queued and returns how many packets went out.
-	Flush() int
+	// Flush sends what is queued.
+	Flush() error
 }
 
 // Sender encrypts for one receiver and queues on the batch of the calling
@@ -57,12 +57,12 @@ type Config struct {
 	// RingSize is how many jobs wait for a worker before packets are dropped.
 	RingSize int
 	// NewBatch makes the batch of each worker; nil: Senders get a nil Batch.
-	NewBatch func(worker int) Batch
+	NewBatch func() Batch
 	// Pool provides the buffers of RTCP that the bridge writes.
 	Pool *rtpx.Pool
 	// Log receives faults of the machinery, never anything per packet.
 	Log *slog.Logger
-	// Now is the packet clock, the one that stamps Packet.Arrived; default rtpx.Now.
+	// Now is the packet clock; default rtpx.Now.
 	Now func() int64
 	// Tick is the period of the ticker; negative: no ticker (tests call Tick).
 	Tick time.Duration

@@ -51,7 +51,7 @@ func newWorker(e *Engine, index int) *worker {
 		egresses: make(map[*Endpoint]struct{}),
 	}
 	if e.cfg.NewBatch != nil {
-		w.batch = e.cfg.NewBatch(index)
+		w.batch = e.cfg.NewBatch()
 	}
 	return w
 }
@@ -95,7 +95,8 @@ func (w *worker) drain() {
 			}
 		}
 		if n > 0 && w.batch != nil {
-			w.batch.Flush() // what the sockets don't take is lost as any packet
+			// A socket error concerns single packets, which are lost as any other.
+			_ = w.batch.Flush()
 		}
 		if n == 0 {
 			return
