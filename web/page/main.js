@@ -43,6 +43,7 @@ function welcome() {
 class Page {
     constructor(config) {
         this.config = config;
+        this.tries = 0; // to come back, without a meeting in between
         this.devices = new Devices(lib, config);
         this.tiles = new Tiles($('tiles'));
         this.chat = new Chat({
@@ -85,6 +86,7 @@ class Page {
         $('prejoin-room').textContent = room;
         document.title = `${room} · Confab`;
         if (returning) {
+            this.tries = returning.tries ?? 0;
             this.devices.wanted = { audio: returning.audio, video: returning.video };
         }
         show('prejoin');
@@ -173,6 +175,7 @@ class Page {
     }
 
     joined() {
+        this.tries = 0;
         this.dialogs.closeAll();
         const me = this.meeting.myId();
         this.tiles.person(me, this.meeting.nameOf(me), { local: true });
@@ -238,11 +241,15 @@ class Page {
      */
     async lost(text) {
         comeback.leave({
-            room, name: $('display-name').value.trim(), audio: this.devices.wanted.audio, video: this.devices.wanted.video
+            room,
+            name: $('display-name').value.trim(),
+            audio: this.devices.wanted.audio,
+            video: this.devices.wanted.video,
+            tries: this.tries + 1
         });
         this.finish('Connection lost', `${text} Coming back by itself…`);
-        // Not everybody at the same moment, and sooner at first.
-        for (let pause = 1000; ; pause = Math.min(pause * 1.5, 15000)) {
+        // Sooner at first, and not everybody at the same moment.
+        for (let pause = Math.min(1000 * (1.5 ** this.tries), 15000); ; pause = Math.min(pause * 1.5, 15000)) {
             await new Promise(done => setTimeout(done, pause + (Math.random() * 1500)));
             try {
                 if ((await fetch('/about/health', { cache: 'no-store' })).ok) {

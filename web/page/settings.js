@@ -64,7 +64,7 @@ export const savedName = {
     set: v => store.set(() => localStorage, 'confab.name', v)
 };
 
-/** What to come back with after a reload: { room, name, audio, video }. */
+/** What to come back with after a reload: { room, name, audio, video, tries }. */
 export const comeback = {
     take() {
         const v = store.get(() => sessionStorage, 'confab.comeback');

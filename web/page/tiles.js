@@ -115,11 +115,12 @@ export class Tiles {
         if (!n || width <= 0 || height <= 0) {
             return;
         }
+        const aspect = width < height ? 1 : 16 / 9; // upright phones waste less on squares
         let best = { columns: 1, tile: 0 };
         for (let columns = 1; columns <= n; columns++) {
             const rows = Math.ceil(n / columns);
             const byWidth = (width - ((columns - 1) * GAP)) / columns;
-            const byHeight = (height - ((rows - 1) * GAP)) / rows * 16 / 9;
+            const byHeight = (height - ((rows - 1) * GAP)) / rows * aspect;
             const tile = Math.floor(Math.min(byWidth, byHeight));
             if (tile > best.tile) {
                 best = { columns, tile };
@@ -131,7 +132,7 @@ export class Tiles {
         }
         this.grid.style.setProperty('--columns', best.columns);
         this.grid.style.setProperty('--tile', `${best.tile}px`);
-        this.tileHeight = best.tile * 9 / 16;
+        this.grid.style.setProperty('--aspect', aspect);
     }
 
     #create(key, local, screen = false) {
