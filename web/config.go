@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -156,16 +157,23 @@ type Handlers struct {
 	Ready func() error
 }
 
-// hostAllowed reports whether we answer for host, a Host header without port:
-// domain, aliases, tenant sub-domains of both, localhost and any literal address
-// (an address can't be rebound by foreign DNS). Deployment.md §4.1.
-func (c *Config) hostAllowed(host string) bool {
+// hostAllowed reports whether we answer for a Host header: domain, aliases,
+// tenant sub-domains of both, localhost and any literal address (an address
+// can't be rebound by foreign DNS). Deployment.md §4.1.
+func (c *Config) hostAllowed(hostport string) bool {
+	host := hostOnly(hostport)
+	if _, port, err := net.SplitHostPort(hostport); err == nil && strings.Trim(port, "0123456789") != "" {
+		return false
+	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if host == "localhost" {
 		return true
 	}
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return true
+	}
+	if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._") != "" {
+		return false // it goes into headers and configuration
 	}
 	if matchesDomain(host, c.Domain) {
 		return true

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -100,7 +101,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case p == "/about/health": // balancers ask by any name
 		s.health(rec, r)
-	case !st.cfg.hostAllowed(hostOnly(r.Host)):
+	case !st.cfg.hostAllowed(r.Host):
 		plain(rec, http.StatusMisdirectedRequest, "this server is not "+printable(r.Host)+"\n")
 	case strings.HasPrefix(p, "/_/"):
 		s.reserved(rec, r, p)
@@ -173,7 +174,7 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	host := hostOnly(r.Host)
-	if !st.cfg.hostAllowed(host) {
+	if !st.cfg.hostAllowed(r.Host) {
 		host = st.cfg.Domain
 	}
 	if strings.Contains(host, ":") {
@@ -268,9 +269,13 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// Unwrap lets http.ResponseController reach Hijack and Flush, and Hijack and
-// Flush stand here for libraries that ask by type assertion.
+// Unwrap lets http.ResponseController reach the connection; Hijack and Flush
+// stand here for libraries that ask by type assertion.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
 
 func (w *recorder) Flush() { http.NewResponseController(w.ResponseWriter).Flush() }
 

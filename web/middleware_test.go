@@ -18,6 +18,7 @@ func TestHosts(t *testing.T) {
 		"meet.example.org": 200, "MEET.example.org:8443": 200, "meet.example.org.": 200, "acme.meet.example.org": 200,
 		"old.example.net": 200, "localhost": 200, "127.0.0.1:8443": 200, "[::1]": 200, "[::1]:8443": 200, "203.0.113.9": 200,
 		"evil.example": 421, "notmeet.example.org": 421, "meet.example.org.evil.example": 421, "": 421,
+		"x;y.meet.example.org": 421, "meet.example.org:80;x": 421, "'x'.meet.example.org": 421,
 	} {
 		if got := ask(t, s, "GET /standup", "Host: "+host); got.StatusCode != want {
 			t.Errorf("%q: %d, want %d", host, got.StatusCode, want)
