@@ -120,7 +120,7 @@ class Page {
             button.title = `Turn the ${what} ${on ? 'off' : 'on'}`;
         }
         const { video } = this.devices.tracks;
-        if (video && video !== this.previewed) {
+        if (video && video !== this.previewed && !this.meeting) {
             video.attach($('preview'));
             this.previewed = video;
         }
@@ -144,6 +144,7 @@ class Page {
         const meeting = new Meeting({ lib, config: this.config, room, name, token });
         this.meeting = meeting;
         this.dialogs = dialogs(meeting, { leave: () => this.leave() });
+        this.previewed?.detach($('preview'));
         $('room-title').textContent = room;
         show('meeting');
         const on = (type, f) => meeting.addEventListener(type, ev => f(ev.detail));
