@@ -184,8 +184,8 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 		}
 		var ok bool
 		rw, ok = b.proj.project(in, o, rtpx.Layer(b.target.Load()), w.now)
-		if b.proj.needKey && b.asker.allowed(w.now, &w.e.cfg) {
-			b.src.requestKeyframe(w.now)
+		if b.proj.needKey {
+			b.asker.ask(b.src, w.now)
 		}
 		if !ok {
 			return
@@ -409,9 +409,7 @@ func (w *worker) keyframeFor(eg *egress, ssrc uint32) {
 	if o == nil || !o.video || o.sub == nil || o.sub.gone.Load() || o.sub.target.Load() < 0 {
 		return
 	}
-	if o.sub.asker.allowed(w.now, &w.e.cfg) {
-		o.sub.src.requestKeyframe(w.now)
-	}
+	o.sub.asker.ask(o.sub.src, w.now)
 }
 
 // received learns the round-trip time from a reception report (RFC 3550 §6.4.1).

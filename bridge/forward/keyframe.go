@@ -33,18 +33,18 @@ type asker struct {
 	n     int
 }
 
-// allowed says whether another request is within the limits, and notes it.
-func (a *asker) allowed(now int64, cfg *Config) bool {
-	size := len(a.times)
-	if a.n > 0 && now-a.times[(a.next+size-1)%size] < int64(cfg.KeyframeInterval) {
-		return false
-	}
+// ask requests a key frame of src if that is within the receiver's limits. A
+// wish that another receiver's request already covers costs nothing.
+func (a *asker) ask(src *source, now int64) {
+	cfg, size := &src.ep.p.e.cfg, len(a.times)
 	limit := min(cfg.KeyframeMax, size)
 	if a.n >= limit && now-a.times[(a.next+size-limit)%size] < int64(cfg.KeyframeWindow) {
-		return false
+		return
+	}
+	if !src.requestKeyframe(now) {
+		return
 	}
 	a.times[a.next] = now
 	a.next = (a.next + 1) % size
 	a.n = min(a.n+1, size)
-	return true
 }

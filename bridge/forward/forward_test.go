@@ -1,0 +1,670 @@
+package forward
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"confab/bridge/rtpx"
+)
+
+// opus makes audio packets of a sender with a level, 0 loudest to 127.
+func opus(ssrc uint32, seq uint16, level byte) sent {
+	return sent{pt: ptOpus, seq: seq, ts: uint32(seq) * 960, ssrc: ssrc, payload: []byte{0x78, byte(seq)},
+		exts: map[uint8][]byte{extLevel: {level}, extTCC: u16(seq), extMid: []byte("0")}}
+}
+
+func TestAudioReachesOthersUnchanged(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	alice := b.join("alice", mic("alice-a0", 1))
+	bob := b.join("bob")
+	carol := b.join("carol", mic("carol-a0", 3))
+
+	alice.send(opus(1, 65535, 20), opus(1, 0, 20))
+	for _, c := range []*client{bob, carol} {
+		got := c.got()
+		if len(got) != 2 || got[0].seq != 65535 || got[1].seq != 0 || got[1].ts != 0 || got[0].ssrc != 1 || got[0].pt != ptOpus {
+			t.Fatalf("%s got %+v", c.id, got)
+		}
+		// The sender's mid and transport-wide number must not leak; audio is not
+		// numbered transport-wide by us.
+		if e := got[0].ext(extLevel); len(e) != 1 || e[0] != 20 || got[0].ext(extMid) != nil || got[0].ext(extTCC) != nil {
+			t.Error("extensions")
+		}
+	}
+	if len(alice.got()) != 0 {
+		t.Error("alice heard herself")
+	}
+}
+
+func TestSilenceAndMuteCloseTheGap(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	alice := b.join("alice", mic("alice-a0", 1))
+	bob := b.join("bob")
+
+	alice.send(opus(1, 100, 30))
+	for i := range 10 {
+		alice.send(opus(1, uint16(101+i), 127)) // JVB: three of them pass
+	}
+	alice.send(opus(1, 111, 30))
+	var seqs []uint16
+	for _, s := range bob.got() {
+		seqs = append(seqs, s.seq)
+	}
+	if want := []uint16{100, 101, 102, 103, 104}; !equal(seqs, want) {
+		t.Errorf("got %v, want %v", seqs, want)
+	}
+	// Forced mute drops audio whatever its level, even without the extension.
+	alice.SetMuted(true, false)
+	p := opus(1, 112, 30)
+	p.exts = nil
+	alice.send(p, opus(1, 113, 10))
+	if n := len(bob.got()); n != 0 {
+		t.Errorf("%d packets of a muted microphone", n)
+	}
+	alice.SetMuted(false, false)
+	alice.send(opus(1, 114, 10))
+	if got := bob.got(); len(got) != 1 || got[0].seq != 105 {
+		t.Errorf("after the mute: %+v", got)
+	}
+	if s := alice.Stats(); s.Discarded != 9 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestForeignAndUnknownSSRC(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", mic("alice-a0", 1), cam)
+	mallory := b.join("mallory", mic("mallory-a0", 2))
+	bob := b.join("bob")
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+
+	mallory.send(opus(1, 5, 10), opus(77, 5, 10), opus(0, 5, 10))
+	mallory.send(enc[0].frame(true, 0, 1)...)
+	mallory.sendRTCP(rtpx.AppendSR(nil, 1, rtpx.SenderInfo{NTP: 1, TS: 1}))
+	if n := len(bob.got()); n != 0 {
+		t.Errorf("%d forged packets forwarded", n)
+	}
+	if s := mallory.Stats(); s.Foreign != 3 || s.Unknown != 2 {
+		t.Errorf("%+v", s)
+	}
+	// Nor can she claim the SSRC or the name by signalling; the rest of the set holds.
+	err := mallory.SetSources([]Source{mic("mallory-a1", 1), mic("alice-a0", 9), mic("mallory-a0", 2),
+		{Name: "mallory-v0", Kind: Video, Encodings: []Encoding{{SSRC: 4, RTX: 10}}}})
+	if err == nil || strings.Count(err.Error(), "belongs to") != 3 {
+		t.Errorf("claim: %v", err)
+	}
+	alice.send(opus(1, 6, 10))
+	mallory.send(opus(2, 6, 10))
+	if got := bob.got(); len(got) != 2 || got[0].ssrc+got[1].ssrc != 3 {
+		t.Errorf("%+v", got)
+	}
+	// Garbage is counted.
+	mallory.sendRTCP([]byte{1, 2, 3})
+	pkt := b.pool.Get()
+	pkt.SetLen(5)
+	mallory.RTP(pkt)
+	pkt.Release()
+	if s := mallory.Stats(); s.Malformed != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestVideoIsPausedUntilTargetAndKeyFrame(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 3)
+	alice := b.join("alice", cam)
+	bob := b.join("bob")
+
+	alice.send(enc[0].frame(true, 0, 2)...)
+	if len(bob.got()) != 0 || alice.plis() != 0 {
+		t.Fatal("video without a target")
+	}
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(enc[0].frame(false, 0, 2)...)
+	if len(bob.got()) != 0 {
+		t.Fatal("video without a key frame")
+	}
+	pli := alice.control()
+	if len(pli) != 1 || !pli[0].Is(rtpx.TypePSFB, rtpx.FormatPLI) || pli[0].Media() != 10 || pli[0].Sender() != 0xFEED {
+		t.Fatalf("%+v", pli)
+	}
+	alice.send(enc[0].frame(true, 0, 3)...)
+	got := bob.got()
+	if len(got) != 3 || got[0].seq != 1 || got[2].seq != 3 || got[0].ssrc != 10 || !got[2].marker || got[0].marker {
+		t.Fatalf("%+v", got)
+	}
+	for i, s := range got {
+		// Transport-wide numbers are the receiver's own, from 1 on.
+		if e := s.ext(extTCC); !bytes.Equal(e, u16(uint16(i+1))) {
+			t.Errorf("transport-wide number %x", e)
+		}
+	}
+	// Pausing takes effect at once; resuming goes on behind what was sent.
+	bob.SetTarget("alice-v0", rtpx.NoLayer)
+	alice.send(enc[0].frame(false, 0, 1)...)
+	b.pass(time.Second)
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(enc[0].frame(false, 0, 1)...)
+	if len(bob.got()) != 0 || alice.plis() != 1 {
+		t.Error("resumed without a key frame, or did not ask for it")
+	}
+	alice.send(enc[0].frame(true, 0, 1)...)
+	next := bob.got()
+	if len(next) != 1 || next[0].seq != 4 || next[0].ts-got[0].ts != 90000 {
+		t.Fatalf("%+v", next)
+	}
+	if a, z := got[0].vp8(), next[0].vp8(); z.PictureID != a.PictureID+1 || z.TL0 != a.TL0+1 {
+		t.Errorf("picture id %d after %d, tl0 %d after %d", z.PictureID, a.PictureID, z.TL0, a.TL0)
+	}
+}
+
+func TestKeyframeRequestsAreThrottled(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", cam)
+	var rs []*client
+	for _, id := range []string{"b", "c", "d"} {
+		r := b.join(id)
+		r.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+		rs = append(rs, r)
+	}
+	alice.send(enc[0].frame(true, 0, 1)...)
+	b.settle()
+	n := 0
+	for range 100 { // 10 s: 30 wishes per 100 ms
+		for _, r := range rs {
+			for range 10 {
+				r.sendRTCP(rtpx.AppendPLI(nil, 1, 10))
+			}
+		}
+		n += alice.plis()
+		b.pass(100 * time.Millisecond)
+	}
+	if n < 20 || n > 50 { // at most one per 200 ms, and ten per receiver in 10 s
+		t.Errorf("%d requests", n)
+	}
+	// A PLI for something the receiver does not get asks nobody.
+	b.pass(20 * time.Second)
+	rs[0].SetTarget("alice-v0", rtpx.NoLayer)
+	rs[0].sendRTCP(rtpx.AppendPLI(nil, 1, 10))
+	rs[1].sendRTCP(rtpx.AppendPLI(nil, 1, 999))
+	if n := alice.plis(); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+	rs[1].sendRTCP(rtpx.AppendFIR(nil, 1, 10, 0))
+	if n := alice.plis(); n != 1 {
+		t.Errorf("%d requests for a FIR", n)
+	}
+}
+
+func TestNACKAndRetransmissionToSenderSide(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", cam)
+	bob := b.join("bob")
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(enc[0].frame(true, 0, 1)...)
+	f := enc[0].frame(false, 0, 6)
+	alice.send(f[0], f[3]) // 1 and 2 are missing
+	alice.control()
+	b.pass(5 * time.Millisecond)
+	alice.send(f[4])
+	if n := len(alice.control()); n != 0 {
+		t.Error("asked before it could have been reordering")
+	}
+	b.pass(6 * time.Millisecond)
+	alice.send(f[5])
+	asked := alice.control()
+	if len(asked) != 1 || asked[0].Media() != 10 {
+		t.Fatalf("%+v", asked)
+	}
+	if pid, mask, ok := asked[0].NACK(0); !ok || pid != f[1].seq || mask != 1 {
+		t.Errorf("asked for %d %b", pid, mask)
+	}
+	// One comes by RTX, one late by itself; nobody asks again.
+	r := f[1]
+	alice.send(sent{pt: ptVP8RTX, ssrc: enc[0].rtx, seq: 9000, ts: r.ts, payload: append(u16(r.seq), r.payload...)})
+	alice.send(f[2], f[2])
+	b.pass(time.Second)
+	b.e.Tick()
+	for _, p := range alice.control() {
+		if p.Is(rtpx.TypeRTPFB, rtpx.FormatNACK) {
+			t.Error("asked again")
+		}
+	}
+	got := bob.got()
+	seqs := map[uint16]bool{}
+	for _, s := range got {
+		seqs[s.seq] = true
+		if s.ssrc != 10 || s.pt != ptVP8 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if len(got) != 7 || len(seqs) != 7 || !seqs[1] || !seqs[7] {
+		t.Errorf("%d packets, %d numbers", len(got), len(seqs))
+	}
+	if s := alice.Stats(); s.Duplicates != 1 || s.Lost != 2 {
+		t.Errorf("%+v", s)
+	}
+	// Probes on the RTX stream carry nothing and harm nothing.
+	alice.send(sent{pt: ptVP8RTX, ssrc: enc[0].rtx, seq: 9001, pad: 200, exts: map[uint8][]byte{extTCC: u16(1)}})
+	if len(bob.got()) != 0 {
+		t.Error("probe forwarded")
+	}
+}
+
+func TestLostPacketsAreAskedForTenTimes(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", cam)
+	f := enc[0].frame(true, 0, 5)
+	alice.send(f[0], f[2])
+	n := 0
+	for range 300 {
+		b.pass(10 * time.Millisecond)
+		b.e.Tick()
+		for _, p := range alice.control() {
+			if p.Is(rtpx.TypeRTPFB, rtpx.FormatNACK) {
+				n++
+			}
+		}
+	}
+	if n != 10 {
+		t.Errorf("asked %d times", n)
+	}
+	// A jump is no loss.
+	enc[0].seq += 2000
+	alice.send(enc[0].frame(false, 0, 1)...)
+	b.pass(50 * time.Millisecond)
+	b.e.Tick()
+	for _, p := range alice.control() {
+		if p.Is(rtpx.TypeRTPFB, rtpx.FormatNACK) {
+			t.Error("asked for a jump")
+		}
+	}
+}
+
+func TestReceiverGetsRetransmission(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", cam)
+	bob, old := b.join("bob"), b.join("old")
+	m := stock()
+	for i := range m.Payloads { // a receiver without RTX
+		if m.Payloads[i].RTX {
+			m.Payloads[i].Kind = Audio
+			m.Payloads[i].RTX = false
+		}
+	}
+	old.SetMedia(m)
+	for _, c := range []*client{bob, old} {
+		c.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	}
+	alice.send(enc[0].frame(true, 0, 3)...)
+	alice.send(enc[0].frame(false, 0, 3)...)
+	plain := bob.got()
+	old.got()
+
+	b.pass(50 * time.Millisecond)
+	for _, c := range []*client{bob, old} {
+		c.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{2, 5, 6, 400}))
+	}
+	got := bob.got()
+	if len(got) != 3 {
+		t.Fatalf("%d retransmissions", len(got))
+	}
+	for i, want := range []uint16{2, 5, 6} {
+		s, o := got[i], plain[want-1]
+		if s.ssrc != enc[0].rtx || s.pt != ptVP8RTX || s.seq != uint16(i+1) || s.ts != o.ts || s.marker != o.marker ||
+			!bytes.Equal(s.payload, append(u16(want), o.payload...)) || len(s.ext(extTCC)) != 2 {
+			t.Errorf("%+v", s)
+		}
+	}
+	for i, s := range old.got() {
+		if want := []uint16{2, 5, 6}[i]; s.ssrc != 10 || s.pt != ptVP8 || s.seq != want || !bytes.Equal(s.payload, plain[want-1].payload) {
+			t.Errorf("%+v", s)
+		}
+	}
+	// What is too old is forgotten, and the packets go back to the pool.
+	b.pass(3 * time.Second)
+	bob.settleHouse()
+	bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{2}))
+	if n := len(bob.got()); n != 0 {
+		t.Errorf("%d late retransmissions", n)
+	}
+}
+
+// settleHouse lets the client's worker do its housekeeping.
+func (c *client) settleHouse() {
+	c.w.call(func() { c.eg.expire(c.b.now.Load() - int64(c.b.e.cfg.HistoryAge)) })
+}
+
+func TestRetransmissionRespectsRTTAndAllowance(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(c *Config) { c.RetransmitBitrate = 16 * 8000 })
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", cam)
+	bob := b.join("bob")
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(enc[0].frame(true, 0, 3)...)
+	bob.got()
+	// RTT from the report about a forwarded sender report: 100 ms.
+	alice.sendRTCP(rtpx.AppendSR(nil, 10, rtpx.SenderInfo{NTP: 0x0102030405060708, TS: 1}))
+	b.settle()
+	b.pass(150 * time.Millisecond)
+	bob.sendRTCP(rtpx.AppendRR(nil, 1, []rtpx.ReportBlock{{SSRC: 10, LSR: 0x03040506, DLSR: 65536 / 20}}))
+	b.settle()
+	if rtt := time.Duration(bob.RTT()); rtt < 99*time.Millisecond || rtt > 101*time.Millisecond {
+		t.Fatalf("rtt %v", rtt)
+	}
+	nack := func() int { bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{2})); return len(bob.got()) }
+	if n := nack() + nack() + nack(); n != 1 {
+		t.Errorf("%d retransmissions within a round trip", n)
+	}
+	b.pass(95 * time.Millisecond)
+	if n := nack(); n != 1 {
+		t.Error("not sent again after a round trip")
+	}
+	// The allowance: a flood of requests yields no flood of packets.
+	total := 0
+	for range 200 {
+		b.pass(96 * time.Millisecond / 2)
+		total += nack()
+	}
+	if total > 150 {
+		t.Errorf("%d retransmissions", total)
+	}
+}
+
+func TestSenderReportsAreRewritten(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 2)
+	alice := b.join("alice", mic("alice-a0", 1), cam)
+	bob := b.join("bob")
+	alice.sendRTCP(rtpx.AppendSR(nil, 1, rtpx.SenderInfo{NTP: 5 << 32, TS: 9600, Packets: 77, Octets: 88}))
+	if len(bob.control()) != 0 {
+		t.Error("report about a stream of which nothing was sent")
+	}
+	alice.send(opus(1, 10, 20))
+	got := bob.control()
+	if len(got) != 1 {
+		t.Fatal("no report behind the first packet")
+	}
+	if s, _ := got[0].SenderInfo(); got[0].Sender() != 1 || s != (rtpx.SenderInfo{NTP: 5 << 32, TS: 9600, Packets: 1, Octets: 2}) {
+		t.Errorf("%+v", s)
+	}
+	// Video: the timestamp follows the projection, of the encoding that is sent.
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(1, 0, 2))
+	alice.send(enc[0].frame(true, 0, 1)...)
+	b.pass(33 * time.Millisecond)
+	alice.send(enc[1].frame(true, 0, 1)...)
+	out := bob.got()
+	last := out[len(out)-1]
+	bob.control()
+	alice.sendRTCP(rtpx.AppendSR(nil, 10, rtpx.SenderInfo{NTP: 6 << 32, TS: enc[0].ts}))
+	if len(bob.control()) != 0 {
+		t.Error("report of an encoding that is not sent")
+	}
+	alice.sendRTCP(rtpx.AppendSR(nil, 11, rtpx.SenderInfo{NTP: 7 << 32, TS: enc[1].ts + 450}))
+	got = bob.control()
+	if len(got) != 1 {
+		t.Fatal("no report")
+	}
+	if s, _ := got[0].SenderInfo(); got[0].Sender() != 10 || s.TS != last.ts+450 || s.NTP != 7<<32 || s.Packets != 2 {
+		t.Errorf("%+v, last %d", s, last.ts)
+	}
+}
+
+func TestReportsAndTransportFeedbackToSender(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", mic("alice-a0", 1), cam)
+	alice.sendRTCP(rtpx.AppendSR(nil, 1, rtpx.SenderInfo{NTP: 0x1111222233334444, TS: 1}))
+	n := uint16(100)
+	f := enc[0].frame(true, 0, 6)
+	for i, p := range f {
+		p.exts = map[uint8][]byte{extTCC: u16(n)}
+		n++
+		if i != 2 { // lost
+			alice.send(p)
+		}
+		a := opus(1, uint16(i), 50)
+		a.exts[extTCC] = u16(n)
+		n++
+		alice.send(a)
+		b.pass(5 * time.Millisecond)
+	}
+	b.pass(470 * time.Millisecond)
+	b.e.Tick()
+	var reports, feedback, arrivals int
+	for _, p := range alice.control() {
+		switch {
+		case p.Type == rtpx.TypeRR:
+			for i := 0; ; i++ {
+				r, ok := p.Report(i)
+				if !ok {
+					break
+				}
+				reports++
+				if r.SSRC == 10 && (r.Lost != 1 || r.Fraction != 256/6 || r.Highest&0xFFFF != uint32(f[5].seq)) {
+					t.Errorf("%+v", r)
+				}
+				if r.SSRC == 1 && (r.Lost != 0 || r.LSR != 0x22223333 || r.DLSR != 65536/2) {
+					t.Errorf("%+v", r)
+				}
+			}
+		case p.Is(rtpx.TypeRTPFB, rtpx.FormatTWCC):
+			feedback++
+			w, ok := p.TWCC()
+			if !ok {
+				t.Error("feedback")
+			}
+			for {
+				seq, in, _, ok := w.Next()
+				if !ok {
+					break
+				}
+				if in {
+					arrivals++
+				} else if seq != 104 {
+					t.Errorf("%d reported lost", seq)
+				}
+			}
+		}
+	}
+	if reports != 2 || feedback == 0 || arrivals != 11 {
+		t.Errorf("%d reports, %d feedbacks with %d arrivals", reports, feedback, arrivals)
+	}
+	// Nothing new, nothing to say.
+	b.pass(time.Second)
+	b.e.Tick()
+	for _, p := range alice.control() {
+		if !p.Is(rtpx.TypeRTPFB, rtpx.FormatNACK) {
+			t.Errorf("unasked %d/%d", p.Type, p.Count)
+		}
+	}
+}
+
+func TestSourcesComeAndGo(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	bob := b.join("bob")
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice")
+	alice.send(opus(1, 1, 20)) // before it is signalled
+	if len(bob.got()) != 0 {
+		t.Error("unsignalled audio")
+	}
+	alice.SetSources([]Source{mic("alice-a0", 1), cam})
+	alice.send(opus(1, 2, 20))
+	if len(bob.got()) != 1 {
+		t.Error("no audio after signalling")
+	}
+	bob.SetTargets(map[string]rtpx.Layer{"alice-v0": rtpx.MakeLayer(0, 0, 2), "nobody-v0": 0})
+	alice.send(enc[0].frame(true, 0, 2)...)
+	if got := bob.got(); len(got) != 2 || got[1].seq != 2 {
+		t.Errorf("%+v", got)
+	}
+	// Gone and back: numbers go on, because SRTP must not see an index twice.
+	alice.SetSources([]Source{mic("alice-a0", 1)})
+	alice.send(enc[0].frame(true, 0, 1)...)
+	if len(bob.got()) != 0 || bob.SetTarget("alice-v0", 0) == nil {
+		t.Error("source is still there")
+	}
+	alice.SetSources([]Source{mic("alice-a0", 1), cam})
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(enc[0].frame(true, 0, 1)...)
+	if got := bob.got(); len(got) != 1 || got[0].seq != 3 {
+		t.Errorf("%+v", got)
+	}
+	// New SSRCs under the same name: the receiver keeps its target.
+	cam2, enc2 := camera("alice-v0", 50, 1)
+	alice.SetSources([]Source{cam2})
+	alice.send(enc2[0].frame(true, 0, 1)...)
+	alice.send(opus(1, 3, 20))
+	if got := bob.got(); len(got) != 1 || got[0].ssrc != 50 {
+		t.Errorf("%+v", got)
+	}
+	alice.Close()
+	alice.send(enc2[0].frame(false, 0, 1)...)
+	alice.sendRTCP(rtpx.AppendPLI(nil, 1, 2))
+	if len(bob.got()) != 0 || alice.SetSources(nil) == nil || b.p.Endpoint("alice") != nil {
+		t.Error("alice is still there")
+	}
+	if _, err := b.p.Attach(EndpointConfig{ID: "bob"}); err == nil {
+		t.Error("attached twice")
+	}
+}
+
+func TestLayersAndEvents(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 3)
+	alice := b.join("alice", cam)
+	ls, ok := b.p.Layers("alice-v0")
+	if !ok || len(ls) != 9 || ls[8] != (rtpx.LayerInfo{ID: rtpx.MakeLayer(2, 0, 2), Height: 720, FPS: 30}) || ls[0].FPS != 7.5 || ls[3].Height != 360 {
+		t.Fatalf("%+v", ls)
+	}
+	for range 10 {
+		alice.send(enc[1].frame(true, 0, 1)...)
+		alice.send(enc[1].frame(false, 2, 1)...)
+		b.pass(66 * time.Millisecond)
+	}
+	select {
+	case <-b.p.Changed():
+	default:
+		t.Fatal("no event")
+	}
+	if ev := b.p.TakeEvents(); len(ev.Layers) != 1 || ev.Layers[0] != "alice-v0" {
+		t.Errorf("%+v", ev)
+	}
+	ls, _ = b.p.Layers("alice-v0")
+	if ls[0].Bitrate != 0 || ls[3].Bitrate == 0 || ls[4].Bitrate != 0 || ls[5].Bitrate <= ls[3].Bitrate || ls[8].Bitrate != 0 {
+		t.Errorf("%+v", ls)
+	}
+	if len(b.p.TakeEvents().Layers) != 0 {
+		t.Error("event twice")
+	}
+	b.pass(2 * time.Second)
+	b.e.Tick()
+	if ev := b.p.TakeEvents(); len(ev.Layers) != 1 {
+		t.Error("silence of a layer is no event")
+	}
+	if _, ok := b.p.Layers("bob-v0"); ok {
+		t.Error("layers of nothing")
+	}
+	if !b.p.RequestKeyframe("alice-v0") || b.p.RequestKeyframe("bob-v0") || alice.plis() != 1 {
+		t.Error("key frame on request")
+	}
+}
+
+func TestLoudestVoices(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(c *Config) { c.LoudestN = 1 })
+	var cs []*client
+	for i, id := range []string{"a", "b", "c"} {
+		cs = append(cs, b.join(id, mic(id+"-a0", uint32(i+1))))
+	}
+	ear := b.join("ear")
+	speak := func(levels ...byte) map[uint32]int {
+		for n := range 20 {
+			for i, c := range cs {
+				c.send(opus(uint32(i+1), c.seqFor(n), levels[i]))
+			}
+			b.pass(20 * time.Millisecond)
+			b.e.Tick()
+		}
+		m := map[uint32]int{}
+		for _, s := range ear.got() {
+			m[s.ssrc]++
+		}
+		return m
+	}
+	speak(100, 100, 100) // noise floor
+	if m := speak(20, 90, 90); m[1] < 15 || m[2] > 2 || m[3] > 2 {
+		t.Errorf("%v", m)
+	}
+	b.p.SetDominant("c")
+	if m := speak(90, 20, 90); m[1] > 5 || m[2] < 10 || m[3] < 15 {
+		t.Errorf("%v", m)
+	}
+	var n int
+	b.p.DrainLevels(func(id string, level uint8, at int64) {
+		n++
+		if level != 27 && level != 107 && level != 37 {
+			t.Errorf("%s %d", id, level)
+		}
+	})
+	if n < 150 {
+		t.Errorf("%d levels", n)
+	}
+}
+
+func (c *client) seqFor(n int) uint16 { return uint16(c.Stats().Received) }
+
+func TestClosedPipelineAndEngine(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	alice := b.join("alice", mic("alice-a0", 1))
+	b.join("bob")
+	alice.send(opus(1, 1, 10))
+	b.p.Close()
+	b.p.Close()
+	if _, err := b.p.Attach(EndpointConfig{ID: "x"}); err != ErrClosed {
+		t.Error(err)
+	}
+	alice.Close()
+	alice.send(opus(1, 2, 10))
+	if err := b.e.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.e.NewPipeline("y"); err != ErrClosed {
+		t.Error(err)
+	}
+	alice.SetSender(nil)
+}
+
+func equal[T comparable](a, b []T) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
