@@ -1,0 +1,76 @@
+# make        build bin/confab
+# make run    build and start; DATA=DIR keeps the data elsewhere than in ./var, ARGS="--https :8443 …"
+# make test   everything CI runs
+#
+# make check, unit, race, e2e are its parts; make fuzz and make bench run longer.
+
+DATA     ?= ./var
+ARGS     ?=
+FUZZTIME ?= 20s
+BENCH    ?= .
+PKG      ?= ./...
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build run test check unit race e2e fuzz bench measure go page test-deps clean
+.DEFAULT_GOAL := build
+.NOTPARALLEL: # the parts of make test, in their order
+
+build: go page
+	go build -trimpath -o bin/confab ./cmd/confab
+
+run: build
+	exec bin/confab serve --data $(DATA) $(ARGS)
+
+# The e2e tests come last: their closing is the closing of the run.
+test: test-deps check race unit e2e
+
+check: go page
+	@unformatted=$$(git ls-files -z '*.go' | xargs -0 -r gofmt -l) && if [ -n "$$unformatted" ]; then \
+		echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+
+# On both databases; what measures allocations runs only here, the race detector allocates itself.
+unit: go page
+	test/postgres.sh go test $(PKG)
+
+race: go page
+	CGO_ENABLED=1 test/postgres.sh go test -race $(PKG)
+
+e2e: build test/e2e/node_modules/.package-lock.json
+	cd test/e2e && npm test --silent
+
+test/e2e/node_modules/.package-lock.json: test/e2e/package-lock.json
+	cd test/e2e && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+# Each fuzz target for FUZZTIME.
+fuzz: go page
+	@set -e; for package in $$(go list $(PKG)); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+bench: go page
+	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+# Figures of whole meetings in real browsers.
+measure: build test-deps test/e2e/node_modules/.package-lock.json
+	cd test/e2e && npm run measure --silent
+
+# The client library of our own meeting page, which the program embeds.
+page:
+	@[ -f web/page/lib/lib-jitsi-meet.min.js ] || test/deps.sh nodejs npm
+	@web/page/fetch-lib.sh
+
+test-deps: go
+	@test/deps.sh nodejs npm postgresql chromium python3-slixmpp gcc libc6-dev
+
+# The version that go.mod names, or a later one, or one that can fetch it.
+go:
+	@command -v go >/dev/null || { echo "Go is missing: $$(sed -n 's/^go /install version /p' go.mod) or later from https://go.dev/dl/"; exit 1; }
+
+clean:
+	rm -rf bin
