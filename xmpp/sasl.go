@@ -28,6 +28,8 @@ type Peer struct {
 type Account struct {
 	// Name is the localpart, prepared.
 	Name string
+	// Host says that the account opens rooms and is moderator where it goes.
+	Host bool
 }
 
 // Authenticator lets users in to one host. Implementations are in xmpp/auth.

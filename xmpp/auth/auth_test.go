@@ -16,15 +16,15 @@ import (
 // accounts are held in memory: password by user@host.
 type accounts map[string]scram.Keys
 
-func (a accounts) ScramKeys(_ context.Context, user, host string) (scram.Keys, bool, error) {
+func (a accounts) Account(_ context.Context, user, host string) (Record, bool, error) {
 	k, ok := a[user+"@"+host]
-	return k, ok, nil
+	return Record{Keys: k}, ok, nil
 }
 
 type brokenAccounts struct{}
 
-func (brokenAccounts) ScramKeys(context.Context, string, string) (scram.Keys, bool, error) {
-	return scram.Keys{}, false, errors.New("database is down, StoredKey=secret")
+func (brokenAccounts) Account(context.Context, string, string) (Record, bool, error) {
+	return Record{}, false, errors.New("database is down, StoredKey=secret")
 }
 
 func oneAccount(t testing.TB) *Password {

@@ -12,10 +12,16 @@ import (
 	"confab/xmpp/scram"
 )
 
-// Accounts finds what is kept of passwords.
+// Record is what is kept of an account.
+type Record struct {
+	Keys scram.Keys
+	Host bool // it opens rooms
+}
+
+// Accounts finds what is kept of accounts.
 type Accounts interface {
-	// ScramKeys returns the keys of the account user@host, or found false.
-	ScramKeys(ctx context.Context, user, host string) (keys scram.Keys, found bool, err error)
+	// Account returns the record of user@host, or found false.
+	Account(ctx context.Context, user, host string) (r Record, found bool, err error)
 }
 
 // Password lets the owners of accounts in: SCRAM-SHA-256, SCRAM-SHA-1, and under
@@ -50,7 +56,7 @@ func (*Password) Mechanisms(p *xmpp.Peer) []string {
 // Start implements xmpp.Authenticator.
 func (a *Password) Start(ctx context.Context, p *xmpp.Peer, mechanism string) (xmpp.Exchange, error) {
 	l := &login{ctx: ctx, a: a, host: p.Host.Domain}
-	x := &exchange{account: func() xmpp.Account { return xmpp.Account{Name: l.name} }, failed: &l.failed}
+	x := &exchange{account: func() xmpp.Account { return xmpp.Account{Name: l.name, Host: l.opens} }, failed: &l.failed}
 	switch mechanism {
 	case sasl.ScramSha256.Name:
 		x.neg = sasl.NewServer(scramSHA256(l.keys), nil)
@@ -70,6 +76,7 @@ type login struct {
 	a      *Password
 	host   string
 	name   string
+	opens  bool // rooms, as a host
 	failed error
 }
 
@@ -85,14 +92,15 @@ func (l *login) keys(user, authzid string) (scram.Keys, error) {
 	if authzid != "" && authzid != j.String() && authzid != user {
 		return l.fail(&xmpp.SASLFailure{Cond: "invalid-authzid"})
 	}
-	keys, found, err := l.a.accounts.ScramKeys(l.ctx, j.Local, l.host)
+	r, found, err := l.a.accounts.Account(l.ctx, j.Local, l.host)
 	if err != nil {
 		return l.fail(err)
 	}
 	if !found {
-		keys = l.a.madeUp(j.String())
+		return l.a.madeUp(j.String()), nil
 	}
-	return keys, nil
+	l.opens = r.Host
+	return r.Keys, nil
 }
 
 func (l *login) fail(err error) (scram.Keys, error) {
