@@ -34,6 +34,8 @@ type framer interface {
 	// read waits for the next element of at most limit bytes. A *StreamError
 	// means that the peer broke the rules.
 	read(limit int) (inbound, error)
+	// restart expects a new stream header from the client, who has logged in.
+	restart()
 	// open writes our stream header.
 	open(from JID, id string) error
 	// put writes one element, perhaps only into a buffer; it does not keep b.

@@ -81,6 +81,7 @@ func (st *stream) handleSASL(el *Element) error {
 		st.account = st.exchange.Account()
 		st.exchange = nil
 		st.state = stateAuthenticated
+		st.fr.restart()
 		return st.writeNow(saslElement("success", out))
 	}
 	return st.writeNow(saslElement("challenge", out))

@@ -39,6 +39,7 @@ type stream struct {
 	startTLS func() (*tls.ConnectionState, error) // of TCP, while it may be used
 
 	state    streamState
+	greeted  bool // our stream header has gone out
 	host     *LoginHost
 	account  Account
 	exchange Exchange
@@ -163,15 +164,12 @@ func (st *stream) open(to string) error {
 	if st.state != stateNew && st.state != stateAuthenticated {
 		return &StreamError{Cond: "invalid-xml"}
 	}
-	id := randomID(12)
 	if err != nil || host == nil || st.host != nil && host != st.host {
-		if err := st.fr.open(st.srv.cfg.Hosts[0].Host.JID(), id); err != nil {
-			return err
-		}
+		st.greeted = false
 		return &StreamError{Cond: "host-unknown"}
 	}
 	st.host = host
-	if err := st.fr.open(host.Host.JID(), id); err != nil {
+	if err := st.greet(host); err != nil {
 		return err
 	}
 	var e Enc
@@ -202,6 +200,12 @@ func (st *stream) open(to string) error {
 	return st.writeNow(e.End().String())
 }
 
+// greet writes our stream header.
+func (st *stream) greet(host *LoginHost) error {
+	st.greeted = true
+	return st.fr.open(host.Host.JID(), randomID(12))
+}
+
 func (st *stream) tlsRequired() bool { return st.needTLS }
 
 // upgrade is STARTTLS (RFC 6120 §5.4).
@@ -217,7 +221,7 @@ func (st *stream) upgrade() error {
 		return err
 	}
 	st.tls, st.secure, st.needTLS, st.startTLS = state, true, false, nil
-	st.state, st.host, st.exchange = stateNew, nil, nil
+	st.state, st.host, st.exchange, st.greeted = stateNew, nil, nil, false
 	return nil
 }
 
@@ -303,6 +307,9 @@ func (st *stream) end(err error) {
 	clean := errors.Is(err, errClosed)
 	switch {
 	case st.session == nil && (se != nil || clean):
+		if !st.greeted { // RFC 6120 §4.9.1.2: an error comes after a header
+			_ = st.greet(&st.srv.cfg.Hosts[0])
+		}
 		st.fr.finish(se)
 	case st.session == nil:
 	case se != nil || clean:

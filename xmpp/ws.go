@@ -100,6 +100,7 @@ func newWSFramer(conn *websocket.Conn, nc net.Conn, timeout time.Duration, silen
 
 func (f *wsFramer) transport() string { return TransportWebSocket }
 func (f *wsFramer) namespaced() bool  { return true }
+func (f *wsFramer) restart()          {}
 
 func (f *wsFramer) read(limit int) (inbound, error) {
 	typ, r, err := f.conn.Reader(context.Background())
