@@ -24,13 +24,13 @@ import (
 // accounts are those of the test site: password by localpart.
 type accounts map[string]string
 
-func (a accounts) ScramKeys(_ context.Context, user, _ string) (scram.Keys, bool, error) {
+func (a accounts) Account(_ context.Context, user, _ string) (auth.Record, bool, error) {
 	p, ok := a[user]
 	if !ok {
-		return scram.Keys{}, false, nil
+		return auth.Record{}, false, nil
 	}
 	k, err := scram.DeriveKeys(p, []byte("0123456789abcdef"), 4096)
-	return k, true, err
+	return auth.Record{Keys: k, Host: true}, true, err
 }
 
 func passwords() *auth.Password {
