@@ -9,13 +9,17 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // serve runs the server until ctx ends. out gets the summary for people, errOut
 // the log.
 func serve(ctx context.Context, cfg Config, out, errOut io.Writer) (err error) {
-	log := slog.New(slog.NewTextHandler(errOut, nil))
+	logs := newLogs(cfg, errOut)
+	log := logs.of("main")
 	if err := makeDataDir(cfg.DataDir); err != nil {
 		return err
 	}
@@ -24,7 +28,8 @@ func serve(ctx context.Context, cfg Config, out, errOut io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	if _, err := loadSecrets(cfg.DataDir); err != nil {
+	secrets, err := loadSecrets(cfg.DataDir)
+	if err != nil {
 		return err
 	}
 	st, err := openStorage(ctx, cfg)
@@ -35,17 +40,104 @@ func serve(ctx context.Context, cfg Config, out, errOut io.Writer) (err error) {
 	if err := noteDomain(ctx, st, cfg.Domain, log); err != nil {
 		return err
 	}
+	s, err := build(ctx, cfg, secrets, st, logs)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	// The account comes last: a start that fails must not use up the only showing
+	// of its password.
 	password, err := firstHost(ctx, st, cfg.Domain)
 	if err != nil {
 		return fmt.Errorf("first host account: %w", err)
 	}
-	sum := summary{{"Confab is running", publicURL(cfg.Domain, cfg.Web.Listen[0], cfg.TLS.Mode == "off")}}
+	sum := s.summary()
 	if err := sum.addHost(cfg, password, log); err != nil {
 		return err
 	}
-	sum.write(out)
-	<-ctx.Done()
-	return nil
+	return s.run(ctx, func() { sum.write(out) })
+}
+
+// run serves until ctx ends or a part fails, and returns when all goroutines are
+// gone. The parts end in the order in which they depend on each other: sessions
+// say goodbye while rooms still listen.
+func (s *server) run(ctx context.Context, started func()) error {
+	core, endCore := context.WithCancel(context.WithoutCancel(ctx))
+	defer endCore()
+	outer, octx := errgroup.WithContext(ctx)
+	inner, ictx := errgroup.WithContext(core)
+	for _, run := range []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run} {
+		inner.Go(func() error { return quiet(run(ictx)) })
+	}
+	outer.Go(func() error { return quiet(s.certs.Run(octx)) })
+	outer.Go(func() error { return quiet(s.web.Run(octx)) })
+	outer.Go(func() error { return quiet(s.sessions.Run(octx)) })
+	if s.c2s != nil {
+		outer.Go(func() error { return quiet(s.sessions.ServeTCP(s.c2s)) })
+	}
+	// A part of the core that fails takes the front with it.
+	outer.Go(func() error {
+		select {
+		case <-octx.Done():
+			return nil
+		case <-ictx.Done():
+			return errors.New("a part of the server has ended")
+		}
+	})
+	started()
+	err := outer.Wait()
+	endCore()
+	return errors.Join(err, inner.Wait())
+}
+
+// quiet takes what only says that the end was asked for as no error.
+func quiet(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// summary is what the operator sees at start.
+func (s *server) summary() summary {
+	c := s.cfg
+	opened := "anyone (hosts only: require_host = true)"
+	if c.RequireHost {
+		opened = "hosts"
+	}
+	addrs := make([]string, 0, 4)
+	for _, cand := range s.sockets.Candidates() {
+		addrs = append(addrs, cand.Addr.Addr().String())
+	}
+	turn := "off"
+	if s.relay != nil {
+		turn = fmt.Sprintf("UDP and TCP %d", c.TURN.Port)
+		if p := s.turnTLSPort(); p != 0 && c.TURN.TLS {
+			turn += fmt.Sprintf(", TLS %d", p)
+		}
+	}
+	out := summary{
+		{"Confab is running", s.reachedAt()},
+		{"Certificate", s.certs.Describe()},
+		{"Media", fmt.Sprintf("UDP %d on %s", s.sockets.Port(), strings.Join(addrs, ", "))},
+		{"TURN", turn},
+		{"Rooms may be opened by", opened},
+		{"Participants per meeting", strconv.Itoa(c.Rooms.MaxOccupants)},
+	}
+	if a := s.web.AdminAddr(); a != nil {
+		out = append(out, [2]string{"Metrics and health", "http://" + a.String() + "/metrics"})
+	}
+	return out
+}
+
+// reachedAt is the public URL with the port that was really opened: a default
+// may have given way.
+func (s *server) reachedAt() string {
+	listen := s.cfg.Web.Listen[0]
+	if addrs := s.web.Addrs(); len(addrs) > 0 {
+		listen = addrs[0].String()
+	}
+	return publicURL(s.cfg.Domain, listen, s.cfg.TLS.Mode == "off")
 }
 
 // summary is what the operator sees at start: a label and a value a line.

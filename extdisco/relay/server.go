@@ -148,7 +148,7 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 func (s *Server) open(pc *turn.ServerConfig, allowPeer turn.PermissionHandler) error {
 	g := newGate(s.cfg.RequestRate)
 	for _, ap := range s.cfg.UDP {
-		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(ap))
+		conn, err := net.ListenUDP(family("udp", ap), net.UDPAddrFromAddrPort(ap))
 		if err != nil {
 			return fmt.Errorf("TURN over UDP on %s: %w", ap, err)
 		}
@@ -164,7 +164,7 @@ func (s *Server) open(pc *turn.ServerConfig, allowPeer turn.PermissionHandler) e
 			Listener: gl, RelayAddressGenerator: s.sockets, PermissionHandler: allowPeer})
 	}
 	for _, ap := range s.cfg.TCP {
-		ln, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(ap))
+		ln, err := net.ListenTCP(family("tcp", ap), net.TCPAddrFromAddrPort(ap))
 		if err != nil {
 			return fmt.Errorf("TURN over TCP on %s: %w", ap, err)
 		}
@@ -298,4 +298,13 @@ type quietLoggers struct{}
 
 func (quietLoggers) NewLogger(string) logging.LeveledLogger {
 	return logging.NewDefaultLeveledLoggerForScope("", logging.LogLevelDisabled, nil)
+}
+
+// family keeps a listener to its own address family: the relayed address follows
+// it when the client names none (RFC 8656 §7.2).
+func family(network string, ap netip.AddrPort) string {
+	if ap.Addr().Unmap().Is4() {
+		return network + "4"
+	}
+	return network + "6"
 }

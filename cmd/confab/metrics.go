@@ -1,0 +1,122 @@
+package main
+
+import (
+	"confab/bridge/forward"
+	"confab/extdisco/relay"
+	"confab/focus"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collector turns the counters of all parts into metrics when they are asked
+// for: nothing is counted twice, and no path pays for labels.
+type collector struct{ s *server }
+
+// figure is one metric.
+type figure struct {
+	name, help string
+	kind       prometheus.ValueType
+	value      float64
+	label      string // value of the metric's one label, if it has one
+}
+
+// labelled are the metrics with a label.
+var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_packets_total": "dir", "confab_bytes_total": "dir"}
+
+func newCollector(s *server) *collector { return &collector{s} }
+
+// Describe implements prometheus.Collector; a collector without descriptions is
+// unchecked, and its metrics are named when they are made.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	for _, f := range c.figures() {
+		var labels, values []string
+		if l := labelled[f.name]; l != "" {
+			labels, values = []string{l}, []string{f.label}
+		}
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(f.name, f.help, labels, nil), f.kind, f.value, values...)
+	}
+}
+
+func gauge(name, help string, v float64, label ...string) figure {
+	return figure{name, help, prometheus.GaugeValue, v, append(label, "")[0]}
+}
+
+func counter(name, help string, v uint64, label ...string) figure {
+	return figure{name, help, prometheus.CounterValue, float64(v), append(label, "")[0]}
+}
+
+func (c *collector) figures() []figure {
+	x, m, f, b := c.s.sessions.Stats(), c.s.rooms.Stats(), c.s.focus.Stats(), c.s.bridge.Stats()
+	out := []figure{
+		gauge("confab_sessions_detached", "Sessions that wait to be resumed.", float64(x.Detached)),
+		counter("confab_stanzas_total", "Stanzas of clients.", x.StanzasIn, "in"),
+		counter("confab_stanzas_total", "Stanzas of clients.", x.StanzasOut, "out"),
+		counter("confab_auth_failures_total", "Refused logins.", x.AuthFailures),
+		counter("confab_outqueue_overflow_total", "Connections closed because their client was too slow.", x.Overflows),
+		counter("confab_resumptions_total", "Sessions resumed after a lost connection.", x.Resumed),
+		gauge("confab_rooms", "Rooms.", float64(m.Rooms)),
+		gauge("confab_occupants", "Occupants of rooms.", float64(m.Occupants)),
+		gauge("confab_joins_parked", "Joins that wait for the focus or their turn.", float64(m.Parked)),
+		gauge("confab_conferences", "Conferences of the bridge.", float64(b.Conferences)),
+		gauge("confab_endpoints", "Endpoints of the bridge.", float64(b.Endpoints)),
+		counter("confab_endpoints_created_total", "Endpoints ever created.", b.EndpointsCreated),
+		counter("confab_ice_failed_total", "Endpoints whose ICE or DTLS failed.", b.ICEFailed),
+		counter("confab_channel_messages_dropped_total", "Messages of the bridge channel that could not be read or sent.", b.MessagesDropped),
+		gauge("confab_stress", "Load of the bridge's machine, 1 is full.", b.Stress),
+	}
+	for transport, n := range x.Connected {
+		out = append(out, gauge("confab_sessions", "Connected sessions.", float64(n), transport))
+	}
+	out = append(out, focusFigures(f)...)
+	out = append(out, forwardFigures(b.Forward)...)
+	if c.s.relay != nil {
+		out = append(out, relayFigures(c.s.relay.Stats())...)
+	}
+	return out
+}
+
+func relayFigures(r relay.Stats) []figure {
+	return []figure{
+		gauge("confab_turn_allocations", "Live TURN allocations.", float64(r.Allocations)),
+		counter("confab_turn_bytes_total", "Bytes relayed.", r.BytesToPeers, "to_peers"),
+		counter("confab_turn_bytes_total", "Bytes relayed.", r.BytesFromPeers, "from_peers"),
+		counter("confab_turn_refused_peers_total", "Packets and permissions to peers that policy refuses.", r.RefusedPeer),
+		counter("confab_turn_bad_credentials_total", "Requests with a wrong or expired credential.", r.BadCredential),
+		counter("confab_turn_over_quota_total", "Allocations refused by quota.", r.OverQuota),
+		counter("confab_turn_over_rate_total", "Packets dropped above turn.max_bps.", r.OverRate),
+	}
+}
+
+func focusFigures(f focus.Stats) []figure {
+	return []figure{
+		gauge("confab_focus_conferences", "Conferences of the focus.", float64(f.Conferences)),
+		gauge("confab_participants", "Participants with a Jingle session.", float64(f.Participants)),
+		gauge("confab_bridges", "Bridges known.", float64(f.Bridges)),
+		gauge("confab_bridges_operational", "Bridges that can take participants.", float64(f.BridgesUp)),
+		counter("confab_conference_requests_total", "Conference requests.", uint64(f.Requests)),
+		counter("confab_conference_requests_denied_total", "Conference requests answered with an error.", uint64(f.RequestsDenied)),
+		counter("confab_offers_total", "Jingle offers sent.", uint64(f.Offers)),
+		counter("confab_accepts_total", "Jingle offers accepted.", uint64(f.Accepts)),
+		counter("confab_restarts_total", "Sessions restarted at a client's wish.", uint64(f.Restarts)),
+		counter("confab_bridge_failures_total", "Bridges found failing.", uint64(f.BridgeFailures)),
+	}
+}
+
+func forwardFigures(f forward.Stats) []figure {
+	return []figure{
+		counter("confab_packets_total", "Media packets.", f.Received, "in"),
+		counter("confab_packets_total", "Media packets.", f.Sent, "out"),
+		counter("confab_bytes_total", "Bytes of media.", f.ReceivedBytes, "in"),
+		counter("confab_bytes_total", "Bytes of media.", f.SentBytes, "out"),
+		counter("confab_packets_unknown_total", "Packets with an SSRC that nobody signalled.", f.Unknown),
+		counter("confab_packets_foreign_total", "Packets with an SSRC of somebody else.", f.Foreign),
+		counter("confab_packets_lost_total", "Packets lost on the way from senders.", f.Lost),
+		counter("confab_packets_overflow_total", "Packets dropped because a worker was behind.", f.Overflow),
+		counter("confab_nack_total", "Retransmissions asked of senders.", f.NacksSent),
+		counter("confab_retransmitted_total", "Packets sent again to receivers.", f.Retransmitted),
+		counter("confab_pli_total", "Key frames asked of senders.", f.KeyframesAsked),
+	}
+}

@@ -1,0 +1,32 @@
+package main
+
+import "confab/xmpp"
+
+// names are the addresses that all derive from the domain (deployment.md §2).
+// Clients of every age assume them, so none of them is a setting.
+type names struct {
+	domain, guest, auth        string
+	conference, internal       string
+	focus, metadata            string
+	focusJID, bridgeJID        xmpp.JID
+	brewery                    xmpp.JID
+	recorder                   string
+	loginHosts, serviceDomains []string
+}
+
+func newNames(domain, bridgeID string, guests bool) names {
+	n := names{
+		domain: domain, guest: "guest." + domain, auth: "auth." + domain,
+		conference: "conference." + domain, internal: "internal.auth." + domain,
+		focus: "focus." + domain, metadata: "metadata." + domain, recorder: "recorder." + domain,
+	}
+	n.focusJID = xmpp.JID{Local: "focus", Domain: n.auth, Resource: "focus"}
+	n.bridgeJID = xmpp.JID{Local: "jvb", Domain: n.auth, Resource: bridgeID}
+	n.brewery = xmpp.JID{Local: "jvbbrewery", Domain: n.internal}
+	n.loginHosts = []string{n.domain}
+	if guests {
+		n.loginHosts = append(n.loginHosts, n.guest)
+	}
+	n.serviceDomains = []string{n.auth, n.recorder}
+	return n
+}

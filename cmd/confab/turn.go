@@ -1,0 +1,193 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+
+	"confab/extdisco/relay"
+)
+
+// openTURN opens the relay on its own port and on the shared HTTPS port.
+func (s *server) openTURN() error {
+	t := s.cfg.TURN
+	if t.Mode == "off" {
+		return nil
+	}
+	rc := relay.DefaultConfig()
+	rc.Realm = t.Realm
+	rc.MinPort, rc.MaxPort, rc.MaxBps = uint16(t.MinPort), uint16(t.MaxPort), t.MaxBPS
+	rc.QuotaUser, rc.QuotaAddress, rc.QuotaTotal = t.QuotaUser, t.QuotaAddress, t.QuotaTotal
+	listen := s.turnListen()
+	if t.UDP {
+		rc.UDP = listen
+	}
+	if t.Mode == "full" {
+		rc.Secrets = s.turnSecrets()
+		if t.TCP {
+			rc.TCP = listen
+		}
+		if t.TLS {
+			if err := s.turnOverTLS(&rc, listen); err != nil {
+				return err
+			}
+		}
+	}
+	rc.Relays = s.relayAddresses()
+	if len(rc.Relays) == 0 {
+		rc.Relays = []relay.Address{{Bind: netip.IPv4Unspecified(), Public: netip.IPv4Unspecified()}}
+		rc.Secrets = nil // no address to relay from: STUN only
+	}
+	var err error
+	if rc.Peers, err = s.peerPolicy(); err != nil {
+		return err
+	}
+	if s.relay, err = relay.Listen(rc, s.logs.of("turn")); err != nil {
+		return err
+	}
+	s.opened(s.relay)
+	return nil
+}
+
+// turnListen is the wildcard of each family, or loopback for a test server.
+func (s *server) turnListen() []netip.AddrPort {
+	port := uint16(s.cfg.TURN.Port)
+	if only := s.loopbackOnly(); only != nil {
+		out := make([]netip.AddrPort, len(only))
+		for i, a := range only {
+			out[i] = netip.AddrPortFrom(netip.MustParseAddr(a), port)
+		}
+		return out
+	}
+	out := []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), port)}
+	if s.cfg.Network.IPv6 && haveIPv6() {
+		out = append(out, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+	}
+	return out
+}
+
+// haveIPv6 reports whether the machine can open IPv6 sockets at all.
+func haveIPv6() bool {
+	c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
+}
+
+func (s *server) turnOverTLS(rc *relay.Config, listen []netip.AddrPort) error {
+	if s.cfg.TLS.Mode == "off" {
+		return nil
+	}
+	if s.cfg.TURN.Share443 {
+		if ln := s.web.TURN(); ln != nil {
+			rc.TLS = append(rc.TLS, ln)
+		}
+	}
+	if s.cfg.TURN.TLSPort == 0 {
+		return nil
+	}
+	for _, ap := range listen {
+		network := "tcp4"
+		if ap.Addr().Is6() {
+			network = "tcp6"
+		}
+		ln, err := net.Listen(network, net.JoinHostPort(ap.Addr().String(), strconv.Itoa(s.cfg.TURN.TLSPort)))
+		if err != nil {
+			if s.cfg.IsSet("turn.tls_port") {
+				return fmt.Errorf("TURN over TLS on port %d (turn.tls_port): %w", s.cfg.TURN.TLSPort, err)
+			}
+			s.logs.of("turn").Warn("default port for TURN over TLS left closed", "port", s.cfg.TURN.TLSPort, "err", err)
+			return nil
+		}
+		rc.TLS = append(rc.TLS, tls.NewListener(ln, s.certs.TLSConfig("stun.turn")))
+	}
+	return nil
+}
+
+// relayAddresses picks, for each family, the address that relayed sockets are
+// opened on and what clients see of it: the bridge's own candidates say both.
+func (s *server) relayAddresses() []relay.Address {
+	var v4, v6 *relay.Address
+	for _, c := range s.sockets.Candidates() {
+		a := relay.Address{Bind: c.Addr.Addr(), Public: c.Addr.Addr()}
+		if c.Related.IsValid() {
+			a.Bind = c.Related.Addr()
+		}
+		at := &v4
+		if a.Bind.Is6() {
+			at = &v6
+		}
+		// A mapped address is better than a plain one, a public one than a private.
+		if *at == nil || better(a.Public, (*at).Public) {
+			*at = &a
+		}
+	}
+	var out []relay.Address
+	for _, a := range []*relay.Address{v4, v6} {
+		if a != nil {
+			out = append(out, *a)
+		}
+	}
+	return out
+}
+
+func better(a, b netip.Addr) bool {
+	return rank(a) > rank(b)
+}
+
+func rank(a netip.Addr) int {
+	switch {
+	case a.IsLoopback():
+		return 0
+	case a.IsPrivate(), a.IsLinkLocalUnicast():
+		return 1
+	}
+	return 2
+}
+
+// peerPolicy closes the relay to everything but strangers on the Internet and
+// what this process announces itself.
+func (s *server) peerPolicy() (p relay.Peers, err error) {
+	c := s.cfg.TURN.Peers
+	if p.Allowed, err = prefixes(c.Allow); err != nil {
+		return p, fmt.Errorf("turn.peers.allow: %w", err)
+	}
+	if p.Denied, err = prefixes(c.Deny); err != nil {
+		return p, fmt.Errorf("turn.peers.deny: %w", err)
+	}
+	p.OnlyOwn, p.MinPort = c.OnlyBridge, uint16(c.MinPort)
+	announced, own := map[netip.AddrPort]bool{}, sync.OnceValue(localAddresses)
+	public := false
+	for _, cand := range s.sockets.Candidates() {
+		announced[cand.Addr] = true
+		announced[netip.AddrPortFrom(cand.Addr.Addr(), 0)] = true
+		public = public || rank(cand.Addr.Addr()) == 2
+	}
+	p.Announced = func(ap netip.AddrPort) bool { return announced[ap] }
+	p.Own = func(a netip.Addr) bool { return own()[a] || announced[netip.AddrPortFrom(a, 0)] }
+	switch c.Private {
+	case "on":
+		p.Private = true
+	case "auto": // a LAN site, whose clients have private addresses themselves
+		p.Private = !public
+	}
+	return p, nil
+}
+
+func localAddresses() map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				out[ip.Unmap()] = true
+			}
+		}
+	}
+	return out
+}
