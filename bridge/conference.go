@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -186,24 +186,26 @@ func (c *Conference) remove(ep *endpoint) {
 	c.log.Debug("endpoint removed", "endpoint", ep.id)
 }
 
-// Debug is the state of a conference, for support; false when there is none.
-func (s *Service) Debug(ctx context.Context, meetingID string) (any, error) {
+// Debug is the state of all conferences, for support.
+func (s *Service) Debug(ctx context.Context) []any {
 	s.mu.Lock()
-	c := s.conferences[meetingID]
+	all := slices.Collect(maps.Values(s.conferences))
 	s.mu.Unlock()
-	if c == nil {
-		return nil, errors.New("no such conference")
+	out := []any{}
+	for _, c := range all {
+		reply := make(chan any, 1)
+		if c.box.Put(evDebug{reply}) != nil {
+			continue // it is ending
+		}
+		select {
+		case v := <-reply:
+			out = append(out, v)
+		case <-time.After(time.Second): // it ended with the question in its mailbox
+		case <-ctx.Done():
+			return out
+		}
 	}
-	reply := make(chan any, 1)
-	if err := c.box.Put(evDebug{reply}); err != nil {
-		return nil, err
-	}
-	select {
-	case v := <-reply:
-		return v, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return out
 }
 
 func (c *Conference) debug() any {
@@ -211,7 +213,7 @@ func (c *Conference) debug() any {
 		ID, State, Profile, Remote string
 		Sources, Forwarded         []string
 		Channel                    string
-		LastN                      int
+		Wants                      any
 		PacketsIn, PacketsOut      uint64
 	}
 	out := struct {
@@ -221,7 +223,7 @@ func (c *Conference) debug() any {
 	for _, ep := range c.order {
 		st := ep.transport.Stats()
 		e := epState{ID: ep.id, State: st.State.String(), Profile: st.Profile, Remote: st.Remote.String(),
-			Forwarded: ep.forwarded, LastN: ep.want.LastN, PacketsIn: st.PacketsIn, PacketsOut: st.PacketsOut}
+			Forwarded: ep.forwarded, Wants: ep.want, PacketsIn: st.PacketsIn, PacketsOut: st.PacketsOut}
 		for _, s := range ep.sources {
 			e.Sources = append(e.Sources, s.Name)
 		}

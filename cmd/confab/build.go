@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -406,6 +407,7 @@ func (s *server) openWeb() error {
 		ConferenceRequest: s.focus.HTTPHandler(),
 		ColibriWS:         s.bridge.ChannelHandler(),
 		Ready:             s.ready,
+		Admin:             map[string]http.Handler{"GET /debug/bridge": debugHandler(func(ctx context.Context) any { return s.bridge.Debug(ctx) })},
 	}
 	if c.XMPP.BOSH {
 		_ = h.BOSH
@@ -455,4 +457,14 @@ func (s *server) openXMPP() (err error) {
 	}
 	s.opened(s.c2s)
 	return nil
+}
+
+// debugHandler shows the state of a part as JSON.
+func debugHandler(state func(context.Context) any) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(state(r.Context())) // a reader that went away has no use for the error
+	})
 }
