@@ -46,12 +46,25 @@ func TestAppearAndFail(t *testing.T) {
 	if got := f.pick(t0, ConfLoad{}, Want{}); got != "-" {
 		t.Errorf("picked %s, which has failed", got)
 	}
-	if c := f.Report(t0.Add(59*time.Second), bridge("a"), stats()); c != NoChange {
+	f.Report(t0, bridge("b"), stats("stress_level", "0.9"))
+	if c := f.Report(t0.Add(59*time.Second), bridge("a"), stats()); c != Appeared {
 		t.Errorf("report during the cool-down: %v", c)
 	}
-	if c := f.Report(t0.Add(time.Minute), bridge("a"), stats()); c != Appeared {
-		t.Errorf("report after the cool-down: %v", c)
+	if got := f.pick(t0.Add(59*time.Second), ConfLoad{}, Want{}); got != "b" {
+		t.Errorf("picked %s during the cool-down", got)
 	}
+	f.Remove(bridge("b"))
+	if got := f.pick(t0.Add(59*time.Second), ConfLoad{}, Want{}); got != "a" {
+		t.Errorf("picked %s when there is no other", got)
+	}
+	if f.Report(t0.Add(time.Minute), bridge("a"), stats()); !f.List(t0.Add(time.Minute))[0].Operational {
+		t.Error("not operational after the cool-down")
+	}
+	if f.Silent(t0.Add(2*time.Minute), 45*time.Second); f.List(t0.Add(2 * time.Minute))[0].Operational {
+		t.Error("operational though silent")
+	}
+	f.Report(t0.Add(4*time.Minute), bridge("a"), stats())
+	t0 := t0.Add(5 * time.Minute)
 	if c := f.Report(t0, bridge("a"), stats("healthy", "false")); c != MoveAway {
 		t.Errorf("unhealthy: %v", c)
 	}

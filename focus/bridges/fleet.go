@@ -20,6 +20,7 @@ type Bridge struct {
 	ShuttingDown bool // latched: everybody is moved away
 	Corrected    float64
 	Operational  bool
+	LastResort   bool // not operational, but better than none
 }
 
 // Change is what news about a bridge mean for the conferences on it.
@@ -38,6 +39,7 @@ type record struct {
 	healthy   bool
 	failed    bool
 	failedAt  time.Time
+	reported  time.Time   // the last statistics
 	placed    []time.Time // endpoints placed lately
 	announced bool        // Appeared was reported
 }
@@ -68,6 +70,7 @@ func (f *Fleet) Report(now time.Time, jid xmpp.JID, s colibri2.Stats) Change {
 		r = &record{Bridge: Bridge{JID: jid, Draining: true}, average: f.cfg.AverageStress, healthy: true}
 		f.list = append(f.list, r)
 	}
+	r.reported = now
 	r.Stress = s.Float(colibri2.StatStress, r.Stress)
 	r.average = s.Float(colibri2.StatAverageStress, r.average)
 	if v, ok := s[colibri2.StatVersion]; ok {
@@ -98,11 +101,21 @@ func (f *Fleet) Report(now time.Time, jid xmpp.JID, s colibri2.Stats) Change {
 		r.announced = false
 		return MoveAway
 	}
-	if f.usable(now, r) && !r.announced {
+	if usable, last := f.usable(now, r); (usable || last) && !r.announced {
 		r.announced = true
 		return Appeared
 	}
 	return NoChange
+}
+
+// Silent marks the bridges that have not reported for longer than limit as
+// failed. Their participants stay: media may well go on.
+func (f *Fleet) Silent(now time.Time, limit time.Duration) {
+	for _, r := range f.list {
+		if now.Sub(r.reported) > limit {
+			r.failed, r.failedAt, r.announced = true, now, false
+		}
+	}
 }
 
 // Remove forgets a bridge that left the brewery.
@@ -117,8 +130,8 @@ func (f *Fleet) Remove(jid xmpp.JID) Change {
 // Clear forgets all bridges.
 func (f *Fleet) Clear() { f.list = nil }
 
-// Failed marks a bridge that did not answer or answered wrongly. Its next report
-// after the cool-down brings it back.
+// Failed marks a bridge that did not answer or answered wrongly. A report after
+// the cool-down brings it back; one before makes it the last resort.
 func (f *Fleet) Failed(now time.Time, jid xmpp.JID) {
 	if r := f.find(jid); r != nil {
 		r.failed, r.failedAt, r.announced = true, now, false
@@ -148,11 +161,15 @@ func (r *record) recent(now time.Time, window time.Duration) []time.Time {
 	return r.placed
 }
 
-func (f *Fleet) usable(now time.Time, r *record) bool {
-	if r.failed && now.Sub(r.failedAt) >= f.cfg.FailureReset {
+// usable reports whether r may be picked, or else whether it may be when there is
+// no other: it failed, but has reported since. With one bridge to a machine the
+// cool-down would be an outage.
+func (f *Fleet) usable(now time.Time, r *record) (usable, last bool) {
+	if r.failed && now.Sub(r.failedAt) >= f.cfg.FailureReset && r.reported.After(r.failedAt) {
 		r.failed = false
 	}
-	return r.healthy && !r.failed && !r.ShuttingDown
+	up := r.healthy && !r.ShuttingDown
+	return up && !r.failed, up && r.failed && r.reported.After(r.failedAt)
 }
 
 // List is the fleet as it is now, the best bridge first.
@@ -160,7 +177,7 @@ func (f *Fleet) List(now time.Time) []Bridge {
 	out := make([]Bridge, len(f.list))
 	for i, r := range f.list {
 		b := r.Bridge
-		b.Operational = f.usable(now, r)
+		b.Operational, b.LastResort = f.usable(now, r)
 		b.Corrected = r.Stress + float64(len(r.recent(now, f.cfg.RecentWindow)))*r.average
 		out[i] = b
 	}

@@ -40,7 +40,10 @@ func candidates(all []Bridge, conf ConfLoad) []Bridge {
 	}
 	// A bridge that the conference is on already stays in, whatever it drains.
 	in := func(b Bridge) bool { return conf.On[b.JID] > 0 }
-	out := keep(all, func(b Bridge) bool { return b.Operational && !b.ShuttingDown })
+	out := keep(all, func(b Bridge) bool { return b.Operational })
+	if len(out) == 0 {
+		out = keep(all, func(b Bridge) bool { return b.LastResort })
+	}
 	if len(conf.On) > 0 {
 		out = keep(out, func(b Bridge) bool { return b.Version == conf.Version })
 	}
