@@ -14,8 +14,8 @@ type Config struct {
 	// Admins are the bare addresses that may create rooms. They are owners
 	// everywhere, can't be changed by anybody, and pass limits and passwords.
 	Admins []xmpp.JID
-	// Focus is the bare account to which the nick "focus" belongs; zero on a
-	// service without one.
+	// Focus is the bare account to which the nick "focus" belongs, in breweries,
+	// too; when it is zero nobody gets that nick.
 	Focus xmpp.JID
 	// FocusService answers conference requests (focus.DOMAIN).
 	FocusService xmpp.JID
