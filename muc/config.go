@@ -109,6 +109,9 @@ type Client struct {
 	// Stream says that the session is a TCP stream: its nick is made to conform
 	// (status 210) where others are refused.
 	Stream bool
+	// Addr is the network address that tries of a password are counted by; "" counts
+	// them by account.
+	Addr string
 	// Host says that the user logged in with an account: it is always admitted.
 	Host bool
 	// Token is the JWT that the session logged in with, passed on in conference

@@ -3,6 +3,7 @@ package muc
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"confab/internal/mailbox"
@@ -35,6 +36,8 @@ type event struct {
 type meeting struct {
 	box  *mailbox.Box[event]
 	room *Room // the present one: a room that ends with events waiting has a successor
+
+	overrun atomic.Bool // the mailbox was full
 }
 
 // post hands an event to the room's goroutine. wait is for connection readers.
@@ -45,7 +48,10 @@ func (r *Room) post(ctx context.Context, e event, wait bool) error {
 	}
 	err := r.m.box.Put(e)
 	if errors.Is(err, mailbox.ErrFull) {
+		// Clients wait at three quarters: an actor that is this far behind is broken
+		// or attacked.
 		r.sv.stats.overflows.Add(1)
+		r.m.overrun.Store(true)
 		return xmpp.ErrFull
 	}
 	return err
@@ -70,6 +76,10 @@ func (m *meeting) run(ctx context.Context) {
 		}
 		for i := range events {
 			events[i].room.handle(&events[i])
+		}
+		if m.overrun.Swap(false) && !m.room.over {
+			m.room.sv.log.Error("room overrun", "room", m.room.jid.String(), "occupants", len(m.room.order))
+			m.room.abort()
 		}
 		if m.room.over && m.room.sv.retire(m) {
 			return
