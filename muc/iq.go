@@ -76,7 +76,9 @@ func (r *Room) iqForward(t *Seat, s *xmpp.Stanza, ns string) error {
 	if toBare(ns) {
 		key.responder = to.bare
 	}
-	r.answeredIQ(key) // an id used again: the earlier request is forgotten
+	if _, twice := r.asked[key]; twice {
+		return xmpp.Conflict("an earlier request has the same id")
+	}
 	if r.asked == nil {
 		r.asked = map[iqKey]*asked{}
 	}

@@ -24,17 +24,12 @@ type Config struct {
 	// JoinRate is how many joins a second a room takes; the excess waits. 0 is no
 	// limit (rooms.join_rate).
 	JoinRate int
-	// PasswordTries is how many wrong passwords a minute one address has for a room;
-	// 0 is no limit (limits.password_tries).
-	PasswordTries int
 	// EverybodyModerates makes every joiner an owner (rooms.moderators = "everyone").
 	EverybodyModerates bool
 }
 
 // DefaultConfig is that of deployment.md §15.
-func DefaultConfig() Config {
-	return Config{RestrictNicks: true, MaxOccupants: 75, JoinRate: 20, PasswordTries: 10}
-}
+func DefaultConfig() Config { return Config{RestrictNicks: true, MaxOccupants: 75, JoinRate: 20} }
 
 // Main makes the pipeline of a main room; it fits muc.Config.Stages.
 func Main(c Config) func() []muc.Stage {
@@ -50,7 +45,7 @@ func Main(c Config) func() []muc.Stage {
 			Moderators{Everybody: c.EverybodyModerates},
 			Members{},
 			Banned{},
-			NewPassword(c.PasswordTries, time.Now),
+			Password{},
 		}
 	}
 }
@@ -58,5 +53,5 @@ func Main(c Config) func() []muc.Stage {
 // Internal makes the pipeline of a brewery; it fits muc.Config.Stages. Who may
 // enter at all is muc.Config.Access.
 func Internal() []muc.Stage {
-	return []muc.Stage{Nick{}, Members{}, Banned{}, NewPassword(0, time.Now)}
+	return []muc.Stage{Nick{}, Members{}, Banned{}, Password{}}
 }
