@@ -1,0 +1,257 @@
+package focus
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"confab/focus/sources"
+	"confab/internal/mailbox"
+	"confab/xmpp"
+)
+
+// event is a stanza for the conference, or anything else that happened.
+type event struct {
+	stanza *xmpp.Stanza
+	do     func()
+}
+
+// state is where a conference stands between its creation and its end.
+type state uint8
+
+const (
+	stateJoining state = iota
+	stateJoined
+	stateEnded
+)
+
+// Conference organises one room. It is owned by its goroutine.
+type Conference struct {
+	s      *Service
+	room   xmpp.JID
+	me     xmpp.JID // room/focus
+	log    *slog.Logger
+	box    *mailbox.Box[event]
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	state     state
+	waiting   []*waiter
+	first     request // the one that made the conference
+	meetingID string
+	document  string // of the etherpad
+
+	members map[string]*Member // by endpoint id = nick
+	order   []*Member          // in order of joining
+	owner   *Member            // the one whose ownership makes another grant needless
+	book    *sources.Map
+	dirty   map[string]bool // endpoints whose sources have changed since the last flush
+
+	sessions  map[xmpp.JID]*bridgeSession // by bridge
+	setbacks  int                         // bridge sessions lost lately
+	lastBack  time.Time
+	noBridge  bool // bridgeNotAvailable is published
+	published string
+
+	start  *time.Timer // nobody has come
+	lonely *time.Timer // one participant is left
+	grace  *time.Timer // without a bridge
+}
+
+func newConference(s *Service, room xmpp.JID, first request) *Conference {
+	c := &Conference{
+		s: s, room: room, me: room.WithResource(Nick), first: first,
+		log:      s.log.With("room", room.String()),
+		box:      mailbox.New[event](s.cfg.Mailbox),
+		members:  map[string]*Member{},
+		book:     sources.NewMap(sources.Limits{Sources: s.cfg.MaxSources, Groups: s.cfg.MaxSources}),
+		dirty:    map[string]bool{},
+		sessions: map[xmpp.JID]*bridgeSession{},
+	}
+	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	c.document = room.Local
+	if s.cfg.RandomDocument {
+		c.document = newUUID()
+	}
+	return c
+}
+
+// run is the conference's goroutine.
+func (c *Conference) run() {
+	defer c.finish()
+	c.guard(func() {
+		c.enterRoom()
+		c.armStart()
+	})
+	for c.state != stateEnded {
+		events, err := c.box.Take(c.ctx)
+		if err != nil {
+			return
+		}
+		for _, ev := range events {
+			if c.state == stateEnded {
+				break
+			}
+			c.guard(func() { c.handle(ev) })
+		}
+		c.guard(c.flushSources)
+	}
+}
+
+// guard ends the conference, and not the program, when there is a mistake in it.
+func (c *Conference) guard(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.s.stats.panics.Add(1)
+			c.log.Error("conference panics", "err", p, "stack", string(debug.Stack()))
+			c.state = stateEnded
+		}
+	}()
+	f()
+}
+
+func (c *Conference) handle(ev event) {
+	switch s := ev.stanza; {
+	case ev.do != nil:
+		ev.do()
+	case s.Kind == xmpp.Presence:
+		c.onPresence(s)
+	case s.IsRequest():
+		if err := c.onIQ(s); err != nil {
+			c.s.port.Send(err.Reply(s))
+		}
+	}
+}
+
+// finish leaves nothing behind: neither endpoints on bridges, nor requests
+// without answer, nor the occupant.
+func (c *Conference) finish() {
+	shutdown := c.s.ctx.Err() != nil
+	c.state = stateEnded
+	c.guard(func() {
+		for _, bs := range c.sessions {
+			bs.expire()
+		}
+		if !shutdown {
+			c.s.port.Send(xmpp.NewStanza(xmpp.Presence, xmpp.TypeUnavailable, "", xmpp.JID{}, c.me, ""))
+		}
+	})
+	for _, t := range []*time.Timer{c.start, c.lonely, c.grace} {
+		stop(t)
+	}
+	for _, m := range c.order {
+		m.stopTimers()
+		if m.state != memberIdle {
+			c.s.stats.participants.Add(-1)
+		}
+	}
+	// Requests that arrive from here on find the box closed or no conference, and
+	// are answered "not ready".
+	c.box.Close()
+	c.s.forget(c)
+	c.answer(false, nil)
+	if rest, err := c.box.Take(c.ctx); err == nil {
+		c.bounce(rest)
+	}
+	if !c.s.cfg.AutoLogin {
+		c.s.auth.ended(c.room)
+	}
+	c.cancel()
+	c.log.Info("conference ended", "conf", c.meetingID)
+}
+
+// bounce deals with the events that came too late: IQs get an error, conference
+// requests find the conference ended.
+func (c *Conference) bounce(events []event) {
+	for _, ev := range events {
+		switch {
+		case ev.stanza != nil && ev.stanza.IsRequest():
+			c.s.port.Send(xmpp.ItemNotFound("").Reply(ev.stanza))
+		case ev.do != nil:
+			c.guard(ev.do)
+		}
+	}
+	c.answer(false, nil)
+}
+
+// end stops the conference after the event that is being handled.
+func (c *Conference) end(why string) {
+	c.log.Debug("conference ends", "why", why)
+	c.state = stateEnded
+}
+
+// post hands f to the conference's goroutine. f is dropped when the conference
+// has ended.
+func (c *Conference) post(f func()) { _ = c.box.Put(event{do: f}) }
+
+// after is f on the conference's goroutine once d has passed.
+func (c *Conference) after(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() { c.post(f) })
+}
+
+func stop(t *time.Timer) {
+	if t != nil {
+		t.Stop()
+	}
+}
+
+// waiter is a conference request that waits for the focus to be in the room.
+type waiter struct {
+	req   request
+	timer *time.Timer
+}
+
+// onRequest answers a conference request, or keeps it until the focus is in.
+func (c *Conference) onRequest(r request) {
+	if c.state == stateJoined {
+		if len(c.members) == 0 {
+			c.armStart()
+		}
+		r.reply(true, nil)
+		// A host may have logged in on another connection meanwhile.
+		c.grantHosts()
+		return
+	}
+	if c.state == stateEnded {
+		r.reply(false, nil)
+		return
+	}
+	w := &waiter{req: r}
+	w.timer = c.after(c.s.cfg.JoinTimeout, func() {
+		for i, other := range c.waiting {
+			if other == w {
+				c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+				r.reply(false, nil)
+				return
+			}
+		}
+	})
+	c.waiting = append(c.waiting, w)
+}
+
+// answer answers all requests that wait.
+func (c *Conference) answer(ready bool, err *xmpp.StanzaError) {
+	for _, w := range c.waiting {
+		w.timer.Stop()
+		w.req.reply(ready, err)
+	}
+	c.waiting = nil
+}
+
+// armStart (re)starts the time that an empty room has.
+func (c *Conference) armStart() {
+	stop(c.start)
+	var t *time.Timer
+	t = c.after(c.s.cfg.StartTimeout, func() {
+		if c.start == t && len(c.members) == 0 {
+			c.end("nobody came")
+		}
+	})
+	c.start = t
+}
+
+func (c *Conference) stopStart() {
+	stop(c.start)
+	c.start = nil
+}

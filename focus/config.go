@@ -1,0 +1,151 @@
+package focus
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"confab/focus/bridges"
+	"confab/xmpp"
+)
+
+// Policies of who becomes moderator (rooms.moderators). Hosts always do.
+const (
+	ModeratorsFirst    = "first"
+	ModeratorsHosts    = "hosts"
+	ModeratorsEveryone = "everyone"
+)
+
+// Choices of the bridge channel (bridge.channel).
+const (
+	ChannelAuto      = "auto" // data channel; WebSocket URL only to a client without it
+	ChannelData      = "datachannel"
+	ChannelWebSocket = "websocket"
+	ChannelBoth      = "both"
+)
+
+// Config is what the focus needs to know. DefaultConfig has everything but the
+// addresses.
+type Config struct {
+	Domain  string   // main domain, meet.example
+	Service string   // address for conference requests, focus.meet.example
+	JID     xmpp.JID // the focus's own full address, focus@auth.meet.example/focus
+	MUC     string   // conference.meet.example
+	Brewery xmpp.JID // room of the bridges, jvbbrewery@internal.auth.meet.example; zero = none
+
+	// RequireHost lets only hosts open rooms (require_host).
+	RequireHost bool
+	// IsHost reports whether the session of a full address logged in with a host
+	// account. It must not wait. Nil means: with RequireHost, whoever is on Domain,
+	// because guests are then on another one; else nobody.
+	IsHost func(xmpp.JID) bool
+	// Moderators is one of first, hosts, everyone.
+	Moderators string
+	// TrustedDomains are those whose occupants are believed when they say that they
+	// are a recorder, SIP gateway or transcriber.
+	TrustedDomains []string
+
+	StartTimeout     time.Duration // of a room without a joiner (focus.start_timeout)
+	LonelyTimeout    time.Duration // of the media of a lone participant (focus.lonely_timeout)
+	MinParticipants  int           // before media is allocated
+	MaxConferences   int           // rooms.max_rooms
+	MaxSources       int           // SSRCs, and groups, per participant (focus.max_sources_per_user)
+	SSRCRewriting    bool          // focus.ssrc_rewriting
+	ICERestart       bool          // focus.ice_restart: in place
+	MIDExtension     bool          // focus.mid_extension
+	Codecs           []string      // focus.codecs; vp8 always
+	OpusRED          bool          // focus.opus_red
+	SourceDelays     []SourceDelay // focus.source_delays, by size ascending
+	Channel          string        // bridge.channel
+	Etherpad         bool          // integrations.etherpad is set
+	RandomDocument   bool          // focus.random_document_name
+	SessionLifetime  time.Duration // of "I am the host", since the last use (auth.session_lifetime)
+	AutoLogin        bool          // such sessions outlive the meeting (auth.auto_login)
+	MaxSessions      int           // of them
+	ReplyTimeout     time.Duration // of bridges and clients
+	JoinTimeout      time.Duration // until a conference request is answered "not ready"
+	BridgeGrace      time.Duration // without a bridge before clients are told: for them it is final
+	BridgeSilence    time.Duration // without a presence after which a bridge gets no new participants
+	RestartInterval  time.Duration // at least, between two restarts of a participant
+	RestartsPerMin   int
+	Mailbox          int // events that wait, per conference
+	CachedClients    int // feature lists kept by caps hash
+	Version          string
+	Selection        bridges.Config
+	Strategy         bridges.Strategy
+	RequestBodyBytes int64 // of an HTTP conference request
+}
+
+// SourceDelay delays source signalling in conferences of at least Size members.
+type SourceDelay struct {
+	Size  int
+	Delay time.Duration
+}
+
+// DefaultConfig is the configuration without addresses, with jicofo's values.
+func DefaultConfig() Config {
+	return Config{
+		Moderators:       ModeratorsFirst,
+		StartTimeout:     15 * time.Second,
+		LonelyTimeout:    20 * time.Second,
+		MinParticipants:  2,
+		MaxConferences:   10000,
+		MaxSources:       20,
+		ICERestart:       true,
+		Codecs:           []string{"av1", "vp9", "vp8", "h264"},
+		Channel:          ChannelAuto,
+		SessionLifetime:  24 * time.Hour,
+		AutoLogin:        true,
+		MaxSessions:      100000,
+		ReplyTimeout:     15 * time.Second,
+		JoinTimeout:      8 * time.Second,
+		BridgeGrace:      10 * time.Second,
+		BridgeSilence:    45 * time.Second,
+		RestartInterval:  5 * time.Second,
+		RestartsPerMin:   5,
+		Mailbox:          8192,
+		CachedClients:    1000,
+		Version:          "confab",
+		Selection:        bridges.DefaultConfig(),
+		Strategy:         bridges.Single{},
+		RequestBodyBytes: 64 << 10,
+	}
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Domain == "" || c.Service == "" || c.MUC == "":
+		return errors.New("focus: no addresses")
+	case c.JID.IsBare() || c.JID.Local == "":
+		return fmt.Errorf("focus: %q is no full address of an account", c.JID)
+	case !slices.Contains([]string{ModeratorsFirst, ModeratorsHosts, ModeratorsEveryone}, c.Moderators):
+		return fmt.Errorf("focus: unknown policy of moderators %q", c.Moderators)
+	case !slices.Contains([]string{ChannelAuto, ChannelData, ChannelWebSocket, ChannelBoth}, c.Channel):
+		return fmt.Errorf("focus: unknown bridge channel %q", c.Channel)
+	case c.MinParticipants < 1 || c.MinParticipants > 2:
+		// LJM expects a bridge session beside a peer-to-peer one.
+		return fmt.Errorf("focus: min_participants is %d, not 1 or 2", c.MinParticipants)
+	case c.Strategy == nil || c.Mailbox <= 0 || c.MaxSources <= 0 || c.ReplyTimeout <= 0:
+		return errors.New("focus: incomplete configuration: start from DefaultConfig")
+	}
+	return nil
+}
+
+func (c *Config) isHost(j xmpp.JID) bool {
+	if c.IsHost != nil {
+		return c.IsHost(j)
+	}
+	return c.RequireHost && j.Domain == c.Domain && j.Local != ""
+}
+
+// delay is that of source signalling in a conference of n members.
+func (c *Config) delay(n int) time.Duration {
+	var d time.Duration
+	for _, sd := range c.SourceDelays {
+		if n >= sd.Size {
+			d = sd.Delay
+		}
+	}
+	return d
+}

@@ -1,0 +1,79 @@
+package focus
+
+import (
+	"confab/xmpp"
+)
+
+// Who becomes owner, which is what makes a moderator (focus.md §5). Nobody is
+// ever demoted.
+
+// elect grants what the policy says. It is called whenever somebody joins,
+// leaves or changes rank.
+func (c *Conference) elect() {
+	if c.state != stateJoined {
+		return
+	}
+	c.grantHosts()
+	switch c.s.cfg.Moderators {
+	case ModeratorsEveryone:
+		for _, m := range c.order {
+			if m.eligible() {
+				c.grant(m)
+			}
+		}
+	case ModeratorsFirst:
+		c.electFirst()
+	}
+}
+
+// electFirst keeps one owner in the room: whoever is one already, else the first
+// in order of joining.
+func (c *Conference) electFirst() {
+	if c.owner != nil {
+		return
+	}
+	for _, m := range c.order {
+		if m.eligible() && (m.affiliation == "owner" || m.granted) {
+			c.owner = m
+			return
+		}
+	}
+	for _, m := range c.order {
+		if m.eligible() {
+			c.owner = m
+			c.grant(m)
+			return
+		}
+	}
+}
+
+// eligible reports whether m is somebody who may become moderator.
+func (m *Member) eligible() bool { return !m.service && m.role != "visitor" && !m.real.IsZero() }
+
+// grantHosts makes every host in the room owner, whatever the policy.
+func (c *Conference) grantHosts() {
+	if c.state != stateJoined {
+		return
+	}
+	for _, m := range c.order {
+		if m.eligible() && !m.granted && m.affiliation != "owner" && (c.s.cfg.isHost(m.real) || c.s.auth.authenticated(m.real)) {
+			c.grant(m)
+		}
+	}
+}
+
+// grant asks the room to make m owner.
+func (c *Conference) grant(m *Member) {
+	if m.granted || m.affiliation == "owner" {
+		return
+	}
+	m.granted = true
+	var e xmpp.Enc
+	e.Start("query", nsMUCAdmin).Start("item", "").Attr("affiliation", "owner").Attr("jid", m.real.Bare().String()).End().End()
+	set := xmpp.NewStanza(xmpp.IQ, xmpp.TypeSet, "", xmpp.JID{}, c.room, e.String())
+	c.s.port.Go(set, c.s.cfg.ReplyTimeout, func(_ *xmpp.Stanza, err error) {
+		if err != nil {
+			c.log.Warn("ownership not granted", "endpoint", m.nick, "err", err)
+		}
+	})
+}

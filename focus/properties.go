@@ -1,0 +1,35 @@
+package focus
+
+import (
+	"strconv"
+
+	"confab/xmpp"
+	"confab/xmpp/xep/jitmeet"
+)
+
+// extensions are what the focus says in its presence (focus.md §24). Clients
+// replace the properties as a whole, so the list is always complete.
+func (c *Conference) extensions() string {
+	var e xmpp.Enc
+	if c.s.cfg.Etherpad {
+		e.Leaf("etherpad", jitmeet.NSEtherpad, c.document)
+	}
+	jitmeet.EncodeVersions(&e, "focus", c.s.cfg.Version)
+	jitmeet.EncodeConferenceProperties(&e, []jitmeet.Property{
+		{Name: "support-terminate-restart", Value: "true"},
+		{Name: "bridge-count", Value: strconv.Itoa(len(c.sessions))},
+	})
+	if c.noBridge {
+		e.Start("bridgeNotAvailable", jitmeet.NSFocus).End()
+	}
+	return e.String()
+}
+
+// publish sends the presence when what it says has changed. It never carries the
+// <x/> of a join: that would ask for the whole room again.
+func (c *Conference) publish() {
+	if now := c.extensions(); now != c.published && c.state == stateJoined {
+		c.published = now
+		c.s.port.Send(xmpp.NewStanza(xmpp.Presence, "", "", xmpp.JID{}, c.me, now))
+	}
+}

@@ -1,0 +1,164 @@
+package focus
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"confab/xmpp"
+	"confab/xmpp/xep/jitmeet"
+)
+
+// request is one conference request on its way.
+type request struct {
+	props *jitmeet.ConferenceRequest
+	reply func(ready bool, err *xmpp.StanzaError)
+}
+
+// threshold is the number of a property, or -1.
+func (r request) threshold(name string) int {
+	if n, err := strconv.Atoi(r.props.Get(name)); err == nil && n >= 0 {
+		return n
+	}
+	return -1
+}
+
+func (s *Service) handleServiceIQ(st *xmpp.Stanza) error {
+	ns, name := st.PayloadName()
+	switch {
+	case ns == jitmeet.NSFocus && name == "conference" && st.Type == xmpp.TypeSet:
+		s.conferenceIQ(st)
+		return nil
+	case ns == jitmeet.NSFocus && name == "logout" && st.Type == xmpp.TypeSet:
+		if !s.auth.logout(jitmeet.ParseLogout(st.Payload()).SessionID) {
+			return jitmeet.SessionInvalid()
+		}
+		s.router.RouteNow(st.Result((&jitmeet.Logout{}).String()))
+		return nil
+	case ns == jitmeet.NSFocus && name == "login-url" && st.Type == xmpp.TypeGet:
+		return s.loginURL(st)
+	case ns == xmpp.NSInfo && st.Type == xmpp.TypeGet:
+		s.router.RouteNow(st.Result(serviceDisco.Inner(st.Payload().Get("node"))))
+		return nil
+	case ns == xmpp.NSItems && st.Type == xmpp.TypeGet:
+		s.router.RouteNow(st.Result(xmpp.ItemsInner(st.Payload().Get("node"), nil)))
+		return nil
+	case ns == xmpp.NSPing && st.Type == xmpp.TypeGet:
+		s.router.RouteNow(st.Result(""))
+		return nil
+	}
+	return xmpp.ServiceUnavailable("")
+}
+
+var serviceDisco = xmpp.DiscoInfo{
+	Identities: []xmpp.Identity{{Category: "component", Type: "generic", Name: "Focus"}},
+	Features:   []string{jitmeet.NSFocus, xmpp.NSInfo, xmpp.NSItems, xmpp.NSPing},
+}
+
+// loginURL tells clients of long ago where to log in.
+func (s *Service) loginURL(st *xmpp.Stanza) error {
+	el := st.Payload()
+	room, _, _ := strings.Cut(el.Get("room"), "@")
+	switch {
+	case room == "":
+		return xmpp.NotAcceptable("")
+	case el.Get("machine-uid") == "":
+		return xmpp.BadRequest("Missing mandatory attribute 'machine-uid'")
+	}
+	var e xmpp.Enc
+	e.Start("login-url", jitmeet.NSFocus).Attr("url", "./"+room+"?login=true").End()
+	s.router.RouteNow(st.Result(e.String()))
+	return nil
+}
+
+// conferenceIQ answers a conference request, at once or when the focus is in the
+// room.
+func (s *Service) conferenceIQ(st *xmpp.Stanza) {
+	el := st.Payload()
+	req := jitmeet.ParseConferenceRequest(el)
+	from := st.From
+	// A room asks on behalf of a plain XMPP client whose join found no room.
+	if from.Domain == s.cfg.MUC {
+		if j, err := xmpp.ParseJID(el.Get("on-behalf-of")); err == nil {
+			from = j
+		}
+	}
+	s.request(req, from, func(resp *jitmeet.ConferenceResponse, err *xmpp.StanzaError) {
+		if err != nil {
+			s.router.RouteNow(err.Reply(st))
+			return
+		}
+		s.router.RouteNow(st.Result(resp.String()))
+	})
+}
+
+// request processes a conference request and calls answer exactly once, maybe on
+// another goroutine. from is zero when the sender is not known.
+func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer func(*jitmeet.ConferenceResponse, *xmpp.StanzaError)) {
+	s.stats.requests.Add(1)
+	deny := func(se *xmpp.StanzaError) {
+		s.stats.requestsDenied.Add(1)
+		answer(nil, se)
+	}
+	room, se := s.room(req.Room)
+	if se != nil {
+		deny(se)
+		return
+	}
+	who, se := s.auth.authenticate(time.Now(), req, from, room, !from.IsZero() && s.cfg.isHost(from))
+	if se != nil {
+		deny(se)
+		return
+	}
+	exists := s.exists(room)
+	if !exists {
+		s.stats.requestsNew.Add(1)
+		if s.cfg.RequireHost && !who.ok() {
+			deny(xmpp.NotAuthorized("not authorized user domain"))
+			return
+		}
+	}
+	resp := &jitmeet.ConferenceResponse{
+		Room: req.Room, FocusJID: s.cfg.JID.Bare().String(),
+		// There always are accounts of hosts to log in with.
+		Properties: []jitmeet.Property{{Name: "authentication", Value: "true"}, {Name: "externalAuth", Value: "false"}},
+	}
+	if who.ok() {
+		resp.Identity, resp.SessionID = who.identity.String(), who.sessionID
+	}
+	r := request{props: req, reply: func(ready bool, err *xmpp.StanzaError) {
+		if err != nil {
+			deny(err)
+			return
+		}
+		resp.Ready = ready
+		answer(resp, nil)
+	}}
+	c, _ := s.conference(room, r)
+	if c == nil || c.box.Put(event{do: func() { c.onRequest(r) }}) != nil {
+		r.reply(false, nil) // ending or full: the client asks again
+	}
+}
+
+// room reads the room of a request. The room of a tenant,
+// room@conference.TENANT.DOMAIN, is [tenant]room@conference.DOMAIN inside.
+func (s *Service) room(text string) (xmpp.JID, *xmpp.StanzaError) {
+	if text == "" {
+		return xmpp.JID{}, xmpp.BadRequest("No 'room' specified.")
+	}
+	j, err := xmpp.ParseJID(text)
+	if err != nil || j.Local == "" || !j.IsBare() {
+		return xmpp.JID{}, xmpp.BadRequest("Invalid 'room'.")
+	}
+	if prefix, ok := strings.CutSuffix(s.cfg.MUC, s.cfg.Domain); ok && j.Domain != s.cfg.MUC {
+		tenant, ok := strings.CutPrefix(j.Domain, prefix)
+		tenant, inside := strings.CutSuffix(tenant, "."+s.cfg.Domain)
+		if ok && inside && tenant != "" {
+			j = xmpp.JID{Local: "[" + tenant + "]" + j.Local, Domain: s.cfg.MUC}
+		}
+	}
+	if j.Domain != s.cfg.MUC {
+		return xmpp.JID{}, xmpp.BadRequest("Invalid 'room'.")
+	}
+	return j, nil
+}

@@ -1,0 +1,252 @@
+package focus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"confab/focus/bridges"
+	"confab/internal/mailbox"
+	"confab/xmpp"
+)
+
+// Service serves the address for conference requests, holds the focus's port and
+// finds the conference of each stanza.
+type Service struct {
+	cfg    Config
+	router *xmpp.Router
+	log    *slog.Logger
+	port   *xmpp.LocalPort
+	auth   *authority
+	caps   *capsCache
+	stats  counters
+
+	ctx    context.Context // of all conferences
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.RWMutex
+	confs   map[xmpp.JID]*Conference
+	stopped bool
+
+	fleetMu sync.Mutex
+	fleet   *bridges.Fleet
+	brewing bool // the brewery has been entered
+}
+
+type counters struct {
+	requests, requestsNew, requestsDenied, conferencesTotal, participants, participantsTotal,
+	offers, accepts, restarts, iceRestarts, iceFailed, sourceAdds, sourceRefusals,
+	bridgeFailures, moved, overflows, panics atomic.Int64
+}
+
+// Stats is a snapshot of the counters of a service.
+type Stats struct {
+	Conferences      int   // now
+	Participants     int64 // with a Jingle session, now
+	Bridges          int   // known now
+	BridgesUp        int   // operational now
+	Sessions         int   // "I am the host" sessions now
+	Requests         int64 // conference requests, in all
+	RequestsNew      int64 // of them for rooms that did not exist
+	RequestsDenied   int64 // of them answered with an error
+	ConferencesTotal int64
+	ParticipantTotal int64
+	Offers           int64 // session-initiate sent
+	Accepts          int64 // session-accept taken
+	Restarts         int64 // sessions restarted at a client's wish
+	ICERestarts      int64 // in place
+	ICEFailed        int64 // reported by clients
+	SourceAdds       int64
+	SourceRefusals   int64
+	BridgeFailures   int64
+	Moved            int64 // participants moved to another bridge session
+	Overflows        int64 // events that found a mailbox full
+	Panics           int64 // conferences closed by a programming error
+}
+
+// NewService makes the focus and binds its port. The caller hangs the service on
+// the router as the handler of cfg.Service, and runs it.
+func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s := &Service{
+		cfg: cfg, router: router, log: log,
+		auth:  newAuthority(cfg.SessionLifetime, cfg.MaxSessions),
+		caps:  newCapsCache(cfg.CachedClients),
+		confs: map[xmpp.JID]*Conference{},
+		fleet: bridges.NewFleet(cfg.Selection),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	port, err := router.NewLocalPort(cfg.JID, s.receive)
+	if err != nil {
+		s.cancel()
+		return nil, err
+	}
+	s.port = port
+	return s, nil
+}
+
+// Run enters the brewery and serves until ctx ends. It returns when the
+// goroutines of all conferences are gone. The rooms are not left: whoever stops
+// the focus stops them, too.
+func (s *Service) Run(ctx context.Context) error {
+	s.enterBrewery()
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+			now := time.Now()
+			s.auth.sweep(now)
+			s.watchBrewery(now)
+		}
+	}
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.cancel()
+	s.wg.Wait()
+	s.port.Close()
+	return ctx.Err()
+}
+
+// Stats is a snapshot of the counters.
+func (s *Service) Stats() Stats {
+	c := &s.stats
+	st := Stats{
+		Participants: c.participants.Load(), Sessions: s.auth.len(),
+		Requests: c.requests.Load(), RequestsNew: c.requestsNew.Load(), RequestsDenied: c.requestsDenied.Load(),
+		ConferencesTotal: c.conferencesTotal.Load(), ParticipantTotal: c.participantsTotal.Load(),
+		Offers: c.offers.Load(), Accepts: c.accepts.Load(), Restarts: c.restarts.Load(), ICERestarts: c.iceRestarts.Load(),
+		ICEFailed: c.iceFailed.Load(), SourceAdds: c.sourceAdds.Load(), SourceRefusals: c.sourceRefusals.Load(),
+		BridgeFailures: c.bridgeFailures.Load(), Moved: c.moved.Load(), Overflows: c.overflows.Load(), Panics: c.panics.Load(),
+	}
+	s.mu.RLock()
+	st.Conferences = len(s.confs)
+	s.mu.RUnlock()
+	s.fleetMu.Lock()
+	for _, b := range s.fleet.List(time.Now()) {
+		st.Bridges++
+		if b.Operational {
+			st.BridgesUp++
+		}
+	}
+	s.fleetMu.Unlock()
+	return st
+}
+
+// HandleStanza implements xmpp.Handler for the service address.
+func (s *Service) HandleStanza(_ context.Context, st *xmpp.Stanza, _ bool) error {
+	if !st.IsRequest() {
+		if st.Kind == xmpp.Message && st.Type != xmpp.TypeError {
+			return xmpp.ServiceUnavailable("")
+		}
+		return nil
+	}
+	if st.To.Local != "" || st.To.Resource != "" {
+		return xmpp.ItemNotFound("")
+	}
+	return s.handleServiceIQ(st)
+}
+
+// receive is the sink of the focus's own port. It runs on the goroutine of
+// whoever delivers.
+func (s *Service) receive(st *xmpp.Stanza) error {
+	room := st.From.Bare()
+	if room == s.cfg.Brewery && !room.IsZero() {
+		return s.fromBrewery(st)
+	}
+	s.mu.RLock()
+	c := s.confs[room]
+	s.mu.RUnlock()
+	if c == nil {
+		if st.IsRequest() {
+			return s.handleOwnIQ(st)
+		}
+		return nil
+	}
+	switch err := c.box.Put(event{stanza: st}); {
+	case err == nil:
+		return nil
+	case errors.Is(err, mailbox.ErrClosed):
+		return xmpp.ItemNotFound("")
+	}
+	s.stats.overflows.Add(1)
+	if st.Kind == xmpp.Presence {
+		// Without it the picture of the room would be wrong from now on.
+		s.log.Error("conference overrun", "room", room.String())
+		c.cancel()
+	}
+	return xmpp.ErrFull
+}
+
+// handleOwnIQ answers what is asked of the focus's account and not of an
+// occupant.
+func (s *Service) handleOwnIQ(st *xmpp.Stanza) error {
+	ns, _ := st.PayloadName()
+	switch {
+	case ns == xmpp.NSInfo && st.Type == xmpp.TypeGet:
+		s.port.Send(st.Result(focusDisco.Inner(st.Payload().Get("node"))))
+		return nil
+	case ns == xmpp.NSPing && st.Type == xmpp.TypeGet:
+		s.port.Send(st.Result(""))
+		return nil
+	}
+	return xmpp.ServiceUnavailable("")
+}
+
+var focusDisco = xmpp.DiscoInfo{
+	Identities: []xmpp.Identity{{Category: "client", Type: "bot", Name: "focus"}},
+	Features:   []string{xmpp.NSInfo, xmpp.NSPing},
+}
+
+// conference finds or makes the conference of a room.
+func (s *Service) conference(room xmpp.JID, first request) (c *Conference, created bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.confs[room]; c != nil {
+		return c, false
+	}
+	if s.stopped || len(s.confs) >= s.cfg.MaxConferences {
+		return nil, false
+	}
+	c = newConference(s, room, first)
+	s.confs[room] = c
+	s.stats.conferencesTotal.Add(1)
+	s.wg.Go(c.run)
+	return c, true
+}
+
+// exists reports whether there is a conference in a room.
+func (s *Service) exists(room xmpp.JID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.confs[room] != nil
+}
+
+// forget takes a conference out of the book; others may make the next one.
+func (s *Service) forget(c *Conference) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.confs[c.room] == c {
+		delete(s.confs, c.room)
+	}
+}
+
+func (s *Service) eachConference(f func(*Conference)) {
+	s.mu.RLock()
+	list := make([]*Conference, 0, len(s.confs))
+	for _, c := range s.confs {
+		list = append(list, c)
+	}
+	s.mu.RUnlock()
+	for _, c := range list {
+		f(c)
+	}
+}
