@@ -97,6 +97,17 @@ func Apply(ctx context.Context, s Session, d Dialect) (from, to int, err error) 
 	return apply(ctx, s, d, steps)
 }
 
+// Versions returns the version a database has, 0 when it is empty, and the newest
+// one this program knows. It changes nothing.
+func Versions(ctx context.Context, s Session, d Dialect) (have, known int, err error) {
+	steps, err := Steps(d)
+	if err != nil {
+		return 0, 0, err
+	}
+	have, err = version(ctx, s, d)
+	return have, len(steps), err
+}
+
 func apply(ctx context.Context, s Session, d Dialect, steps []Step) (from, to int, err error) {
 	// Without a lock first: a database that is up to date is only read.
 	if from, err = version(ctx, s, d); err != nil {

@@ -14,8 +14,8 @@ type Config struct {
 	// Admins are the bare addresses that may create rooms. They are owners
 	// everywhere, can't be changed by anybody, and pass limits and passwords.
 	Admins []xmpp.JID
-	// Focus is the bare account to which the nick "focus" belongs; zero on a
-	// service without one.
+	// Focus is the bare account to which the nick "focus" belongs, in breweries,
+	// too; when it is zero nobody gets that nick.
 	Focus xmpp.JID
 	// FocusService answers conference requests (focus.DOMAIN).
 	FocusService xmpp.JID
@@ -109,6 +109,9 @@ type Client struct {
 	// Stream says that the session is a TCP stream: its nick is made to conform
 	// (status 210) where others are refused.
 	Stream bool
+	// Addr is the network address that tries of a password are counted by; "" counts
+	// them by account.
+	Addr string
 	// Host says that the user logged in with an account: it is always admitted.
 	Host bool
 	// Token is the JWT that the session logged in with, passed on in conference

@@ -3,6 +3,7 @@ package muc
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"confab/internal/mailbox"
@@ -30,12 +31,13 @@ type event struct {
 	fn   func() // of evTimer, evResult, evDebug
 }
 
-// meeting owns one goroutine and everything in its rooms. A main room is a
-// meeting of one; rooms that change together with it share its mailbox.
+// meeting owns one goroutine and everything in its room. Rooms that change
+// together (a lobby, breakout rooms) would share it.
 type meeting struct {
-	box   *mailbox.Box[event]
-	over  bool // set by the goroutine when its last room has ended
-	rooms int
+	box  *mailbox.Box[event]
+	room *Room // the present one: a room that ends with events waiting has a successor
+
+	overrun atomic.Bool // the mailbox was full
 }
 
 // post hands an event to the room's goroutine. wait is for connection readers.
@@ -46,7 +48,10 @@ func (r *Room) post(ctx context.Context, e event, wait bool) error {
 	}
 	err := r.m.box.Put(e)
 	if errors.Is(err, mailbox.ErrFull) {
+		// Clients wait at three quarters: an actor that is this far behind is broken
+		// or attacked.
 		r.sv.stats.overflows.Add(1)
+		r.m.overrun.Store(true)
 		return xmpp.ErrFull
 	}
 	return err
@@ -61,7 +66,8 @@ func (r *Room) After(d time.Duration, fn func()) *time.Timer {
 	})
 }
 
-// run is the goroutine of a meeting.
+// run is the goroutine of a meeting. It ends when its room has ended and nothing
+// waits any more: then nobody's stanzas can overtake each other.
 func (m *meeting) run(ctx context.Context) {
 	for {
 		events, err := m.box.Take(ctx)
@@ -70,31 +76,38 @@ func (m *meeting) run(ctx context.Context) {
 		}
 		for i := range events {
 			events[i].room.handle(&events[i])
-			if m.over {
-				m.handOver(events[i+1:])
-				return
-			}
+		}
+		if m.overrun.Swap(false) && !m.room.over {
+			m.room.sv.log.Error("room overrun", "room", m.room.jid.String(), "occupants", len(m.room.order))
+			m.room.abort()
+		}
+		if m.room.over && m.room.sv.retire(m) {
+			return
 		}
 	}
 }
 
-// handOver gives what arrived too late back to the service: a room ends while
-// somebody joins, and the join must not be lost.
-func (m *meeting) handOver(rest []event) {
-	for {
-		for i := range rest {
-			if e := &rest[i]; e.kind == evStanza {
-				e.room.sv.again(e.s)
-			} else if e.kind == evDebug {
-				e.fn()
-			}
+// late handles what arrives for a room that has ended: it finds the successor,
+// or the emptiness in which one may be created.
+func (r *Room) late(e *event) {
+	switch {
+	case e.kind == evDebug:
+		e.fn()
+	case e.kind != evStanza && e.kind != evCommand:
+	case r.m.room != r:
+		r.m.room.handle(e)
+	case e.kind == evCommand:
+		r.sv.bounce(e.s, xmpp.ItemNotFound(""))
+	default:
+		create, live, err := r.sv.missing(e.s)
+		if err != nil {
+			r.sv.bounce(e.s, err)
 		}
-		if m.box.Len() == 0 {
-			return
-		}
-		var err error
-		if rest, err = m.box.Take(context.Background()); err != nil {
-			return
+		if create {
+			next := newRoom(r.sv, r.jid, live)
+			next.m, r.m.room = r.m, next
+			r.sv.replace(next)
+			next.handle(e)
 		}
 	}
 }

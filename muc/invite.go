@@ -12,8 +12,12 @@ func (r *Room) mediated(t *Seat, s *xmpp.Stanza) error {
 	if len(invites) > r.sv.cfg.MaxInvites {
 		return xmpp.NotAcceptable("too many invitations")
 	}
-	if r.conf.membersOnly && t.occ.Aff < AffAdmin {
+	if r.conf.membersOnly && t.occ.Aff < AffAdmin || t.occ.Role < RoleParticipant {
 		return xmpp.Forbidden("")
+	}
+	password := ""
+	if t.occ.Role == RoleModerator {
+		password = r.conf.password // others may be in since before there was one
 	}
 	// All addresses are checked first: one message is answered once.
 	to := make([]xmpp.JID, len(invites))
@@ -34,11 +38,11 @@ func (r *Room) mediated(t *Seat, s *xmpp.Stanza) error {
 			e.Leaf("reason", "", reason)
 		}
 		e.End()
-		if r.conf.password != "" {
-			e.Leaf("password", "", r.conf.password)
+		if password != "" {
+			e.Leaf("password", "", password)
 		}
 		e.End()
-		e.Start("x", nsConference).Attr("jid", r.jid.String()).AttrIf("reason", reason).AttrIf("password", r.conf.password).End()
+		e.Start("x", nsConference).Attr("jid", r.jid.String()).AttrIf("reason", reason).AttrIf("password", password).End()
 		text := t.Real.Bare().String() + " invited you to the room " + r.jid.String()
 		if reason != "" {
 			text += " (" + reason + ")"

@@ -76,9 +76,7 @@ func (r *Room) iqForward(t *Seat, s *xmpp.Stanza, ns string) error {
 	if toBare(ns) {
 		key.responder = to.bare
 	}
-	if _, twice := r.asked[key]; twice {
-		return xmpp.Conflict("an earlier request has the same id")
-	}
+	r.answeredIQ(key) // an id used again: the earlier request is forgotten
 	if r.asked == nil {
 		r.asked = map[iqKey]*asked{}
 	}

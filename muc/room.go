@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"confab/internal/mailbox"
 	"confab/xmpp"
 )
 
@@ -95,7 +94,6 @@ func newRoom(sv *Service, j xmpp.JID, live bool) *Room {
 	r := &Room{
 		jid:  j,
 		sv:   sv,
-		m:    &meeting{box: mailbox.New[event](sv.cfg.Mailbox), rooms: 1},
 		live: live,
 		occ:  map[string]*Occupant{},
 		real: map[xmpp.JID]*Seat{},
@@ -163,9 +161,7 @@ func (r *Room) handle(e *event) {
 		}
 	}()
 	if r.over {
-		if e.kind == evStanza {
-			r.sv.again(e.s)
-		}
+		r.late(e)
 		return
 	}
 	switch e.kind {
@@ -233,7 +229,6 @@ func (r *Room) end() {
 		}
 	}
 	r.sv.stats.occupants.Add(-int64(len(r.order)))
-	r.sv.drop(r)
 	if r.live {
 		r.sv.log.Info("room ended", "room", r.jid.String(), "meeting_id", r.conf.meetingID)
 	}
@@ -245,7 +240,6 @@ func (r *Room) abort() {
 	defer func() {
 		if p := recover(); p != nil {
 			r.over = true
-			r.sv.drop(r)
 		}
 	}()
 	r.Destroy(xmpp.JID{}, "internal error", nil)

@@ -116,14 +116,17 @@ func (sv *Service) toRoom(ctx context.Context, s *xmpp.Stanza, wait bool) error 
 	for {
 		r := sv.room(s.To.Bare())
 		if r == nil {
-			var err error
-			if r, err = sv.missing(s); r == nil {
+			create, live, err := sv.missing(s)
+			if !create {
+				return err
+			}
+			if r, err = sv.create(s.To.Bare(), live); err != nil {
 				return err
 			}
 		}
 		err := r.post(ctx, event{kind: evStanza, s: s}, wait)
 		if errors.Is(err, mailbox.ErrClosed) && sv.ctx.Err() == nil && ctx.Err() == nil {
-			continue // it has just ended, and is out of the table already
+			continue // it has just ended, and is out of the table
 		}
 		if errors.Is(err, mailbox.ErrClosed) {
 			return xmpp.ServiceUnavailable("")
@@ -152,44 +155,45 @@ func (sv *Service) room(j xmpp.JID) *Room {
 	return sv.rooms[j]
 }
 
-// missing decides about a stanza to a room that does not exist. It returns the
-// room to post it to, or the answer.
-func (sv *Service) missing(s *xmpp.Stanza) (*Room, error) {
+// missing decides about a stanza to a room that does not exist: whether the room
+// is created, and if so whether it is live at once or waits for the focus.
+func (sv *Service) missing(s *xmpp.Stanza) (create, live bool, err error) {
 	switch s.Kind {
 	case xmpp.IQ:
-		return nil, xmpp.ItemNotFound("")
+		return false, false, xmpp.ItemNotFound("")
 	case xmpp.Message:
 		if s.Type == xmpp.TypeError {
-			return nil, nil
+			return false, false, nil
 		}
-		return nil, xmpp.ItemNotFound("")
+		return false, false, xmpp.ItemNotFound("")
 	}
 	switch s.Type {
 	case xmpp.TypeUnavailable:
 		sv.echoLeave(s)
-		return nil, nil
+		return false, false, nil
 	case "":
 	default:
-		return nil, nil
+		return false, false, nil
 	}
 	if s.To.Resource == "" {
-		return nil, xmpp.JIDMalformed("")
+		return false, false, xmpp.JIDMalformed("")
 	}
 	if !s.Has(NSMUC, "x") {
-		return nil, xmpp.ItemNotFound(textNotConnected)
+		return false, false, xmpp.ItemNotFound(textNotConnected)
 	}
-	if sv.IsAdmin(s.From) {
-		return sv.create(s.To.Bare(), true)
-	}
-	if sv.port != nil {
+	port, ok := sv.router.Port(s.From)
+	switch {
+	case !ok:
+		return false, false, nil // it is gone
+	case sv.IsAdmin(s.From):
+		return true, true, nil
+	case sv.port != nil && sv.cfg.Client(port).Room == "":
 		// room-services.md §3.1: a stock client repeats its conference request by
 		// itself; a plain one knows none, so the room asks in its place.
-		if port, ok := sv.router.Port(s.From); ok && sv.cfg.Client(port).Room == "" {
-			return sv.create(s.To.Bare(), false)
-		}
+		return true, false, nil
 	}
 	sv.stats.refused.Add(1)
-	return nil, xmpp.NotAllowed(TextCreation)
+	return false, false, xmpp.NotAllowed(TextCreation)
 }
 
 // create makes the room or returns the one that somebody else just made.
@@ -206,30 +210,29 @@ func (sv *Service) create(j xmpp.JID, live bool) (*Room, error) {
 		return nil, xmpp.ResourceConstraint("")
 	}
 	r := newRoom(sv, j, live)
+	r.m = &meeting{box: mailbox.New[event](sv.cfg.Mailbox), room: r}
 	sv.rooms[j] = r
 	sv.wg.Go(func() { r.m.run(sv.ctx) })
 	return r, nil
 }
 
-// drop takes a room out of the table and closes its mailbox, so that nobody can
-// find a room that does not listen.
-func (sv *Service) drop(r *Room) {
+// replace puts a room in the place of one that has ended in the same meeting.
+func (sv *Service) replace(r *Room) {
 	sv.mu.Lock()
 	defer sv.mu.Unlock()
-	if sv.rooms[r.jid] == r {
-		delete(sv.rooms, r.jid)
-	}
-	if r.m.rooms--; r.m.rooms == 0 {
-		r.m.over = true
-		r.m.box.Close()
-	}
+	sv.rooms[r.jid] = r
 }
 
-// again handles a stanza that arrived while its room ended.
-func (sv *Service) again(s *xmpp.Stanza) {
-	if err := sv.HandleStanza(sv.ctx, s, false); err != nil {
-		sv.bounce(s, err)
+// retire takes a meeting whose room has ended out of the table, unless somebody
+// has just written to it.
+func (sv *Service) retire(m *meeting) bool {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	if !m.box.CloseIfEmpty() {
+		return false
 	}
+	delete(sv.rooms, m.room.jid)
+	return true
 }
 
 // bounce answers s with err where an answer is due. It is for stanzas that are

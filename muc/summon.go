@@ -28,12 +28,12 @@ func (r *Room) await(j *Join) {
 }
 
 // ask sends the focus the request that a stock client would have sent. The full
-// address of the session on whose behalf it is stands in the property
+// address of the session on whose behalf it is stands in the attribute
 // "on-behalf-of", which the focus believes only from a MUC domain of this server.
 func (r *Room) ask(j *Join) {
 	var e xmpp.Enc
-	e.Start("conference", NSFocus).Attr("room", r.jid.String()).AttrIf("token", j.Client.Token)
-	e.Start("property", "").Attr("name", "on-behalf-of").Attr("value", j.Real.String()).End().End()
+	e.Start("conference", NSFocus).Attr("room", r.jid.String()).Attr("on-behalf-of", j.Real.String())
+	e.AttrIf("token", j.Client.Token).End()
 	s := xmpp.NewStanza(xmpp.IQ, xmpp.TypeSet, "", r.sv.port.JID(), r.sv.cfg.FocusService, e.String())
 	r.sv.port.Go(s, r.sv.cfg.ParkTime, func(reply *xmpp.Stanza, err error) {
 		// When the room is gone, so is the join.

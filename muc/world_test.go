@@ -185,7 +185,7 @@ func newWorld(t testing.TB, opt options) *world {
 	}
 	w.main = muc.NewService(cfg, w.router, log)
 	w.brew = muc.NewService(muc.Config{
-		Domain: "internal.auth.meet.example", Admins: []xmpp.JID{focus, jvb}, Access: []string{"auth.meet.example"}, Stages: policy.Internal,
+		Domain: "internal.auth.meet.example", Admins: []xmpp.JID{focus, jvb}, Focus: focus, Access: []string{"auth.meet.example"}, Stages: policy.Internal,
 	}, w.router, log)
 	w.router.Serve(cfg.Domain, w.main)
 	w.router.Serve("internal.auth.meet.example", w.brew)
@@ -205,7 +205,7 @@ var scripts = map[string]options{
 	"capacity": {policy: func(c *policy.Config) { c.MaxOccupants = 2 }},
 	"linger":   {cfg: func(c *muc.Config) { c.Linger = 20 * time.Second }},
 	"everyone": {policy: func(c *policy.Config) { c.EverybodyModerates = true }},
-	"presence": {cfg: func(c *muc.Config) { c.PresenceBytes = 300 }},
+	"presence": {cfg: func(c *muc.Config) { c.PresenceBytes = 700 }},
 }
 
 func TestTranscripts(t *testing.T) {

@@ -25,7 +25,7 @@ const (
 )
 
 // framer carries complete top-level elements over one connection. read is called
-// by the connection's reader only; put, flush, open and finish by one goroutine
+// by the connection's reader only; put, flush, greet and finish by one goroutine
 // at a time: the reader until a session is bound, its writer from then on.
 type framer interface {
 	transport() string
@@ -36,8 +36,8 @@ type framer interface {
 	read(limit int) (inbound, error)
 	// restart expects a new stream header from the client, who has logged in.
 	restart()
-	// open writes our stream header.
-	open(from JID, id string) error
+	// greet writes our stream header.
+	greet(from JID, id string) error
 	// put writes one element, perhaps only into a buffer; it does not keep b.
 	put(b []byte) error
 	flush() error

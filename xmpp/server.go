@@ -31,6 +31,7 @@ type Server struct {
 	streams   map[*stream]struct{}
 	sessions  map[*Session]struct{}
 	resumable map[string]*Session // by stream-management id
+	bosh      map[string]*boshFramer
 	listeners map[net.Listener]struct{}
 	closing   bool
 }
@@ -43,6 +44,7 @@ func NewServer(cfg Config, r *Router) *Server {
 		streams:   map[*stream]struct{}{},
 		sessions:  map[*Session]struct{}{},
 		resumable: map[string]*Session{},
+		bosh:      map[string]*boshFramer{},
 		listeners: map[net.Listener]struct{}{},
 	}
 	s.log = s.cfg.Log

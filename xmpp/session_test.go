@@ -49,6 +49,7 @@ func newSite(t *testing.T, change func(*xmpp.Config)) *site {
 	s := &site{t: t, router: r, host: h, srv: xmpp.NewServer(cfg, r), room: room}
 	mux := http.NewServeMux()
 	mux.Handle("/xmpp-websocket", s.srv.WebSocketHandler())
+	mux.Handle("/http-bind", s.srv.BOSHHandler())
 	s.http = httptest.NewTLSServer(mux)
 	t.Cleanup(func() {
 		if err := s.srv.Close(); err != nil {

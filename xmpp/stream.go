@@ -203,7 +203,7 @@ func (st *stream) open(to string) error {
 // greet writes our stream header.
 func (st *stream) greet(host *LoginHost) error {
 	st.greeted = true
-	return st.fr.open(host.Host.JID(), randomID(12))
+	return st.fr.greet(host.Host.JID(), randomID(12))
 }
 
 func (st *stream) tlsRequired() bool { return st.needTLS }

@@ -161,7 +161,7 @@ func (f *tcpFramer) header(text string) (inbound, error) {
 	return inbound{kind: inOpen, to: attr(tok.attrs, "to")}, nil
 }
 
-func (f *tcpFramer) open(from JID, id string) error {
+func (f *tcpFramer) greet(from JID, id string) error {
 	f.out = append(f.out, `<?xml version="1.0"?><stream:stream xmlns="`+NSClient+`" xmlns:stream="`+NSStream+`" from="`...)
 	f.out = from.appendEscaped(f.out)
 	f.out = append(f.out, `" id="`...)

@@ -157,9 +157,9 @@ func framing(text, name string) bool {
 	return ok && rest != "" && strings.IndexByte(" \t\r\n/>", rest[0]) >= 0
 }
 
-// open writes the header as its own message, which must begin with "<open "
+// greet writes the header as its own message, which must begin with "<open "
 // (LJM, strophe's onmessage).
-func (f *wsFramer) open(from JID, id string) error {
+func (f *wsFramer) greet(from JID, id string) error {
 	return f.put([]byte(new(Enc).Start("open", NSFraming).Attr("from", from.String()).Attr("id", id).
 		Attr("version", "1.0").Attr("xml:lang", "en").End().String()))
 }

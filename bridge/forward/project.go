@@ -455,11 +455,11 @@ func (s *av1State) accept(p *projection, in *rtpx.Info, spatial, temporal int, n
 	if in.Key || s.target < 0 || s.target >= int(d.Structure.Targets) {
 		s.target = want
 	}
+	if s.want != want {
+		s.want, s.since = want, now
+	}
 	down := false
 	if want != s.target {
-		if s.want != want {
-			s.want, s.since = want, now
-		}
 		if d.DTIs[want] == rtpx.Switch && s.refersToForwarded(p, d) {
 			s.target = want
 		} else if d.Structure.TargetSpatial[want] != d.Structure.TargetSpatial[s.target] && now-s.since > pendingTarget {

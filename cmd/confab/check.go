@@ -18,6 +18,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"confab/storage/postgres"
+	"confab/storage/sqlite"
 )
 
 const (
@@ -48,6 +51,7 @@ func (p *program) check(ctx context.Context, args []string) error {
 	r := &report{out: p.stdout}
 	r.configuration(p, cfg)
 	r.dataDir(cfg)
+	r.database(ctx, cfg)
 	r.ports(cfg)
 	if cfg.TLS.Mode != "off" {
 		r.certificate(cfg, time.Now())
@@ -113,12 +117,35 @@ func (r *report) dataDir(cfg Config) {
 	if _, err := readSecrets(filepath.Join(cfg.DataDir, secretsFile)); err != nil {
 		r.fail("secrets", "%v", err)
 	}
+}
+
+// database looks whether it answers and fits this program, without changing it.
+func (r *report) database(ctx context.Context, cfg Config) {
+	var have, known int
+	var err error
+	name := "PostgreSQL"
 	if cfg.Database != "" {
-		return
+		have, known, err = postgres.Versions(ctx, string(cfg.Database))
+	} else {
+		name = sqlitePath(cfg)
+		info, statErr := os.Stat(name)
+		if errors.Is(statErr, fs.ErrNotExist) {
+			return // made at the first start, as dataDir has said
+		}
+		if statErr == nil && info.Mode().Perm()&0o077 != 0 {
+			r.fail("database", "%s can be read by others (mode %04o): chmod 600 it", name, info.Mode().Perm())
+		}
+		have, known, err = sqlite.Versions(ctx, name)
 	}
-	path := sqlitePath(cfg)
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-		r.fail("database", "%s can be read by others (mode %04o): chmod 600 it", path, info.Mode().Perm())
+	switch {
+	case err != nil:
+		r.fail("database", "%v", err)
+	case have > known:
+		r.fail("database", "%s has schema %d, this program knows up to %d: it is too old", name, have, known)
+	case have < known:
+		r.ok("database", "%s has schema %d and gets %d at the next start", name, have, known)
+	default:
+		r.ok("database", "%s, schema %d", name, have)
 	}
 }
 

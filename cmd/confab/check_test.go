@@ -91,20 +91,56 @@ func TestCheckDataDirectory(t *testing.T) {
 			t.Errorf("%04o: %s", mode, got)
 		}
 	}
-	for _, name := range []string{secretsFile, "confab.db"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, secretsFile), nil, 0o644); err != nil {
+		t.Fatal(err)
 	}
-	if got := findings(); !strings.Contains(got, "FAIL  secrets") || !strings.Contains(got, "FAIL  database") {
+	if got := findings(); !strings.Contains(got, "FAIL  secrets") {
 		t.Error(got)
 	}
 	cfg.DataDir = filepath.Join(dir, "later")
 	if got := findings(); !strings.Contains(got, "will be made at the first start") {
 		t.Error(got)
 	}
-	cfg.DataDir = filepath.Join(dir, "confab.db")
+	cfg.DataDir = filepath.Join(dir, secretsFile)
 	if got := findings(); !strings.Contains(got, "is no directory") {
+		t.Error(got)
+	}
+}
+
+func TestCheckDatabase(t *testing.T) {
+	t.Parallel()
+	cfg := Config{DataDir: t.TempDir()}
+	path := sqlitePath(cfg)
+	findings := func() string {
+		var out bytes.Buffer
+		(&report{out: &out}).database(t.Context(), cfg)
+		return out.String()
+	}
+	if got := findings(); got != "" {
+		t.Errorf("no database yet: %s", got)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := findings(); !strings.HasPrefix(got, "OK    database") || !strings.Contains(got, "has schema 0 and gets ") {
+		t.Error(got)
+	}
+	st, err := openStorage(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if got := findings(); !strings.HasPrefix(got, "OK    database") || strings.Contains(got, "gets") {
+		t.Error(got)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := findings(); !strings.Contains(got, "FAIL  database        "+path+" can be read by others (mode 0644)") {
+		t.Error(got)
+	}
+	cfg.Database = "postgres://confab:hunter2@127.0.0.1:1/confab?connect_timeout=1"
+	if got := findings(); !strings.HasPrefix(got, "FAIL  database        database confab on 127.0.0.1: ") || strings.Contains(got, "hunter2") {
 		t.Error(got)
 	}
 }

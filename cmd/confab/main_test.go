@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -149,6 +150,37 @@ func TestFirstStart(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(w.dir, name)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v", name, info.Mode(), err)
 		}
+	}
+}
+
+func TestChangeOfDomainIsTold(t *testing.T) {
+	t.Parallel()
+	st, err := openStorage(t.Context(), Config{DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	var text bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	for _, domain := range []string{"a.example", "a.example", "b.example", "b.example"} {
+		if err := noteDomain(t.Context(), st, domain, log); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := text.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "old=a.example new=b.example") {
+		t.Errorf("log: %s", got)
+	}
+	// The new domain gets a host of its own, once.
+	first, err := firstHost(t.Context(), st, "a.example")
+	if err != nil || first == "" {
+		t.Fatal(first, err)
+	}
+	second, err := firstHost(t.Context(), st, "b.example")
+	if err != nil || second == "" || second == first {
+		t.Fatal(second, err)
+	}
+	if again, err := firstHost(t.Context(), st, "b.example"); again != "" || err != nil {
+		t.Errorf("made again: %q, %v", again, err)
 	}
 }
 

@@ -136,6 +136,21 @@ func (b *Box[E]) Len() int {
 	return len(b.events)
 }
 
+// CloseIfEmpty closes the box unless events wait, and reports whether it did: an
+// actor that ends this way loses nothing and reorders nothing.
+func (b *Box[E]) CloseIfEmpty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.events) > 0 {
+		return false
+	}
+	if !b.closed {
+		b.closed = true
+		close(b.done)
+	}
+	return true
+}
+
 // Close refuses further events. Those already queued can still be taken.
 func (b *Box[E]) Close() {
 	b.mu.Lock()

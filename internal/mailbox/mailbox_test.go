@@ -66,6 +66,23 @@ func TestClose(t *testing.T) {
 	}
 }
 
+func TestCloseIfEmpty(t *testing.T) {
+	b := New[int](4)
+	_ = b.Put(1)
+	if b.CloseIfEmpty() {
+		t.Fatal("closed with an event inside")
+	}
+	if _, err := b.Take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !b.CloseIfEmpty() || !b.CloseIfEmpty() {
+		t.Fatal("not closed")
+	}
+	if err := b.Put(2); !errors.Is(err, ErrClosed) {
+		t.Fatalf("Put after CloseIfEmpty: %v", err)
+	}
+}
+
 func BenchmarkPutTake(b *testing.B) {
 	box := New[int](1024)
 	b.ReportAllocs()

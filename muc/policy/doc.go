@@ -24,12 +24,17 @@ type Config struct {
 	// JoinRate is how many joins a second a room takes; the excess waits. 0 is no
 	// limit (rooms.join_rate).
 	JoinRate int
+	// PasswordTries is how many wrong passwords a minute one address has for a room;
+	// 0 is no limit (limits.password_tries).
+	PasswordTries int
 	// EverybodyModerates makes every joiner an owner (rooms.moderators = "everyone").
 	EverybodyModerates bool
 }
 
 // DefaultConfig is that of deployment.md §15.
-func DefaultConfig() Config { return Config{RestrictNicks: true, MaxOccupants: 75, JoinRate: 20} }
+func DefaultConfig() Config {
+	return Config{RestrictNicks: true, MaxOccupants: 75, JoinRate: 20, PasswordTries: 10}
+}
 
 // Main makes the pipeline of a main room; it fits muc.Config.Stages.
 func Main(c Config) func() []muc.Stage {
@@ -45,7 +50,7 @@ func Main(c Config) func() []muc.Stage {
 			Moderators{Everybody: c.EverybodyModerates},
 			Members{},
 			Banned{},
-			Password{},
+			NewPassword(c.PasswordTries, time.Now),
 		}
 	}
 }
@@ -53,5 +58,5 @@ func Main(c Config) func() []muc.Stage {
 // Internal makes the pipeline of a brewery; it fits muc.Config.Stages. Who may
 // enter at all is muc.Config.Access.
 func Internal() []muc.Stage {
-	return []muc.Stage{Nick{}, Members{}, Banned{}, Password{}}
+	return []muc.Stage{Nick{}, Members{}, Banned{}, NewPassword(0, time.Now)}
 }

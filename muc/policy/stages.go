@@ -164,18 +164,40 @@ func (Banned) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 
 // Password asks people for the room's password; the focus and other services
 // need none (muc_password_whitelist).
-type Password struct{}
+type Password struct {
+	tries int
+	now   func() time.Time
+	until time.Time      // the end of the present minute
+	wrong map[string]int // in it, by address
+}
+
+// NewPassword allows each address so many wrong passwords a minute.
+func NewPassword(tries int, now func() time.Time) *Password { return &Password{tries: tries, now: now} }
 
 // Name implements muc.Stage.
-func (Password) Name() string { return "password" }
+func (*Password) Name() string { return "password" }
 
 // Join implements muc.Stage.
-func (Password) Join(r *muc.Room, j *muc.Join) muc.Verdict {
+func (p *Password) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	if r.Password() == "" || !j.Person(r) {
 		return muc.Pass
 	}
+	who := j.Client.Addr
+	if who == "" {
+		who = j.Real.Bare().String()
+	}
+	if now := p.now(); now.After(p.until) {
+		p.until, p.wrong = now.Add(time.Minute), map[string]int{}
+	}
+	if p.tries > 0 && p.wrong[who] >= p.tries {
+		// Not even the right one, else guessing would go on.
+		return muc.Refuse(xmpp.NotAuthorized("Too many wrong passwords, try again in a minute"))
+	}
 	if subtle.ConstantTimeCompare([]byte(j.Password), []byte(r.Password())) == 1 {
 		return muc.Pass
+	}
+	if j.Password != "" {
+		p.wrong[who]++
 	}
 	return muc.Refuse(xmpp.NotAuthorized("")) // LJM: PASSWORD_REQUIRED
 }

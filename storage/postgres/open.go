@@ -32,20 +32,9 @@ type DB struct{ pool *pgxpool.Pool }
 // Open connects to a postgres:// address and brings the schema up to date. A
 // schema made by a later program gives migrations.ErrNewer.
 func Open(ctx context.Context, dsn string) (*DB, error) {
-	cfg, err := pgxpool.ParseConfig(dsn)
+	cfg, where, err := parse(dsn)
 	if err != nil {
-		return nil, errors.New("database: not a valid postgres:// address") // pgx quotes the address
-	}
-	where := fmt.Sprintf("database %s on %s", cfg.ConnConfig.Database, cfg.ConnConfig.Host)
-	if cfg.ConnConfig.ConnectTimeout == 0 {
-		cfg.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	params := cfg.ConnConfig.RuntimeParams
-	if _, set := params["statement_timeout"]; !set {
-		params["statement_timeout"] = statementTimeout
-	}
-	if params["application_name"] == "" {
-		params["application_name"] = "confab"
+		return nil, err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -57,6 +46,43 @@ func Open(ctx context.Context, dsn string) (*DB, error) {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
 	return d, nil
+}
+
+// Versions returns the schema version of a database and the newest one this
+// program knows; it changes nothing.
+func Versions(ctx context.Context, dsn string) (have, known int, err error) {
+	cfg, where, err := parse(dsn)
+	if err != nil {
+		return 0, 0, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", where, err)
+	}
+	have, known, err = migrations.Versions(ctx, session{conn}, migrations.Postgres)
+	if err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", where, err)
+	}
+	return have, known, nil
+}
+
+// parse reads an address and says, without the password, where it leads.
+func parse(dsn string) (cfg *pgxpool.Config, where string, err error) {
+	cfg, err = pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, "", errors.New("database: not a valid postgres:// address") // pgx quotes the address
+	}
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	params := cfg.ConnConfig.RuntimeParams
+	if _, set := params["statement_timeout"]; !set {
+		params["statement_timeout"] = statementTimeout
+	}
+	if params["application_name"] == "" {
+		params["application_name"] = "confab"
+	}
+	return cfg, fmt.Sprintf("database %s on %s", cfg.ConnConfig.Database, cfg.ConnConfig.Host), nil
 }
 
 func (d *DB) migrate(ctx context.Context) error {

@@ -84,6 +84,9 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if !errors.Is(err, migrations.ErrNewer) || !strings.Contains(err.Error(), "version 99") {
 		t.Errorf("open: %v", err)
 	}
+	if have, known, err := postgres.Versions(t.Context(), dsn); have != 99 || known < 1 || err != nil {
+		t.Errorf("versions %d, %d: %v", have, known, err)
+	}
 }
 
 func TestErrorsHideThePassword(t *testing.T) {

@@ -101,7 +101,10 @@ func handle(path string, conns int, pragmas ...string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := url.Values{"_pragma": append(pragmas, fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))}
+	q := url.Values{
+		"mode":    {"rw"}, // the file is made by create, with its mode
+		"_pragma": append(pragmas, fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())),
+	}
 	name := url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}
 	db, err := sql.Open("sqlite", name.String())
 	if err != nil {
@@ -119,6 +122,21 @@ func (d *DB) migrate(ctx context.Context) error {
 	}
 	_, _, err = migrations.Apply(ctx, session{conn}, migrations.SQLite)
 	return errors.Join(err, conn.Close())
+}
+
+// Versions returns the schema version of the file at path and the newest one this
+// program knows; it neither makes nor changes the file.
+func Versions(ctx context.Context, path string) (have, known int, err error) {
+	db, err := handle(path, 1, "query_only(1)")
+	if err != nil {
+		return 0, 0, err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return 0, 0, errors.Join(err, db.Close())
+	}
+	have, known, err = migrations.Versions(ctx, session{conn}, migrations.SQLite)
+	return have, known, errors.Join(err, conn.Close(), db.Close())
 }
 
 // session lets migrations use one connection.

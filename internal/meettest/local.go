@@ -1,0 +1,403 @@
+package meettest
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+
+	"confab/xmpp/xep/jingle"
+)
+
+const (
+	iqPatience = 15 * time.Second // LJM's IQ_TIMEOUT
+	maxPayload = 1100
+	// rtxHistory is how many packets of an encoding can be retransmitted.
+	rtxHistory = 256
+	reportTick = time.Second
+	audioTick  = 20 * time.Millisecond
+)
+
+// localMedia is what the client sends: one microphone and one camera. It
+// outlives sessions; its SSRCs stay.
+type localMedia struct {
+	media      *Media
+	audioName  string
+	videoName  string
+	audioSSRC  uint32
+	videoSSRCs []uint32 // by encoding
+	rtxSSRCs   []uint32
+
+	audioLevel atomic.Uint32
+	audioMuted atomic.Bool
+	videoMuted atomic.Bool
+	maxHeight  atomic.Int64 // of SenderSourceConstraints; -1 = no limit
+}
+
+func newLocalMedia(m *Media) *localMedia {
+	l := &localMedia{media: m}
+	if m == nil {
+		return l
+	}
+	ssrc := func() uint32 { return rand.Uint32N(1<<31) + 1 }
+	if m.Audio {
+		l.audioSSRC = ssrc()
+	}
+	for range m.Layers {
+		l.videoSSRCs = append(l.videoSSRCs, ssrc())
+		l.rtxSSRCs = append(l.rtxSSRCs, ssrc())
+	}
+	return l
+}
+
+func (l *localMedia) name(nick string) {
+	l.audioName, l.videoName = nick+"-a0", nick+"-v0"
+	l.maxHeight.Store(-1)
+	if l.media != nil {
+		l.audioLevel.Store(uint32(l.media.Level))
+	}
+}
+
+func (l *localMedia) hasAudio() bool { return l.audioSSRC != 0 }
+func (l *localMedia) hasVideo() bool { return len(l.videoSSRCs) > 0 }
+
+// signal are the sources and groups of a medium in the order of LJM.
+func (l *localMedia) signal(media string) (srcs []jingle.Source, groups []jingle.SSRCGroup) {
+	switch {
+	case media == jingle.Audio && l.hasAudio():
+		return []jingle.Source{{SSRC: l.audioSSRC, Name: l.audioName, MSID: l.msid("audio")}}, nil
+	case media == jingle.Video && l.hasVideo():
+		for i, ssrc := range l.videoSSRCs {
+			for _, v := range []uint32{ssrc, l.rtxSSRCs[i]} {
+				srcs = append(srcs, jingle.Source{SSRC: v, Name: l.videoName, VideoType: jingle.Camera, MSID: l.msid("video")})
+			}
+			groups = append(groups, jingle.SSRCGroup{Semantics: jingle.FID, SSRCs: []uint32{ssrc, l.rtxSSRCs[i]}})
+			if i == 0 && len(l.videoSSRCs) > 1 {
+				groups = append(groups, jingle.SSRCGroup{Semantics: jingle.SIM, SSRCs: l.videoSSRCs})
+			}
+		}
+	}
+	return srcs, groups
+}
+
+func (l *localMedia) msid(media string) string {
+	nick := l.audioName[:len(l.audioName)-len("-a0")]
+	return nick + "-" + media + "-0-1 " + media + "-track-" + nick + "-1"
+}
+
+func (l *localMedia) muteStates() map[string]bool {
+	out := map[string]bool{}
+	if l.hasAudio() {
+		out[l.audioName] = l.audioMuted.Load()
+	}
+	if l.hasVideo() {
+		out[l.videoName] = l.videoMuted.Load()
+	}
+	return out
+}
+
+func (l *localMedia) activeVideo() []string {
+	if l.hasVideo() && !l.videoMuted.Load() {
+		return []string{l.videoName}
+	}
+	return nil
+}
+
+func (l *localMedia) constrain(source string, maxHeight int) {
+	if source == l.videoName {
+		l.maxHeight.Store(int64(maxHeight))
+	}
+}
+
+// active reports whether encoding i is sent: those up to the wanted height, and
+// the lowest whenever anything is wanted.
+func (l *localMedia) active(i int) bool {
+	limit := l.maxHeight.Load()
+	if l.videoMuted.Load() || limit == 0 {
+		return false
+	}
+	return i == 0 || limit < 0 || int64(l.media.Layers[i].Height) <= limit
+}
+
+// SetAudioLevel says how loud the microphone is from now on, in -dBov.
+func (c *Client) SetAudioLevel(level uint8) { c.local.audioLevel.Store(uint32(level)) }
+
+// SetMuted mutes or unmutes "audio" or "video" and tells the room.
+func (c *Client) SetMuted(media string, muted bool) {
+	if media == "video" {
+		c.local.videoMuted.Store(muted)
+	} else {
+		c.local.audioMuted.Store(muted)
+	}
+	c.updatePresence()
+}
+
+// Muted reports the own state of "audio" or "video".
+func (c *Client) Muted(media string) bool {
+	if media == "video" {
+		return c.local.videoMuted.Load()
+	}
+	return c.local.audioMuted.Load()
+}
+
+// SendHeight is the maxHeight that the bridge asked of the camera, -1 without
+// limit.
+func (c *Client) SendHeight() int { return int(c.local.maxHeight.Load()) }
+
+// SendForeign sends n packets under an SSRC that was never signalled.
+func (c *Client) SendForeign(ssrc uint32, n int) {
+	s := c.currentSession()
+	if s == nil {
+		return
+	}
+	for i := range n {
+		h := rtp.Header{Version: 2, SSRC: ssrc, PayloadType: s.formats.vp8, SequenceNumber: uint16(i + 1), Timestamp: uint32(i) * 3000, Marker: true}
+		enc := newEncoder(0, Layer{640, 360, 8000})
+		packets, _ := enc.next(15, maxPayload)
+		s.transport.sendRTP(&h, packets[0])
+	}
+}
+
+// outStream is one SSRC that is sent.
+type outStream struct {
+	ssrc, rtxSSRC uint32
+	seq, rtxSeq   uint16
+	timestamp     uint32
+	packets       uint32
+	octets        uint32
+	enc           *encoder
+	history       [rtxHistory]sentPacket
+}
+
+type sentPacket struct {
+	header  rtp.Header
+	payload []byte
+}
+
+// sender makes and sends the media of one session.
+type sender struct {
+	l      *localMedia
+	t      *transport
+	f      formats
+	cancel context.CancelFunc
+	ctx    context.Context
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex
+	twcc  uint16
+	audio *outStream
+	video []*outStream
+	sent  uint64
+}
+
+func newSender(l *localMedia, t *transport, f formats) *sender {
+	ctx, cancel := context.WithCancel(t.ctx)
+	s := &sender{l: l, t: t, f: f, ctx: ctx, cancel: cancel}
+	// Low initial sequence numbers: a receiver that misses the wrap guesses the
+	// wrong roll-over counter.
+	if l.hasAudio() && f.audio {
+		s.audio = &outStream{ssrc: l.audioSSRC, seq: uint16(rand.Uint32N(1 << 15)), timestamp: rand.Uint32()}
+	}
+	if l.hasVideo() && f.video {
+		for i, ssrc := range l.videoSSRCs {
+			s.video = append(s.video, &outStream{
+				ssrc: ssrc, rtxSSRC: l.rtxSSRCs[i], seq: uint16(rand.Uint32N(1 << 15)), rtxSeq: uint16(rand.Uint32N(1 << 15)),
+				timestamp: rand.Uint32(), enc: newEncoder(i, l.media.Layers[i]),
+			})
+		}
+	}
+	return s
+}
+
+func (s *sender) start() {
+	if s.audio != nil {
+		s.every(audioTick, s.sendAudio)
+	}
+	if len(s.video) > 0 {
+		s.every(time.Second/time.Duration(s.l.media.FPS), s.sendVideo)
+	}
+	if s.audio != nil || len(s.video) > 0 {
+		s.every(reportTick, s.report)
+	}
+}
+
+func (s *sender) every(d time.Duration, f func(elapsed time.Duration)) {
+	s.wg.Go(func() {
+		tick := time.NewTicker(d)
+		defer tick.Stop()
+		last := time.Now()
+		for {
+			select {
+			case now := <-tick.C:
+				f(now.Sub(last))
+				last = now
+			case <-s.ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+func (s *sender) stop() { s.cancel() }
+func (s *sender) wait() { s.wg.Wait() }
+
+// sendAudio sends 20 ms of opus; muted tracks send silence, as browsers do.
+func (s *sender) sendAudio(time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.audio
+	a.timestamp += 960
+	level := byte(s.l.audioLevel.Load())
+	if s.l.audioMuted.Load() {
+		level = 127
+	}
+	h := rtp.Header{Version: 2, SSRC: a.ssrc, PayloadType: s.f.opus, Timestamp: a.timestamp}
+	if s.f.audioLevel != 0 {
+		v := level & 0x7f
+		if level < 127 {
+			v |= 0x80 // RFC 6464 §3: voice
+		}
+		_ = h.SetExtension(s.f.audioLevel, []byte{v})
+	}
+	payload := make([]byte, 60)
+	payload[0] = 0x78 // CELT fullband, 20 ms, mono, one frame
+	s.send(a, &h, payload)
+}
+
+func (s *sender) sendVideo(elapsed time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, v := range s.video {
+		v.timestamp += uint32(elapsed * 90000 / time.Second)
+		if !s.l.active(i) {
+			v.enc.keyWanted = true // an encoding that starts again begins with a key frame
+			continue
+		}
+		packets, _ := v.enc.next(s.l.media.FPS, maxPayload)
+		for k, payload := range packets {
+			h := rtp.Header{Version: 2, SSRC: v.ssrc, PayloadType: s.f.vp8, Timestamp: v.timestamp, Marker: k == len(packets)-1}
+			s.send(v, &h, payload)
+		}
+	}
+}
+
+// send completes the header and keeps the packet. Called with s.mu held.
+func (s *sender) send(o *outStream, h *rtp.Header, payload []byte) {
+	o.seq++
+	h.SequenceNumber = o.seq
+	o.history[o.seq%rtxHistory] = sentPacket{*h, payload}
+	o.packets++
+	o.octets += uint32(len(payload))
+	s.transmit(h, payload)
+}
+
+// transmit adds the extensions of the transport. Called with s.mu held.
+func (s *sender) transmit(h *rtp.Header, payload []byte) {
+	if s.f.twcc != 0 {
+		s.twcc++
+		_ = h.SetExtension(s.f.twcc, binary.BigEndian.AppendUint16(nil, s.twcc))
+	}
+	if s.f.absTime != 0 && h.PayloadType != s.f.opus {
+		ext, err := rtp.NewAbsSendTimeExtension(time.Now()).Marshal()
+		if err == nil {
+			_ = h.SetExtension(s.f.absTime, ext)
+		}
+	}
+	s.sent++
+	s.t.sendRTP(h, payload)
+}
+
+// report sends sender reports.
+func (s *sender) report(time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	ntp := uint64(now.Unix()+2208988800)<<32 | uint64(now.Nanosecond())<<32/1e9
+	for _, o := range append([]*outStream{s.audio}, s.video...) {
+		if o == nil || o.packets == 0 {
+			continue
+		}
+		b, err := rtcp.Marshal([]rtcp.Packet{
+			&rtcp.SenderReport{SSRC: o.ssrc, NTPTime: ntp, RTPTime: o.timestamp, PacketCount: o.packets, OctetCount: o.octets},
+			&rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{Source: o.ssrc, Items: []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: "go"}}}}},
+		})
+		if err == nil {
+			s.t.sendRTCP(b)
+		}
+	}
+}
+
+// keyFrame answers a PLI or FIR: Chromium makes key frames on all encodings.
+func (s *sender) keyFrame(ssrc uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.video {
+		if v.ssrc == ssrc {
+			for _, all := range s.video {
+				all.enc.keyWanted = true
+			}
+			return
+		}
+	}
+}
+
+// retransmit answers a NACK by RTX (RFC 4588 §4).
+func (s *sender) retransmit(ssrc uint32, seqs []uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.video {
+		if v.ssrc != ssrc {
+			continue
+		}
+		for _, seq := range seqs {
+			p := v.history[seq%rtxHistory]
+			if p.payload == nil || p.header.SequenceNumber != seq {
+				continue
+			}
+			v.rtxSeq++
+			h := rtp.Header{Version: 2, SSRC: v.rtxSSRC, PayloadType: s.f.vp8rtx, SequenceNumber: v.rtxSeq, Timestamp: p.header.Timestamp, Marker: p.header.Marker}
+			s.transmit(&h, append(binary.BigEndian.AppendUint16(nil, seq), p.payload...))
+		}
+	}
+}
+
+// rtcp handles what the bridge reports.
+func (s *session) rtcp(b []byte) {
+	packets, err := rtcp.Unmarshal(b)
+	if err != nil {
+		return
+	}
+	for _, p := range packets {
+		switch p := p.(type) {
+		case *rtcp.PictureLossIndication:
+			s.sender.keyFrame(p.MediaSSRC)
+		case *rtcp.FullIntraRequest:
+			for _, e := range p.FIR {
+				s.sender.keyFrame(e.SSRC)
+			}
+		case *rtcp.TransportLayerNack:
+			var seqs []uint16
+			for _, pair := range p.Nacks {
+				seqs = append(seqs, pair.PacketList()...)
+			}
+			s.sender.retransmit(p.MediaSSRC, seqs)
+		}
+		s.receiver.heardRTCP(p)
+	}
+}
+
+// Sent counts the RTP packets sent in the present session.
+func (c *Client) Sent() uint64 {
+	s := c.currentSession()
+	if s == nil {
+		return 0
+	}
+	s.sender.mu.Lock()
+	defer s.sender.mu.Unlock()
+	return s.sender.sent
+}

@@ -1,0 +1,272 @@
+package meettest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"confab/xmpp"
+	"confab/xmpp/xep/jingle"
+)
+
+// session is the Jingle session with the focus, guarded by Client.mu where it is
+// replaced; its fields are set before it is.
+type session struct {
+	c             *Client
+	sid           string
+	peer          string // room/focus
+	bridgeSession string
+	offer         *jingle.Jingle
+	formats       formats
+	transport     *transport
+	channel       *bridgeChannel
+	sender        *sender
+	receiver      *receiver
+	generation    int // of the last ICE restart applied; worker only
+}
+
+func (s *session) close() {
+	s.sender.stop()
+	s.channel.shut()
+	s.transport.close()
+	s.sender.wait()
+}
+
+// jingle answers at once, as LJM does, and leaves the rest to the worker.
+func (c *Client) jingle(s *xmpp.Stanza, raw string) {
+	j, err := jingle.Parse(s.Child(jingle.NS, "jingle"))
+	if err != nil {
+		c.fault("an action in Jingle", raw)
+		return
+	}
+	c.mu.Lock()
+	focus := ""
+	if c.room != nil {
+		focus = c.room.jid.WithResource("focus").String()
+	}
+	sess := c.session
+	c.mu.Unlock()
+	if s.From.String() != focus {
+		c.reply(s, xmpp.ServiceUnavailable("")) // no peer-to-peer
+		return
+	}
+	known := sess != nil && sess.sid == j.SID
+	if j.Action != jingle.SessionInitiate && !known && !c.opt.Silent {
+		c.reply(s, jingle.UnknownSession())
+		return
+	}
+	if j.BadSources {
+		c.fault("the JSON of sources", raw)
+		return
+	}
+	_ = c.Send(xmpp.IQ, xmpp.TypeResult, s.ID, s.From.String(), "")
+	if c.opt.Silent {
+		return
+	}
+	switch j.Action {
+	case jingle.SessionInitiate:
+		c.do(func() {
+			if err := c.accept(focus, j); err != nil {
+				c.end(err)
+			}
+		})
+	case jingle.SourceAdd, jingle.SourceRemove:
+		// On the reader: packets of a new source may be behind it.
+		if rule := sess.receiver.signalled(j, j.Action == jingle.SourceAdd); rule != "" {
+			c.fault(rule, raw)
+		}
+	case jingle.TransportInfo:
+		c.do(func() {
+			if err := sess.restarted(j); err != nil {
+				c.end(err)
+			}
+		})
+	case jingle.SessionTerminate:
+		c.mu.Lock()
+		c.session = nil
+		c.mu.Unlock()
+		c.do(sess.close)
+	}
+}
+
+func (c *Client) reply(s *xmpp.Stanza, e *xmpp.StanzaError) {
+	_ = c.Send(xmpp.IQ, xmpp.TypeError, s.ID, s.From.String(), e.Inner())
+}
+
+// accept takes an offer: transport, channel, session-accept, then the presence
+// with the sources.
+func (c *Client) accept(focus string, j *jingle.Jingle) error {
+	f, err := readOffer(j)
+	if err != nil {
+		return &Fault{err.Error(), j.String()}
+	}
+	remote := j.FirstTransport()
+	if remote == nil || remote.Ufrag == "" || len(remote.Fingerprints) == 0 {
+		return &Fault{"a transport with ufrag, pwd and fingerprint in an offer", j.String()}
+	}
+	tr, err := newTransport(c)
+	if err != nil {
+		return err
+	}
+	sess := &session{
+		c: c, sid: j.SID, peer: focus, offer: j, formats: f, transport: tr,
+		channel: &bridgeChannel{c: c}, generation: remote.Generation,
+	}
+	if j.BridgeSession != nil {
+		sess.bridgeSession = j.BridgeSession.ID
+	}
+	sess.sender = newSender(c.local, tr, f)
+	sess.receiver = newReceiver(tr, f, c.changes)
+	tr.onRTP, tr.onRTCP = sess.receiver.rtp, sess.rtcp
+	if rule := sess.receiver.signalled(j, true); rule != "" {
+		return &Fault{rule, j.String()}
+	}
+	c.mu.Lock()
+	old := c.session
+	c.session = sess
+	c.mu.Unlock()
+	if old != nil {
+		old.close()
+	}
+	local, err := tr.start(remote)
+	if err != nil {
+		return err
+	}
+	if !f.data || c.opt.WebSocket {
+		if len(remote.WebSockets) == 0 && c.opt.WebSocket {
+			return &Fault{"a web-socket in the transport for a client that prefers it", j.String()}
+		}
+		if len(remote.WebSockets) > 0 {
+			url := remote.WebSockets[0]
+			tr.wg.Go(func() {
+				if err := sess.channel.dialWebSocket(tr.ctx, url); err != nil && tr.ctx.Err() == nil {
+					c.end(fmt.Errorf("colibri websocket: %w", err))
+				}
+			})
+		}
+	}
+	tr.wg.Go(sess.receiver.feedback)
+	ctx, cancel := context.WithTimeout(c.ctx, iqPatience)
+	defer cancel()
+	if _, err := c.IQ(ctx, xmpp.TypeSet, focus, sess.acceptance(local).String()); err != nil {
+		if tr.ctx.Err() != nil {
+			return nil // terminated or left meanwhile
+		}
+		return fmt.Errorf("session-accept: %w", err)
+	}
+	c.updatePresence()
+	sess.sender.start()
+	return nil
+}
+
+// acceptance is the answer as LJM makes it out of the browser's: codecs that the
+// offer and the browser share, own sources in XML, the same transport everywhere.
+func (s *session) acceptance(local *jingle.Transport) *jingle.Jingle {
+	out := &jingle.Jingle{
+		Action: jingle.SessionAccept, SID: s.sid, Initiator: s.peer, Responder: s.c.jid.String(),
+		Group: &jingle.Group{Semantics: "BUNDLE"},
+	}
+	for _, c := range s.offer.Contents {
+		out.Group.Contents = append(out.Group.Contents, c.Name)
+		answer := jingle.Content{Creator: "responder", Name: c.Name, Transport: local}
+		if c.Media() == jingle.Data || c.Description != nil && c.Description.Media == jingle.Application {
+			t := *local
+			t.SCTP = &jingle.SCTPMap{Number: 5000, Protocol: "webrtc-datachannel"}
+			answer.Transport = &t
+			out.Contents = append(out.Contents, answer)
+			continue
+		}
+		answer.Senders = "both"
+		d := &jingle.Description{Media: c.Description.Media, ExtmapAllowMixed: c.Description.ExtmapAllowMixed, RTCPMux: true}
+		for _, p := range c.Description.PayloadTypes {
+			if p.ID == s.formats.opus || p.ID == s.formats.vp8 || p.ID == s.formats.vp8rtx {
+				d.PayloadTypes = append(d.PayloadTypes, p)
+			}
+		}
+		for _, x := range c.Description.HdrExts {
+			if id := uint8(x.ID); id == s.formats.audioLevel || id == s.formats.twcc || id == s.formats.absTime {
+				d.HdrExts = append(d.HdrExts, x)
+			}
+		}
+		d.Sources, d.Groups = s.c.local.signal(d.Media)
+		answer.Description = d
+		out.Contents = append(out.Contents, answer)
+	}
+	return out
+}
+
+// RestartICE asks for an ICE restart in place and returns when the new path
+// carries media (bridge.md §4.5).
+func (c *Client) RestartICE(ctx context.Context) error {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		return errors.New("no session")
+	}
+	before := s.transport.conn.Load()
+	j := jingle.Jingle{
+		Action: jingle.SessionInfo, SID: s.sid, Initiator: s.peer,
+		BridgeSession: &jingle.BridgeSession{ID: s.bridgeSession, ICERestart: true},
+	}
+	if _, err := c.IQ(ctx, xmpp.TypeSet, s.peer, j.String()); err != nil {
+		return fmt.Errorf("ice restart: %w", err)
+	}
+	return c.Until(ctx, "the path after an ICE restart", func() bool { return s.transport.conn.Load() != before })
+}
+
+// restarted applies the transport-info of an ICE restart.
+func (s *session) restarted(j *jingle.Jingle) error {
+	remote := j.FirstTransport()
+	if remote == nil || remote.Generation == 0 {
+		return nil
+	}
+	if remote.Generation <= s.generation {
+		return &Fault{fmt.Sprintf("an ice-generation above %d", s.generation), j.String()}
+	}
+	s.generation = remote.Generation
+	local, err := s.transport.start(remote)
+	if err != nil {
+		return err
+	}
+	answer := jingle.Jingle{Action: jingle.TransportInfo, SID: s.sid, Initiator: s.peer}
+	for _, c := range s.offer.Contents {
+		answer.Contents = append(answer.Contents, jingle.Content{Creator: "responder", Name: c.Name, Transport: local})
+	}
+	ctx, cancel := context.WithTimeout(s.c.ctx, iqPatience)
+	defer cancel()
+	if _, err := s.c.IQ(ctx, xmpp.TypeSet, s.peer, answer.String()); err != nil {
+		return fmt.Errorf("transport-info: %w", err)
+	}
+	return nil
+}
+
+// Connected reports whether ICE and DTLS are up.
+func (c *Client) Connected() bool {
+	s := c.currentSession()
+	return s != nil && s.transport.connected()
+}
+
+// Path is the type of the local ICE candidate in use: host, srflx, prflx, relay,
+// or "".
+func (c *Client) Path() string {
+	s := c.currentSession()
+	if s == nil {
+		return ""
+	}
+	if kind := s.transport.pair.Load(); kind != nil {
+		return *kind
+	}
+	return ""
+}
+
+func (c *Client) currentSession() *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
+// Media waits until media can flow and the bridge channel is open.
+func (c *Client) Media(ctx context.Context) error {
+	return c.Until(ctx, "its media connection and bridge channel", func() bool { return c.Connected() && c.ChannelOpen() })
+}
