@@ -142,6 +142,9 @@ func (s *server) loopbackOnly() []string {
 func (s *server) buildRooms() error {
 	focusAccount, r := s.names.focusJID.Bare(), s.cfg.Rooms
 	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers()}
+	if r.Moderators == focus.ModeratorsEveryone {
+		meta.Flags = map[string]any{"allownersEnabled": true}
+	}
 
 	mc := muc.DefaultConfig()
 	mc.Domain = s.names.conference
@@ -158,7 +161,8 @@ func (s *server) buildRooms() error {
 	}
 	mc.PresenceBytes = s.cfg.Limits.Presence
 	mc.Stages = policy.Main(policy.Config{
-		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks, EverybodyModerates: r.Moderators == focus.ModeratorsEveryone,
+		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
+		PasswordTries: s.cfg.Limits.PasswordTries, EverybodyModerates: r.Moderators == focus.ModeratorsEveryone,
 	})
 	mc.Services = []func(*muc.Room) muc.RoomService{services.NewMetadata(meta)}
 	mc.Client = clientOf
@@ -166,13 +170,10 @@ func (s *server) buildRooms() error {
 	s.router.Serve(s.names.conference, s.rooms)
 	s.router.Serve(s.names.metadata, services.NewMetadataComponent(meta, s.rooms, s.router))
 
-	bc := muc.DefaultConfig()
-	bc.Domain = s.names.internal
-	bc.Admins = []xmpp.JID{focusAccount, s.names.bridgeJID.Bare()}
-	bc.Access = []string{s.names.auth}
-	bc.SummonFocus, bc.EndWithPeople = false, false
-	bc.Permissions = nil
-	s.brewery = muc.NewService(bc, s.router, s.logs.of("brewery"))
+	s.brewery = muc.NewService(muc.Config{
+		Domain: s.names.internal, Admins: []xmpp.JID{focusAccount, s.names.bridgeJID.Bare()}, Focus: focusAccount,
+		Access: []string{s.names.auth}, Stages: policy.Internal,
+	}, s.router, s.logs.of("brewery"))
 	s.router.Serve(s.names.internal, s.brewery)
 	return nil
 }
@@ -410,7 +411,7 @@ func (s *server) openWeb() error {
 		Admin:             map[string]http.Handler{"GET /debug/bridge": debugHandler(func(ctx context.Context) any { return s.bridge.Debug(ctx) })},
 	}
 	if c.XMPP.BOSH {
-		_ = h.BOSH
+		h.BOSH = s.sessions.BOSHHandler()
 	}
 	s.web, err = web.Open(wc, s.certs, h)
 	if err != nil {

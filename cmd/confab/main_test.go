@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -117,10 +118,36 @@ func (w *serveWriter) Write(b []byte) (int, error) {
 	return w.text.Write(b)
 }
 
+// freePort is one that was free for TCP and UDP a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := ln.Addr().String()
+		udp, err := net.ListenPacket("udp", addr)
+		_ = ln.Close()
+		if err != nil {
+			continue
+		}
+		_ = udp.Close()
+		_, port, _ := net.SplitHostPort(addr)
+		return port
+	}
+	t.Fatal("no port is free for both")
+	return ""
+}
+
 // start runs the server until it is up and returns its summary.
 func (w world) start(t *testing.T) string {
 	t.Helper()
-	cfg, _, err := load(sources{environ: []string{"CONFAB_DATA_DIR=" + w.dir, "CONFAB_DOMAIN=meet.example"}})
+	cfg, _, err := load(sources{environ: []string{
+		"CONFAB_DATA_DIR=" + w.dir, "CONFAB_DOMAIN=meet.example", "CONFAB_NETWORK_PUBLIC_ADDRESSES=127.0.0.1", "CONFAB_ADMIN_LISTEN=",
+		"CONFAB_WEB_LISTEN=127.0.0.1:" + freePort(t), "CONFAB_WEB_HTTP_LISTEN=", "CONFAB_BRIDGE_UDP_PORT=" + freePort(t),
+		"CONFAB_TURN_PORT=" + freePort(t), "CONFAB_TURN_TLS_PORT=0", "CONFAB_XMPP_PORT=" + freePort(t),
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +164,10 @@ func TestFirstStart(t *testing.T) {
 	w := newWorld(t)
 	out := w.start(t)
 	shown := password.FindString(out)
-	if !strings.Contains(out, "https://meet.example\n") || !strings.Contains(out, "host@meet.example\n") || !w.verify(t, "host", shown) {
+	if !strings.Contains(out, "https://meet.example:") || !strings.Contains(out, "host@meet.example\n") || !w.verify(t, "host", shown) {
 		t.Errorf("first start: %s", out)
 	}
-	if out := w.start(t); password.MatchString(out) || strings.Contains(out, "host@") || !strings.Contains(out, "https://meet.example\n") {
+	if out := w.start(t); password.MatchString(out) || strings.Contains(out, "host@") || !strings.Contains(out, "https://meet.example:") {
 		t.Errorf("second start: %s", out)
 	}
 	if !w.verify(t, "host", shown) {
