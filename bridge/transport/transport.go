@@ -344,11 +344,7 @@ func (t *Transport) Close() error {
 	t.mu.Unlock()
 	defer close(t.done)
 
-	// SRTP: from here on nothing is delivered or sent.
-	t.in.mu.Lock()
-	t.in.ctx = nil
-	t.in.mu.Unlock()
-	t.out.close()
+	t.stopSRTP()
 
 	// DTLS, which says goodbye to the client, with the data channel in it.
 	var err error

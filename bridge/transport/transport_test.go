@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
@@ -373,5 +374,87 @@ func TestBadCredentials(t *testing.T) {
 		if err := tr.SetRemote(d); !errors.Is(err, ErrCredentials) {
 			t.Errorf("%+v: %v", d, err)
 		}
+	}
+}
+
+// Two bridges: one controls and is the DTLS server, the other answers.
+func TestBridgeToBridge(t *testing.T) {
+	t.Parallel()
+	s1, s2 := listen(t, nil), listen(t, nil)
+	h1, h2 := newHeard(), newHeard()
+	one, err := s1.New(TransportConfig{}, h1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := s2.New(TransportConfig{Controlled: true}, h2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.SetRemote(one.Local()); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.SetRemote(two.Local()); err != nil {
+		t.Fatal(err)
+	}
+	h1.waitState(t, StateConnected)
+	h2.waitState(t, StateConnected)
+	for _, way := range []struct {
+		s  *Sockets
+		tr *Transport
+		h  *heard
+	}{{s1, one, h2}, {s2, two, h1}} {
+		b := way.s.NewBatch(0)
+		if err := b.Add(way.tr, rtpPacket(5, 1, "relayed")); err != nil {
+			t.Fatal(err)
+		}
+		b.Flush()
+		if got := wait(t, way.h.rtp, "rtp"); !bytes.Equal(got, rtpPacket(5, 1, "relayed")) {
+			t.Errorf("got %x", got)
+		}
+	}
+	// An offerer's candidate list is what connected them: two never learnt
+	// one's address otherwise.
+	if two.Stats().Remote != s1.Locals()[0] {
+		t.Errorf("two sends to %v", two.Stats().Remote)
+	}
+}
+
+// A port that somebody else has is refused even if they would share it.
+func TestPortTaken(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	c := testConfig()
+	c.Port = s.Port()
+	if other, err := Listen(c, slog.New(slog.DiscardHandler)); err == nil {
+		_ = other.Close()
+		t.Error("two bridges share a port")
+	}
+}
+
+func TestClosedSockets(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, _ := connect(t, s, nil)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.waitState(t, StateClosed)
+	if _, err := s.New(TransportConfig{}, h); !errors.Is(err, ErrClosed) {
+		t.Errorf("new after close: %v", err)
+	}
+	if _, err := tr.Restart(); !errors.Is(err, ErrClosed) {
+		t.Errorf("restart after close: %v", err)
+	}
+	if err := tr.SetRemote(Description{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("set remote after close: %v", err)
+	}
+	if err := tr.WriteRTCP(receiverReport(1)); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("rtcp after close: %v", err)
+	}
+	if err := tr.SendMessage(nil); !errors.Is(err, ErrNoChannel) {
+		t.Errorf("message after close: %v", err)
+	}
+	if err := tr.Close(); err != nil {
+		t.Errorf("second close: %v", err)
 	}
 }
