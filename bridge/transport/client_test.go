@@ -272,6 +272,7 @@ type client struct {
 	cert tls.Certificate
 
 	profiles []dtls.SRTPProtectionProfile
+	mtu      int  // of its DTLS
 	liar     bool // signals a fingerprint that is not its certificate's
 
 	agents []*ice.Agent
@@ -294,7 +295,7 @@ func newClient(t testing.TB) *client {
 		t.Fatal(err)
 	}
 	c := &client{
-		t: t, nat: newNAT(t), cert: cert,
+		t: t, nat: newNAT(t), cert: cert, mtu: 1200,
 		profiles: []dtls.SRTPProtectionProfile{dtls.SRTP_AES128_CM_HMAC_SHA1_80, dtls.SRTP_AEAD_AES_128_GCM},
 		dtlsIn:   make(chan []byte, 256), stop: make(chan struct{}),
 		rtp: make(chan []byte, 1024), rtcp: make(chan []byte, 1024),
@@ -439,6 +440,7 @@ func (c *client) secure() error {
 		dtls.WithInsecureSkipVerify(true),
 		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
 		dtls.WithFlightInterval(50*time.Millisecond),
+		dtls.WithMTU(c.mtu),
 		dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
 			if len(raw) == 0 {
 				return errors.New("no certificate")

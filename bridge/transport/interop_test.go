@@ -239,8 +239,6 @@ func TestPeerConnection(t *testing.T) {
 	if err := pc.GracefulClose(); err != nil && err != io.EOF {
 		t.Error(err)
 	}
-	h.waitState(t, StateFailed)
-	if err := tr.SendMessage([]byte("gone")); err == nil {
-		t.Error("a message was accepted for a client that left")
-	}
+	// It aborts SCTP, and only sometimes says goodbye in DTLS.
+	until(t, "channel closed", func() bool { return tr.SendMessage([]byte("gone")) != nil })
 }

@@ -3,11 +3,13 @@ package transport
 // The packet path: what it costs, and that it allocates nothing.
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"confab/bridge/rtpx"
 )
@@ -25,7 +27,7 @@ func (s *silent) RTCP(*rtpx.Packet) { s.n++ }
 func secured(t testing.TB, profile string) (*Sockets, *Transport, *silent, *client) {
 	s := listen(t, func(c *Config) {
 		c.SRTPProfiles = []string{profile}
-		c.MaxIngress, c.MaxIngressPackets = 1<<40, 1<<30
+		c.MaxIngress, c.MaxIngressPackets = 1<<30, 1<<30
 		c.SocketBuffer = 4 << 20
 	})
 	h, c := &silent{heard: newHeard()}, newClient(t)
@@ -53,10 +55,23 @@ type received struct {
 func (r *received) dispatch(wire []byte) {
 	p := r.s.cfg.Pool.Get()
 	p.SetLen(copy(p.Space(), wire))
-	r.now += 1000
+	r.now += 10_000
 	p.Arrived = r.now
 	r.s.dispatch(p, r.src, r.s.locals[0])
 	p.Release()
+}
+
+// sink sends what t sends to a socket that nobody reads: a reading client
+// would be measured too.
+func sink(tb testing.TB, t *Transport) {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	t.mu.Lock()
+	t.setPath(c.LocalAddr().(*net.UDPAddr).AddrPort(), t.s.locals[0], 0)
+	t.mu.Unlock()
 }
 
 func TestAllocs(t *testing.T) {
@@ -80,7 +95,8 @@ func TestAllocs(t *testing.T) {
 			t.Errorf("%s: %d of %d packets came through", profile, h.n-before, i)
 		}
 
-		_ = c.nat.Close() // the client would allocate for what it receives
+		_ = c.nat.Close()
+		sink(t, tr)
 		b, plain := s.NewBatch(0), rtpPacket(0x2222, 0, payload)
 		seq := 0
 		if n := testing.AllocsPerRun(100, func() {
@@ -222,17 +238,23 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
+// BenchmarkSendBatch sends bursts of equal packets (a key frame) and packets of
+// changing length, where segmentation can't help.
 func BenchmarkSendBatch(b *testing.B) {
-	for _, profile := range []string{"GCM-128", "CM-SHA1-80"} {
-		b.Run(profile, func(b *testing.B) {
-			s, tr, _, c := secured(b, profile)
-			_ = c.nat.Close()
-			batch, plain := s.NewBatch(0), rtpPacket(0x2222, 0, strings.Repeat("x", 1100))
+	for _, c := range []struct {
+		profile string
+		vary    int
+	}{{"GCM-128", 0}, {"GCM-128", 1}, {"CM-SHA1-80", 0}} {
+		b.Run(fmt.Sprintf("%s/vary=%d", c.profile, c.vary), func(b *testing.B) {
+			s, tr, _, _ := secured(b, c.profile)
+			sink(b, tr)
+			batch, packet := s.NewBatch(0), rtpPacket(0x2222, 0, strings.Repeat("x", 1100))
 			b.ReportAllocs()
 			b.SetBytes(1100)
 			seq := 0
 			for b.Loop() {
 				seq++
+				plain := packet[:len(packet)-(batchSize-batch.Len())*c.vary]
 				plain[2], plain[3] = byte(seq>>8), byte(seq)
 				if batch.Len() == batchSize {
 					batch.Flush()
@@ -283,5 +305,54 @@ func BenchmarkReadSocket(b *testing.B) {
 			}
 		}
 		sent -= n
+	}
+}
+
+// Runs of equal and unequal packets for two receivers arrive whole and in
+// order, whether the kernel segments them or not.
+func TestWriterRuns(t *testing.T) {
+	t.Parallel()
+	for _, plain := range []bool{false, true} {
+		l, err := openLocal(0, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0), 1, 1<<20, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWriter()
+		w.plain = plain
+		var to []*path
+		var sinks []*net.UDPConn
+		for range 2 {
+			c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			remote := c.LocalAddr().(*net.UDPAddr).AddrPort()
+			sinks = append(sinks, c)
+			to = append(to, &path{local: l, remote: remote, dest: newDestination(remote)})
+		}
+		sizes := []int{100, 100, 100, 40, 40, 100, 1400, 1, 1400}
+		for r := range to {
+			for i, size := range sizes {
+				b := make([]byte, size)
+				b[0] = byte(i)
+				w.add(b, to[r])
+			}
+		}
+		if n := w.flush(l.sockets[0]); n != 2*len(sizes) {
+			t.Errorf("plain %v: sent %d", plain, n)
+		}
+		buf := make([]byte, 2000)
+		for _, c := range sinks {
+			if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+				t.Fatal(err)
+			}
+			for i, size := range sizes {
+				if n, err := c.Read(buf); err != nil || n != size || buf[0] != byte(i) {
+					t.Fatalf("plain %v packet %d: %d bytes, number %d, %v", plain, i, n, buf[0], err)
+				}
+			}
+		}
+		_ = l.close()
 	}
 }

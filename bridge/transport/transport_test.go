@@ -12,6 +12,8 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"go.uber.org/goleak"
+
+	"confab/bridge/rtpx"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -377,10 +379,33 @@ func TestBadCredentials(t *testing.T) {
 	}
 }
 
+// A ClientHello in many pieces, as browsers with large key shares send it.
+func TestFragmentedHello(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, func(_ *TransportConfig, c *client) { c.mtu = 100 })
+	exchange(t, s, tr, h, c, 1)
+}
+
 // Two bridges: one controls and is the DTLS server, the other answers.
 func TestBridgeToBridge(t *testing.T) {
 	t.Parallel()
-	s1, s2 := listen(t, nil), listen(t, nil)
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		t.Run(ip, func(t *testing.T) {
+			t.Parallel()
+			if c, err := net.ListenPacket("udp", net.JoinHostPort(ip, "0")); err != nil {
+				t.Skip(err)
+			} else {
+				_ = c.Close()
+			}
+			bridgeToBridge(t, ip)
+		})
+	}
+}
+
+func bridgeToBridge(t *testing.T, ip string) {
+	at := func(c *Config) { c.PublicAddresses, c.IPv6 = []string{ip}, true }
+	s1, s2 := listen(t, at), listen(t, at)
 	h1, h2 := newHeard(), newHeard()
 	one, err := s1.New(TransportConfig{}, h1)
 	if err != nil {
@@ -457,4 +482,26 @@ func TestClosedSockets(t *testing.T) {
 	if err := tr.Close(); err != nil {
 		t.Errorf("second close: %v", err)
 	}
+}
+
+// clumsy panics at the first packet.
+type clumsy struct{ *heard }
+
+func (clumsy) RTP(*rtpx.Packet) { panic("clumsy") }
+
+// A handler's panic ends its transport and nothing else.
+func TestHandlerPanics(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, nil)
+	tr.in.mu.Lock()
+	tr.h = clumsy{h}
+	tr.in.mu.Unlock()
+	c.send(rtpPacket(1, 1, ""))
+	h.waitState(t, StateFailed)
+	if !errors.Is(tr.Err(), ErrPanic) {
+		t.Errorf("err %v", tr.Err())
+	}
+	other, h2, c2 := connect(t, s, nil)
+	exchange(t, s, other, h2, c2, 1)
 }
