@@ -356,3 +356,18 @@ func TestWriterRuns(t *testing.T) {
 		_ = l.close()
 	}
 }
+
+// BenchmarkNew is what an endpoint costs before its client appears.
+func BenchmarkNew(b *testing.B) {
+	s := listen(b, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		tr, err := s.New(TransportConfig{}, newHeard())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := tr.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
