@@ -2,6 +2,7 @@ package focus
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -108,6 +109,7 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 			signalled: map[string]sources.Set{}, dirty: map[string]bool{},
 		}
 	}
+	before := m.rank()
 	if item := s.Child(nsMUCUser, "x").Child("", "item"); item != nil {
 		m.affiliation, m.role = item.Get("affiliation"), item.Get("role")
 		if j, err := xmpp.ParseJID(item.Get("jid")); err == nil {
@@ -138,7 +140,14 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 	if changed {
 		c.discover(m)
 	}
-	c.elect()
+	if m.rank() != before {
+		c.elect()
+	}
+}
+
+// rank is what elections depend on.
+func (m *Member) rank() [3]string {
+	return [3]string{m.affiliation, m.role, strconv.FormatBool(m.service)}
 }
 
 // readServices believes an occupant of a trusted domain that it is a service.

@@ -62,6 +62,7 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 	cfg.Domain, cfg.Service, cfg.MUC = "meet.example", "focus.meet.example", mc.Domain
 	cfg.JID = admin.WithResource("focus")
 	cfg.Brewery = xmpp.MustJID("jvbbrewery@internal.auth.meet.example")
+	cfg.BridgeSilence = 1000 * time.Hour // scripted bridges say nothing by themselves
 	if change != nil {
 		change(&cfg)
 	}
@@ -399,3 +400,8 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Parallel()
 	synctest.Test(t, f)
 }
+
+// silence is a service that never answers.
+type silence struct{}
+
+func (silence) HandleStanza(context.Context, *xmpp.Stanza, bool) error { return nil }

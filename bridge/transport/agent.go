@@ -154,6 +154,10 @@ func (a *agent) request(p *rtpx.Packet, src netip.AddrPort, at *local) {
 		a.mu.Unlock()
 		a.t.authenticated(a, src)
 	}
+	// Browsers check the pair in use every 2.5 s, oftener than we do.
+	if way := a.t.path.Load(); way != nil && way.remote == src {
+		way.heard.Store(p.Arrived)
+	}
 	c := a.conns[at.index]
 	if !c.in.push(p, src) {
 		a.s.drops.queueFull.Add(1)

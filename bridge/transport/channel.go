@@ -120,6 +120,14 @@ func (t *Transport) association(c *sctpConn) {
 
 // readMessages delivers the messages of the channel until it closes.
 func (t *Transport) readMessages(dc *datachannel.DataChannel) {
+	defer func() {
+		t.chans.mu.Lock()
+		if t.chans.dc == dc {
+			t.chans.dc = nil
+		}
+		t.chans.mu.Unlock()
+	}()
+	defer t.guard()
 	t.h.ChannelOpen()
 	buf := make([]byte, t.s.cfg.MaxMessage)
 	for {
@@ -136,14 +144,9 @@ func (t *Transport) readMessages(dc *datachannel.DataChannel) {
 			t.h.Message(buf[:n])
 		}
 		if err != nil {
-			break
+			return
 		}
 	}
-	t.chans.mu.Lock()
-	if t.chans.dc == dc {
-		t.chans.dc = nil
-	}
-	t.chans.mu.Unlock()
 }
 
 // sctpConn lends the DTLS connection to an association: closing it only ends

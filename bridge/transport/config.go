@@ -110,6 +110,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// maxBitRate is what the limiter can count with.
+const maxBitRate = 9_000_000_000
+
 // complete fills what depends on the machine and checks what cannot work.
 func (c *Config) complete() error {
 	if c.Port < 0 || c.Port > 65535 {
@@ -140,6 +143,7 @@ func (c *Config) complete() error {
 			return fmt.Errorf("limit %s must be positive, is %d", limit.name, limit.value)
 		}
 	}
+	c.MaxIngress = int(min(int64(c.MaxIngress), maxBitRate))
 	if c.Pool == nil {
 		c.Pool = rtpx.NewPool()
 	}

@@ -19,11 +19,11 @@ type queue struct {
 	done     chan struct{}
 	deadline *deadline.Deadline
 
-	mu     sync.Mutex
-	ring   []queued
-	head   int
-	count  int
-	closed bool
+	mu      sync.Mutex
+	limit   int
+	waiting []queued // from head on; empty queues keep no memory to speak of
+	head    int
+	closed  bool
 }
 
 type queued struct {
@@ -36,20 +36,24 @@ func newQueue(limit int) *queue {
 		ready:    make(chan struct{}, 1),
 		done:     make(chan struct{}),
 		deadline: deadline.New(),
-		ring:     make([]queued, limit),
+		limit:    limit,
 	}
 }
 
 // push retains p if there is room and reports whether there was.
 func (q *queue) push(p *rtpx.Packet, src netip.AddrPort) bool {
 	q.mu.Lock()
-	if q.closed || q.count == len(q.ring) {
+	if q.closed || len(q.waiting)-q.head >= q.limit {
 		q.mu.Unlock()
 		return false
 	}
 	p.Retain()
-	q.ring[(q.head+q.count)%len(q.ring)] = queued{p, src}
-	q.count++
+	if len(q.waiting) == cap(q.waiting) && q.head > 0 {
+		n := copy(q.waiting, q.waiting[q.head:])
+		clear(q.waiting[n:])
+		q.waiting, q.head = q.waiting[:n], 0
+	}
+	q.waiting = append(q.waiting, queued{p, src})
 	q.mu.Unlock()
 	select {
 	case q.ready <- struct{}{}:
@@ -72,11 +76,12 @@ func (q *queue) read(b []byte) (int, netip.AddrPort, error) {
 			q.mu.Unlock()
 			return 0, netip.AddrPort{}, net.ErrClosed
 		}
-		if q.count > 0 {
-			e := q.ring[q.head]
-			q.ring[q.head] = queued{}
-			q.head = (q.head + 1) % len(q.ring)
-			q.count--
+		if q.head < len(q.waiting) {
+			e := q.waiting[q.head]
+			q.waiting[q.head] = queued{}
+			if q.head++; q.head == len(q.waiting) {
+				q.waiting, q.head = q.waiting[:0], 0
+			}
 			q.mu.Unlock()
 			n := copy(b, e.p.Bytes())
 			e.p.Release()
@@ -101,11 +106,10 @@ func (q *queue) close() {
 		return
 	}
 	q.closed = true
-	for ; q.count > 0; q.count-- {
-		q.ring[q.head].p.Release()
-		q.ring[q.head] = queued{}
-		q.head = (q.head + 1) % len(q.ring)
+	for _, e := range q.waiting[q.head:] {
+		e.p.Release()
 	}
+	q.waiting, q.head = nil, 0
 	close(q.done)
 	q.deadline.Set(time.Time{})
 }

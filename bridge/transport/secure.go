@@ -62,6 +62,7 @@ func (t *Transport) secure() {
 		t.channel(conn) // returns when the connection is over
 		err = ErrPeerClosed
 	}
+	t.stopSRTP()
 	if conn != nil {
 		_ = conn.Close()
 	}
@@ -71,6 +72,14 @@ func (t *Transport) secure() {
 		t.secured = false
 		t.setState(StateFailed, err)
 	}
+}
+
+// stopSRTP forgets the keys: nothing is delivered or sent any more.
+func (t *Transport) stopSRTP() {
+	t.in.mu.Lock()
+	t.in.ctx = nil
+	t.in.mu.Unlock()
+	t.out.close()
 }
 
 func (t *Transport) openDTLS() (conn *dtls.Conn, client bool, err error) {

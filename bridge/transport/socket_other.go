@@ -74,9 +74,10 @@ func newDestination(netip.AddrPort) destination { return destination{} }
 
 // writer sends one datagram at a time.
 type writer struct {
-	bufs [batchSize][]byte
-	to   [batchSize]*path
-	n    int
+	bufs  [batchSize][]byte
+	to    [batchSize]*path
+	n     int
+	plain bool // there is no other way here
 }
 
 func newWriter() *writer { return &writer{} }

@@ -187,6 +187,11 @@ func (s *Sockets) Stats() SocketStats {
 // Close closes every transport, then the sockets, and waits for the readers.
 func (s *Sockets) Close() error {
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		s.readers.Wait()
+		return nil
+	}
 	s.closed = true
 	open := make([]*Transport, 0, len(s.transports))
 	for t := range s.transports {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ var (
 	ErrPeerClosed   = errors.New("the client closed its DTLS connection")
 	ErrCredentials  = errors.New("bad ICE credentials")
 	ErrGeneration   = errors.New("no agent of this ICE generation")
+	ErrPanic        = errors.New("the handler panicked")
 )
 
 // State is where a transport is in its life.
@@ -252,6 +254,7 @@ func (t *Transport) media(p *rtpx.Packet, src netip.AddrPort) {
 	b := p.Bytes()
 	in := &t.in
 	in.mu.Lock()
+	defer t.guard() // after the unlock
 	defer in.mu.Unlock()
 	if in.ctx == nil {
 		in.early++
@@ -279,6 +282,21 @@ func (t *Transport) media(p *rtpx.Packet, src netip.AddrPort) {
 	} else {
 		t.h.RTP(p)
 	}
+}
+
+// guard, deferred, turns a panic of the handler into the failure of this one
+// transport (architecture §14).
+func (t *Transport) guard() {
+	r := recover()
+	if r == nil {
+		return
+	}
+	t.log.Error("media handler panicked", "panic", r, "stack", string(debug.Stack()))
+	t.stopSRTP()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.secured = false
+	t.setState(StateFailed, ErrPanic)
 }
 
 // Stats is a snapshot of a transport. Bytes are UDP payload.
@@ -344,11 +362,7 @@ func (t *Transport) Close() error {
 	t.mu.Unlock()
 	defer close(t.done)
 
-	// SRTP: from here on nothing is delivered or sent.
-	t.in.mu.Lock()
-	t.in.ctx = nil
-	t.in.mu.Unlock()
-	t.out.close()
+	t.stopSRTP()
 
 	// DTLS, which says goodbye to the client, with the data channel in it.
 	var err error

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"go.uber.org/goleak"
+
+	"confab/bridge/rtpx"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -374,4 +377,131 @@ func TestBadCredentials(t *testing.T) {
 			t.Errorf("%+v: %v", d, err)
 		}
 	}
+}
+
+// A ClientHello in many pieces, as browsers with large key shares send it.
+func TestFragmentedHello(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, func(_ *TransportConfig, c *client) { c.mtu = 100 })
+	exchange(t, s, tr, h, c, 1)
+}
+
+// Two bridges: one controls and is the DTLS server, the other answers.
+func TestBridgeToBridge(t *testing.T) {
+	t.Parallel()
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		t.Run(ip, func(t *testing.T) {
+			t.Parallel()
+			if c, err := net.ListenPacket("udp", net.JoinHostPort(ip, "0")); err != nil {
+				t.Skip(err)
+			} else {
+				_ = c.Close()
+			}
+			bridgeToBridge(t, ip)
+		})
+	}
+}
+
+func bridgeToBridge(t *testing.T, ip string) {
+	at := func(c *Config) { c.PublicAddresses, c.IPv6 = []string{ip}, true }
+	s1, s2 := listen(t, at), listen(t, at)
+	h1, h2 := newHeard(), newHeard()
+	one, err := s1.New(TransportConfig{}, h1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := s2.New(TransportConfig{Controlled: true}, h2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.SetRemote(one.Local()); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.SetRemote(two.Local()); err != nil {
+		t.Fatal(err)
+	}
+	h1.waitState(t, StateConnected)
+	h2.waitState(t, StateConnected)
+	for _, way := range []struct {
+		s  *Sockets
+		tr *Transport
+		h  *heard
+	}{{s1, one, h2}, {s2, two, h1}} {
+		b := way.s.NewBatch(0)
+		if err := b.Add(way.tr, rtpPacket(5, 1, "relayed")); err != nil {
+			t.Fatal(err)
+		}
+		b.Flush()
+		if got := wait(t, way.h.rtp, "rtp"); !bytes.Equal(got, rtpPacket(5, 1, "relayed")) {
+			t.Errorf("got %x", got)
+		}
+	}
+	// An offerer's candidate list is what connected them: two never learnt
+	// one's address otherwise.
+	if two.Stats().Remote != s1.Locals()[0] {
+		t.Errorf("two sends to %v", two.Stats().Remote)
+	}
+}
+
+// A port that somebody else has is refused even if they would share it.
+func TestPortTaken(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	c := testConfig()
+	c.Port = s.Port()
+	if other, err := Listen(c, slog.New(slog.DiscardHandler)); err == nil {
+		_ = other.Close()
+		t.Error("two bridges share a port")
+	}
+}
+
+func TestClosedSockets(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, _ := connect(t, s, nil)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.waitState(t, StateClosed)
+	if _, err := s.New(TransportConfig{}, h); !errors.Is(err, ErrClosed) {
+		t.Errorf("new after close: %v", err)
+	}
+	if _, err := tr.Restart(); !errors.Is(err, ErrClosed) {
+		t.Errorf("restart after close: %v", err)
+	}
+	if err := tr.SetRemote(Description{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("set remote after close: %v", err)
+	}
+	if err := tr.WriteRTCP(receiverReport(1)); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("rtcp after close: %v", err)
+	}
+	if err := tr.SendMessage(nil); !errors.Is(err, ErrNoChannel) {
+		t.Errorf("message after close: %v", err)
+	}
+	if err := tr.Close(); err != nil {
+		t.Errorf("second close: %v", err)
+	}
+}
+
+// clumsy panics at the first packet.
+type clumsy struct{ *heard }
+
+func (clumsy) RTP(*rtpx.Packet) { panic("clumsy") }
+
+// A handler's panic ends its transport and nothing else.
+func TestHandlerPanics(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, nil)
+	tr.in.mu.Lock()
+	tr.h = clumsy{h}
+	tr.in.mu.Unlock()
+	c.send(rtpPacket(1, 1, ""))
+	h.waitState(t, StateFailed)
+	if !errors.Is(tr.Err(), ErrPanic) {
+		t.Errorf("err %v", tr.Err())
+	}
+	other, h2, c2 := connect(t, s, nil)
+	exchange(t, s, other, h2, c2, 1)
 }
