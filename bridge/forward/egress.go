@@ -28,7 +28,7 @@ func (eg *egress) init(ep *Endpoint) {
 func (eg *egress) release() {
 	eg.sender = nil
 	for _, o := range eg.outs {
-		o.clear()
+		o.hist.clear()
 	}
 	clear(eg.outs)
 }
@@ -88,16 +88,7 @@ type outStream struct {
 	report          uint32 // middle NTP of the last sender report
 	reportAt        int64
 
-	hist   []sentPacket // by sequence number; nil until the first video packet
-	oldest int64        // no history entry is older
-}
-
-// sentPacket is one entry of the retransmission history.
-type sentPacket struct {
-	pkt *rtpx.Packet // retained
-	st  *stream
-	rw  rewrite
-	at  int64 // when it was sent last
+	hist history // video only
 }
 
 // rewrite is what a receiver gets different from the sender's packet.
@@ -109,50 +100,16 @@ type rewrite struct {
 	marker    bool
 }
 
-func (o *outStream) clear() {
-	for i := range o.hist {
-		if h := &o.hist[i]; h.pkt != nil {
-			h.pkt.Release()
-			*h = sentPacket{}
-		}
-	}
-}
+// idleHistory is after how long an unused stream gives its ring back (JVB: 15 s).
+const idleHistory = int64(15e9)
 
+// expire lets packets go that were sent before a time, and the ring of a stream
+// that has not been used for long.
 func (o *outStream) expire(before int64) {
-	if o.hist == nil || o.oldest >= before {
-		return
+	o.hist.expire(before)
+	if o.hist.ring != nil && o.lastAt < before-idleHistory {
+		o.hist = history{}
 	}
-	oldest := int64(1<<63 - 1)
-	for i := range o.hist {
-		h := &o.hist[i]
-		switch {
-		case h.pkt == nil:
-		case h.at < before:
-			h.pkt.Release()
-			*h = sentPacket{}
-		default:
-			oldest = min(oldest, h.at)
-		}
-	}
-	o.oldest = oldest
-	if oldest == 1<<63-1 {
-		o.hist = nil // nothing was sent for a while
-	}
-}
-
-// remember keeps a sent packet for retransmission.
-func (o *outStream) remember(pkt *rtpx.Packet, st *stream, rw rewrite, now int64, size int) {
-	if o.hist == nil {
-		o.hist = make([]sentPacket, size)
-		o.oldest = now
-	}
-	h := &o.hist[int(rw.seq)%len(o.hist)]
-	if h.pkt != nil {
-		h.pkt.Release()
-	}
-	pkt.Retain()
-	*h = sentPacket{pkt: pkt, st: st, rw: rw, at: now}
-	o.oldest = min(o.oldest, now)
 }
 
 // forward sends a packet to the receivers of its stream that this worker serves.
@@ -199,7 +156,7 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 		o.last, o.lastAt, o.ended, o.started = rw, w.now, in.End, true
 	}
 	if o.video {
-		o.remember(pkt, st, rw, w.now, w.e.cfg.HistorySize)
+		o.hist.add(pkt, st, rw, w.now, w.e.cfg.HistorySize)
 	}
 	if first || b.proj != nil && b.proj.switched {
 		if b.proj != nil {
@@ -233,7 +190,15 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 	in := &pkt.Info
 	from := st.src.ep.media.Load()
 	m := eg.ep.media.Load()
+	payload := in.Payload(pkt.Bytes())
 	pt, ok := m.outgoing(&from.pt[in.PT])
+	if !ok && from.pt[in.PT].red {
+		// A receiver that cannot read redundant audio gets the primary block.
+		var inner uint8
+		if inner, payload, ok = rtpx.REDPrimary(payload); ok {
+			pt, ok = m.outgoing(&from.pt[inner])
+		}
+	}
 	if !ok {
 		return false
 	}
@@ -289,7 +254,6 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 		binary.BigEndian.PutUint16(b[n:], rw.seq)
 		n += 2
 	}
-	payload := in.Payload(pkt.Bytes())
 	if n+len(payload) > rtpx.BufferSize-64 {
 		return false
 	}
@@ -431,11 +395,8 @@ func (eg *egress) received(r *rtpx.ReportBlock, now int64) {
 // resend sends a packet again that the receiver misses, unless it was sent less
 // than a round trip ago or the receiver's allowance is used up.
 func (w *worker) resend(eg *egress, o *outStream, seq uint16) {
-	if o.hist == nil || eg.sender == nil {
-		return
-	}
-	h := &o.hist[int(seq)%len(o.hist)]
-	if h.pkt == nil || h.rw.seq != seq {
+	h := o.hist.get(seq)
+	if h == nil || eg.sender == nil {
 		return
 	}
 	// JVB: at least min(0.9 RTT, RTT - 5 ms) since it was sent.

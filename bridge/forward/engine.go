@@ -84,7 +84,7 @@ type Config struct {
 	FeedbackFrameInterval time.Duration
 
 	// HistorySize is how many packets per outgoing video stream can be sent
-	// again, HistoryAge for how long.
+	// again (a power of two), HistoryAge for how long.
 	HistorySize int
 	HistoryAge  time.Duration
 	// RetransmitBitrate bounds retransmission to one receiver, in bits per second.
@@ -154,6 +154,11 @@ func (c Config) withDefaults() Config {
 	def(&c.SilencePackets, d.SilencePackets)
 	def(&c.MaxSources, d.MaxSources)
 	def(&c.MaxStreams, d.MaxStreams)
+	// Slots are found by sequence number, so the size must divide 65,536.
+	for c.HistorySize&(c.HistorySize-1) != 0 {
+		c.HistorySize &= c.HistorySize - 1
+	}
+	c.HistorySize = min(c.HistorySize, 1<<14)
 	if c.Pool == nil {
 		c.Pool = rtpx.NewPool()
 	}

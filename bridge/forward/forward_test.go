@@ -668,3 +668,71 @@ func equal[T comparable](a, b []T) bool {
 	}
 	return true
 }
+
+// TestRedundantAudio: who negotiated RED gets it as it is, others the primary block.
+func TestRedundantAudio(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	alice := b.join("alice", mic("alice-a0", 1))
+	bob, old := b.join("bob"), b.join("old")
+	red := stock()
+	red.Payloads = append(red.Payloads, Payload{PT: 112, Name: "red", Kind: Audio})
+	alice.SetMedia(red)
+	bob.SetMedia(red)
+	payload := []byte{0x80 | ptOpus, 0x0F, 0x00, 0x02, ptOpus, 0xAA, 0xAA, 1, 2, 3}
+	alice.send(sent{pt: 112, ssrc: 1, seq: 9, ts: 960, payload: payload})
+	if got := bob.got(); len(got) != 1 || got[0].pt != 112 || !bytes.Equal(got[0].payload, payload) {
+		t.Errorf("%+v", got)
+	}
+	if got := old.got(); len(got) != 1 || got[0].pt != ptOpus || !bytes.Equal(got[0].payload, []byte{1, 2, 3}) || got[0].seq != 9 {
+		t.Errorf("%+v", got)
+	}
+	alice.send(sent{pt: 112, ssrc: 1, seq: 10, ts: 1920, payload: []byte{0x80 | ptOpus}})
+	if got := old.got(); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestFullRing: a worker that is behind drops whole frames, and all packets
+// find their way back to the pool.
+func TestFullRing(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(c *Config) { c.Workers, c.RingSize = 1, 16 })
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", mic("alice-a0", 1), cam)
+	bob := b.join("bob")
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(enc[0].frame(true, 0, 1)...)
+	bob.got()
+	// Hold the worker while more comes than its ring takes.
+	held, hold := make(chan struct{}), make(chan struct{})
+	bob.w.post(func() { close(held); <-hold })
+	<-held
+	for i := range 12 {
+		alice.send(enc[0].frame(false, 0, 3)...)
+		alice.send(opus(1, uint16(i), 20))
+	}
+	close(hold)
+	frames, audio := map[uint32]int{}, 0
+	for _, s := range bob.got() {
+		if s.ssrc == 1 {
+			audio++
+		} else {
+			frames[s.ts]++
+		}
+	}
+	// Three quarters of the ring take video; a frame that was begun may be cut
+	// once, where the limit lies.
+	cut := 0
+	for _, n := range frames {
+		if n != 3 {
+			cut++
+		}
+	}
+	if cut > 1 || len(frames) == 0 || audio < 4 {
+		t.Errorf("%d frames, %d of them cut, %d audio", len(frames), cut, audio)
+	}
+	if b.e.Stats().Overflow == 0 {
+		t.Error("overflow not counted")
+	}
+}

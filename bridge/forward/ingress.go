@@ -1,6 +1,9 @@
 package forward
 
 import (
+	"fmt"
+	"runtime/debug"
+
 	"confab/bridge/rtpx"
 )
 
@@ -53,6 +56,7 @@ func (in *ingressStream) init(kind Kind, encoding int) {
 // goroutine that read the packet, does not wait, and does not take over the
 // caller's reference.
 func (ep *Endpoint) RTP(pkt *rtpx.Packet) {
+	defer ep.guard()
 	now := pkt.Arrived
 	if now == 0 {
 		now = ep.p.e.cfg.Now()
@@ -86,6 +90,15 @@ func (ep *Endpoint) RTP(pkt *rtpx.Packet) {
 		ep.audio(r.st, pkt, m, now)
 	} else {
 		ep.video(r, pkt, m, now)
+	}
+}
+
+// guard keeps a panic about one packet from taking the socket reader, and with
+// it all conferences, down (architecture D21).
+func (ep *Endpoint) guard() {
+	if r := recover(); r != nil {
+		ep.stats.panics.Add(1)
+		ep.p.e.cfg.Log.Error("ingress panic", "endpoint", ep.id, "conf", ep.p.name, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	}
 }
 
@@ -166,6 +179,7 @@ func (st *stream) fanOut(pkt *rtpx.Packet) {
 // RTCP takes a decrypted RTCP compound that came from this endpoint, on the
 // same terms as RTP.
 func (ep *Endpoint) RTCP(pkt *rtpx.Packet) {
+	defer ep.guard()
 	now := pkt.Arrived
 	if now == 0 {
 		now = ep.p.e.cfg.Now()

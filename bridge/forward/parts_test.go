@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"confab/bridge/rtpx"
 )
 
 func TestRing(t *testing.T) {
@@ -117,5 +119,62 @@ func TestRate(t *testing.T) {
 	}
 	if !r.add(1, now+2e9) {
 		t.Error("first after silence")
+	}
+}
+
+// TestHistory compares with a map, over wraps, jumps, late packets and expiry,
+// and lets no packet leak.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(3, 4))
+	pool := rtpx.NewPool()
+	var h history
+	held := map[uint16]int64{}
+	const size = 64
+	seq, now := uint16(65000), int64(0)
+	for n := range 20000 {
+		now += 10
+		d := uint16(1)
+		if r.IntN(200) == 0 {
+			d = uint16(r.IntN(300))
+		}
+		s := seq + d
+		if r.IntN(10) == 0 {
+			s = seq - uint16(r.IntN(100))
+		}
+		pkt := pool.Get()
+		h.add(pkt, nil, rewrite{seq: s}, now, size)
+		pkt.Release()
+		if rtpx.SeqNewer(s, seq) || n == 0 {
+			seq = s
+		}
+		if int16(seq-s) < size {
+			held[s] = now
+		}
+		before := int64(-1)
+		if r.IntN(20) == 0 {
+			before = now - 300
+			h.expire(before)
+		}
+		for k, at := range held {
+			if int16(seq-k) >= size || int16(seq-k) < 0 {
+				delete(held, k)
+			} else if e := h.get(k); e == nil && (at > now-300) {
+				t.Fatalf("%d: lost %d", n, k)
+			}
+		}
+		for i := range h.ring {
+			if e := &h.ring[i]; e.pkt != nil && held[e.rw.seq] != e.first {
+				t.Fatalf("%d: holds %d, head %d", n, e.rw.seq, seq)
+			}
+		}
+		if int64(len(held)) < pool.Outstanding() {
+			t.Fatalf("%d: %d packets out, %d known", n, pool.Outstanding(), len(held))
+		}
+	}
+	now += 1000
+	h.expire(now)
+	if pool.Outstanding() != 0 || h.get(seq) != nil {
+		t.Error("not all let go")
 	}
 }

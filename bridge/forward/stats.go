@@ -24,8 +24,8 @@ type Stats struct {
 
 // endpointCounters are the counters of one sender.
 type endpointCounters struct {
-	received, bytes, duplicates, discarded, lost, nacks, keyframes, unknown, foreign, malformed atomic.Uint64
-	sent, sentBytes, retransmitted                                                              atomic.Uint64
+	received, bytes, duplicates, discarded, lost, nacks, keyframes, unknown, foreign, malformed, panics atomic.Uint64
+	sent, sentBytes, retransmitted                                                                      atomic.Uint64
 }
 
 func (s *Stats) addEndpoint(ep *Endpoint) {
@@ -40,6 +40,7 @@ func (s *Stats) addEndpoint(ep *Endpoint) {
 	s.Lost += c.lost.Load()
 	s.NacksSent += c.nacks.Load()
 	s.KeyframesAsked += c.keyframes.Load()
+	s.Panics += c.panics.Load()
 }
 
 func (s *Stats) addPipeline(p *Pipeline) {

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"strings"
 	"sync/atomic"
 
 	"confab/bridge/rtpx"
@@ -109,10 +110,16 @@ func (t *subTable) without(b *sub) *subTable {
 	return n
 }
 
+// payloadType is Payload prepared for the packet path.
+type payloadType struct {
+	Payload
+	red bool // redundant audio, RFC 2198
+}
+
 // mediaTable is Media prepared for the packet path. It is immutable.
 type mediaTable struct {
 	known [128]bool
-	pt    [128]Payload
+	pt    [128]payloadType
 	rtx   [128]uint8 // retransmission type of a payload type, 0 when none
 	ext   Extensions
 
@@ -137,7 +144,8 @@ func newMediaTable(m Media) *mediaTable {
 				p.ClockRate = 48000
 			}
 		}
-		t.pt[p.PT], t.known[p.PT], t.any = p, true, true
+		t.pt[p.PT] = payloadType{Payload: p, red: p.Kind == Audio && strings.EqualFold(p.Name, "red")}
+		t.known[p.PT], t.any = true, true
 		t.transportCC = t.transportCC || p.TransportCC
 		t.nack = t.nack || p.NACK
 		t.pli, t.fir = t.pli || p.PLI, t.fir || p.FIR
@@ -152,7 +160,7 @@ func newMediaTable(m Media) *mediaTable {
 // outgoing finds under which payload type the receiver takes what the sender
 // calls p: the same number if it means the same, else the first of that codec.
 // A receiver that named no payload types at all takes everything as it is.
-func (t *mediaTable) outgoing(p *Payload) (uint8, bool) {
+func (t *mediaTable) outgoing(p *payloadType) (uint8, bool) {
 	if !t.any {
 		return p.PT, true
 	}

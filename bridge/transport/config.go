@@ -73,7 +73,7 @@ type Config struct {
 
 	// Pool supplies the packets handed to Handlers; nil makes one.
 	Pool *rtpx.Pool
-	// Clock gives the monotonic nanoseconds put in Packet.Arrived; nil counts from Listen.
+	// Clock gives the monotonic nanoseconds put in Packet.Arrived; nil is rtpx.Now, the clock of forward.
 	Clock func() int64
 }
 
@@ -148,8 +148,7 @@ func (c *Config) complete() error {
 		c.Pool = rtpx.NewPool()
 	}
 	if c.Clock == nil {
-		start := time.Now()
-		c.Clock = func() int64 { return int64(time.Since(start)) }
+		c.Clock = rtpx.Now
 	}
 	return nil
 }
