@@ -74,11 +74,12 @@ func (s *Service) loginURL(st *xmpp.Stanza) error {
 // conferenceIQ answers a conference request, at once or when the focus is in the
 // room.
 func (s *Service) conferenceIQ(st *xmpp.Stanza) {
-	req := jitmeet.ParseConferenceRequest(st.Payload())
+	el := st.Payload()
+	req := jitmeet.ParseConferenceRequest(el)
 	from := st.From
 	// A room asks on behalf of a plain XMPP client whose join found no room.
 	if from.Domain == s.cfg.MUC {
-		if j, err := xmpp.ParseJID(req.Get("on-behalf-of")); err == nil {
+		if j, err := xmpp.ParseJID(el.Get("on-behalf-of")); err == nil {
 			from = j
 		}
 	}
