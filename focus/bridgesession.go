@@ -38,6 +38,7 @@ type bridgeOp struct {
 	kind opKind
 	ep   colibri2.Endpoint
 	ids  []string                               // of opExpire
+	made bool                                   // it made the conference on the bridge
 	done func(ep *colibri2.Endpoint, err error) // of opCreate and ICE restarts
 }
 
@@ -122,7 +123,7 @@ func (bs *bridgeSession) next() {
 		if m.Create {
 			m.Name = bs.c.room.String()
 		}
-		bs.live = true
+		op.made, bs.live = m.Create, true
 		bs.remote[op.ep.ID] = true
 		m.Endpoints = []colibri2.Endpoint{op.ep}
 	case opUpdate:
@@ -167,7 +168,7 @@ func (bs *bridgeSession) answered(op *bridgeOp, reply *xmpp.Stanza, err error) {
 	default:
 		bs.faults = 0
 		if m.Feedback != nil {
-			bs.c.placeholders(m.Feedback)
+			bs.c.placeholders(m.Feedback, op.made)
 		}
 		if op.done != nil {
 			op.done(m.Endpoint(op.ep.ID), nil)

@@ -50,6 +50,7 @@ type Config struct {
 	LonelyTimeout    time.Duration // of the media of a lone participant (focus.lonely_timeout)
 	MinParticipants  int           // before media is allocated
 	MaxConferences   int           // rooms.max_rooms
+	CreationsPerMin  int           // of conferences, by one session
 	MaxSources       int           // SSRCs, and groups, per participant (focus.max_sources_per_user)
 	SSRCRewriting    bool          // focus.ssrc_rewriting
 	ICERestart       bool          // focus.ice_restart: in place
@@ -91,6 +92,7 @@ func DefaultConfig() Config {
 		LonelyTimeout:    20 * time.Second,
 		MinParticipants:  2,
 		MaxConferences:   10000,
+		CreationsPerMin:  30,
 		MaxSources:       20,
 		ICERestart:       true,
 		Codecs:           []string{"av1", "vp9", "vp8", "h264"},

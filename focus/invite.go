@@ -145,10 +145,11 @@ func (c *Conference) endpoint(m *Member) colibri2.Endpoint {
 	return ep
 }
 
-// placeholders keeps the bridge's own sources of its first answer. They are in
-// every offer: without them LJM renegotiates without end.
-func (c *Conference) placeholders(feedback []colibri2.MediaSource) {
-	if !c.book.Get(sources.Bridge).Empty() {
+// placeholders keeps the bridge's own sources of its first answer, and those of a
+// conference made anew on the only bridge. They are in every offer: without them
+// LJM renegotiates without end.
+func (c *Conference) placeholders(feedback []colibri2.MediaSource, anew bool) {
+	if !c.book.Get(sources.Bridge).Empty() && (!anew || len(c.sessions) > 1) {
 		return
 	}
 	var set sources.Set

@@ -75,6 +75,27 @@ func TestConcurrentRequests(t *testing.T) {
 	})
 }
 
+// One session can't fill the server with rooms; it is put off, not refused.
+func TestCreationIsLimited(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, func(c *focus.Config) { c.CreationsPerMin = 3 })
+		a := w.client("u1@meet.example", "aaaaaaaa")
+		for i := range 5 {
+			w.room = xmpp.JID{Local: "r" + string(rune('0'+i)), Domain: "conference.meet.example"}
+			if r, se := a.request(`machine-uid="m"`); se != nil || r.Ready != (i < 3) {
+				t.Errorf("request %d: %+v %v", i, r, se)
+			}
+		}
+		if _, se := w.client("u2@meet.example", "x").request(`machine-uid="m"`); se != nil {
+			t.Error(se)
+		}
+		time.Sleep(time.Minute)
+		if r, se := a.request(`machine-uid="m"`); se != nil || !r.Ready {
+			t.Errorf("a minute later: %+v %v", r, se)
+		}
+	})
+}
+
 func TestLonely(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, nil)
@@ -213,7 +234,10 @@ func TestRestartAlone(t *testing.T) {
 		if err := a.say((&jingle.Jingle{Action: jingle.SessionTerminate, SID: a.sid, BridgeSession: &jingle.BridgeSession{Restart: true}}).String()); err != nil {
 			t.Fatal(err)
 		}
-		a.expect(jingle.SessionInitiate)
+		// The bridge's own sources are new with its conference.
+		if offer := a.expect(jingle.SessionInitiate); len(offer.Sources["jvb"].Video) != 1 || offer.Sources["jvb"].Video[0].SSRC != 1863439908 {
+			t.Errorf("%s", offer)
+		}
 		if reqs := w.bridge.requests(); len(reqs) != 2 || !reqs[1].Create || reqs[1].Name == "" {
 			t.Errorf("bridge was asked %v", reqs)
 		}

@@ -70,6 +70,11 @@ func (l *limiter) allow(now time.Time, every time.Duration, n int) bool {
 	return true
 }
 
+// idle reports whether nothing has happened for a minute.
+func (l *limiter) idle(now time.Time) bool {
+	return len(l.at) == 0 || now.Sub(l.at[len(l.at)-1]) >= time.Minute
+}
+
 func (m *Member) stopTimers() {
 	stop(m.retry)
 	stop(m.flush)

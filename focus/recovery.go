@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"confab/focus/sources"
 	"confab/xmpp"
 	"confab/xmpp/xep/colibri2"
 )
@@ -50,20 +51,19 @@ func (c *Conference) updateFailed(bs *bridgeSession, op *bridgeOp, err error) {
 	ce := colibri2.ReadError(err)
 	c.log.Warn("bridge refuses an update", "bridge", bs.bridge.String(), "endpoint", op.ep.ID, "err", err)
 	switch {
-	case op.kind == opExpire, ce == nil:
-		// Nothing to lose, or a time-out, which is ignored.
-	case ce.Reason == colibri2.ReasonUnknownEndpoint && ce.Endpoint != "":
+	case op.kind == opExpire:
+		// There is nothing to lose.
+	case ce != nil && ce.Reason == colibri2.ReasonUnknownEndpoint && ce.Endpoint != "":
 		if m := c.members[ce.Endpoint]; m != nil && m.bs == bs {
 			delete(bs.remote, m.nick)
 			c.reinvite(m)
 		}
-	default:
+	case ce != nil && (op.done == nil || ce.Reason == colibri2.ReasonConferenceNotFound):
 		c.lose(bs)
-		return
+	case op.done != nil:
+		op.done(nil, err) // a refused ICE restart is one participant's matter
 	}
-	if op.done != nil && ce == nil {
-		op.done(nil, err)
-	}
+	// A time-out of an update is ignored.
 }
 
 // bridgeLost handles the loss of a bridge.
@@ -89,7 +89,7 @@ func (c *Conference) lose(bs *bridgeSession) {
 	bs.expire()
 	delete(c.sessions, bs.bridge)
 	if len(c.sessions) == 0 {
-		c.book.Drop("jvb") // the next bridge has its own
+		c.book.Drop(sources.Bridge) // the next bridge has its own
 	}
 	for _, m := range moving {
 		c.terminate(m, "success", "moving", true)
@@ -119,7 +119,7 @@ func (c *Conference) dropSessions() {
 		bs.expire()
 		delete(c.sessions, jid)
 	}
-	c.book.Drop("jvb")
+	c.book.Drop(sources.Bridge)
 	c.publish()
 }
 

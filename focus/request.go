@@ -134,7 +134,7 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 		resp.Ready = ready
 		answer(resp, nil)
 	}}
-	c, _ := s.conference(room, r)
+	c := s.conference(room, from, r)
 	if c == nil || c.box.Put(event{do: func() { c.onRequest(r) }}) != nil {
 		r.reply(false, nil) // ending or full: the client asks again
 	}

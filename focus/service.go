@@ -28,9 +28,10 @@ type Service struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu      sync.RWMutex
-	confs   map[xmpp.JID]*Conference
-	stopped bool
+	mu       sync.RWMutex
+	confs    map[xmpp.JID]*Conference
+	creators map[xmpp.JID]*limiter // who made conferences within the last minute
+	stopped  bool
 
 	fleetMu sync.Mutex
 	fleet   *bridges.Fleet
@@ -78,7 +79,7 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 		cfg: cfg, router: router, log: log,
 		auth:  newAuthority(cfg.SessionLifetime, cfg.MaxSessions),
 		caps:  newCapsCache(cfg.CachedClients),
-		confs: map[xmpp.JID]*Conference{},
+		confs: map[xmpp.JID]*Conference{}, creators: map[xmpp.JID]*limiter{},
 		fleet: bridges.NewFleet(cfg.Selection),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -96,15 +97,20 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 // the focus stops them, too.
 func (s *Service) Run(ctx context.Context) error {
 	s.enterBrewery()
-	tick := time.NewTicker(10 * time.Second)
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	swept := time.Now()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
 			now := time.Now()
-			s.auth.sweep(now)
 			s.watchBrewery(now)
+			if now.Sub(swept) >= 10*time.Second {
+				swept = now
+				s.auth.sweep(now)
+				s.sweepCreators(now)
+			}
 		}
 	}
 	s.mu.Lock()
@@ -206,21 +212,42 @@ var focusDisco = xmpp.DiscoInfo{
 	Features:   []string{xmpp.NSInfo, xmpp.NSPing},
 }
 
-// conference finds or makes the conference of a room.
-func (s *Service) conference(room xmpp.JID, first request) (c *Conference, created bool) {
+// conference finds or makes the conference of a room. It returns nil when there
+// are too many, in all or by this creator; creator is zero when it isn't known.
+func (s *Service) conference(room, creator xmpp.JID, first request) *Conference {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.confs[room]; c != nil {
-		return c, false
+		return c
 	}
 	if s.stopped || len(s.confs) >= s.cfg.MaxConferences {
-		return nil, false
+		return nil
 	}
-	c = newConference(s, room, first)
+	if !creator.IsZero() {
+		l := s.creators[creator]
+		if l == nil {
+			l = &limiter{}
+			s.creators[creator] = l
+		}
+		if !l.allow(time.Now(), 0, s.cfg.CreationsPerMin) {
+			return nil
+		}
+	}
+	c := newConference(s, room, first)
 	s.confs[room] = c
 	s.stats.conferencesTotal.Add(1)
 	s.wg.Go(c.run)
-	return c, true
+	return c
+}
+
+func (s *Service) sweepCreators(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for j, l := range s.creators {
+		if l.idle(now) {
+			delete(s.creators, j)
+		}
+	}
 }
 
 // exists reports whether there is a conference in a room.

@@ -93,6 +93,7 @@ type bridge struct {
 	asked  []*colibri2.Modify
 	refuse func(*colibri2.Modify) error // errSilence: no answer
 	serial int
+	made   uint32 // conferences; each has its own SSRCs
 }
 
 var errSilence = fmt.Errorf("silence")
@@ -143,6 +144,9 @@ func (b *bridge) receive(s *xmpp.Stanza) error {
 		}
 	}
 	out := &colibri2.Modified{}
+	if m.Create {
+		b.made++
+	}
 	for _, ep := range m.Endpoints {
 		re := colibri2.Endpoint{ID: ep.ID, Expire: ep.Expire}
 		if ep.Create || ep.Transport != nil && ep.Transport.ICERestart {
@@ -158,8 +162,8 @@ func (b *bridge) receive(s *xmpp.Stanza) error {
 			if ep.Create {
 				re.Transport.SCTP = &colibri2.SCTP{Role: "server", Port: 5000}
 				out.Feedback = []colibri2.MediaSource{
-					{Type: "audio", ID: "jvb-a0", Sources: []jingle.Source{{SSRC: 3191927963, Name: "jvb-a0"}}},
-					{Type: "video", ID: "jvb-v0", Sources: []jingle.Source{{SSRC: 1863439907, Name: "jvb-v0"}}},
+					{Type: "audio", ID: "jvb-a0", Sources: []jingle.Source{{SSRC: 3191927962 + b.made, Name: "jvb-a0"}}},
+					{Type: "video", ID: "jvb-v0", Sources: []jingle.Source{{SSRC: 1863439906 + b.made, Name: "jvb-v0"}}},
 				}
 			} else {
 				re.Transport.ICE.Generation = b.serial
