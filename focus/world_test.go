@@ -409,3 +409,10 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 type silence struct{}
 
 func (silence) HandleStanza(context.Context, *xmpp.Stanza, bool) error { return nil }
+
+func (c closed) HandleStanza(_ context.Context, s *xmpp.Stanza, _ bool) error {
+	if s.Kind == xmpp.Presence && s.Type == "" {
+		return c.err
+	}
+	return nil
+}

@@ -11,8 +11,6 @@ import "time"
 type Config struct {
 	// AverageStress is what one participant adds when the bridge doesn't say.
 	AverageStress float64
-	// StressThreshold is the corrected stress from which a bridge is overloaded.
-	StressThreshold float64
 	// RecentWindow is how long an endpoint placed on a bridge is not yet in its
 	// reported stress.
 	RecentWindow time.Duration
@@ -22,5 +20,5 @@ type Config struct {
 
 // DefaultConfig is jicofo's.
 func DefaultConfig() Config {
-	return Config{AverageStress: 0.01, StressThreshold: 0.8, RecentWindow: 20 * time.Second, FailureReset: time.Minute}
+	return Config{AverageStress: 0.01, RecentWindow: 20 * time.Second, FailureReset: time.Minute}
 }

@@ -190,9 +190,6 @@ func (f *Fleet) Pick(now time.Time, s Strategy, conf ConfLoad, want Want) (Bridg
 	return s.Pick(now, candidates(f.List(now), conf), conf, want)
 }
 
-// Overloaded reports whether b is at or over the threshold.
-func (f *Fleet) Overloaded(b Bridge) bool { return b.Corrected >= f.cfg.StressThreshold }
-
 func compare(a, b Bridge) int {
 	rank := func(b Bridge) int {
 		switch {

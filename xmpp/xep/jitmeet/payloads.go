@@ -69,11 +69,6 @@ func EncodeVersions(e *xmpp.Enc, component, version string) {
 	e.Start("versions", NS).Start("component", NS).Attr("name", component).Text(version).End().End()
 }
 
-// EncodeJSONMessage writes a json-message; room is "" or the room it is about.
-func EncodeJSONMessage(e *xmpp.Enc, room, text string) {
-	e.Start("json-message", NS).AttrIf("room", room).Text(text).End()
-}
-
 // SourceState is the state of one source in an occupant's presence.
 type SourceState struct {
 	Muted     bool
