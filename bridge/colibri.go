@@ -176,10 +176,14 @@ func (c *Conference) update(ep *endpoint, req *colibri2.Endpoint) (*colibri2.End
 	out := &colibri2.Endpoint{ID: ep.id}
 	ep.setMedia(req.Media)
 	if t := req.Transport; t != nil && !req.Create && t.ICERestart {
-		if _, err := ep.transport.Restart(); err != nil {
-			return nil, refused(xmpp.BadRequest("ICE restart: " + err.Error()))
+		// One that can't be started is answered without a transport (bridge.md §4.5):
+		// the focus then offers a whole new session.
+		d, err := ep.transport.Restart()
+		if err != nil {
+			c.log.Debug("ICE restart not started", "endpoint", ep.id, "err", err)
+		} else if d.Generation > 0 {
+			out.Transport = &colibri2.Transport{ICE: c.local(ep)}
 		}
-		out.Transport = &colibri2.Transport{ICE: c.local(ep)}
 	}
 	if t := req.Transport; t != nil && t.ICE != nil {
 		if err := ep.transport.SetRemote(remote(t.ICE)); err != nil {
