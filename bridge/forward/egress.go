@@ -74,10 +74,10 @@ func newSub(ep *Endpoint, src *source, target rtpx.Layer) *sub {
 // outStream is one SSRC on the wire to a receiver. It outlives subscriptions, so
 // that sequence numbers go on and no SRTP packet index is used twice.
 type outStream struct {
-	ssrc, rtx uint32
-	rtxSeq    uint16
-	video     bool
-	sub       *sub // who sends on it now
+	ssrc  uint32
+	video bool
+	sub   *sub       // who sends on it now, nil for a retransmission stream
+	rtx   *outStream // where its retransmissions go, nil when there is none
 
 	last    rewrite // of the newest packet
 	lastAt  int64
@@ -167,20 +167,29 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 	}
 }
 
-// open finds or makes the outgoing stream of a subscription.
+// open finds or makes the outgoing streams of a subscription.
 func (eg *egress) open(b *sub, limit int) bool {
-	o := eg.outs[b.ssrc]
+	o := eg.out(b.ssrc, limit)
 	if o == nil {
-		if len(eg.outs) >= limit {
-			return false
-		}
-		o = &outStream{ssrc: b.ssrc, rtx: b.rtx, video: b.src.Kind == Video}
-		eg.outs[b.ssrc] = o
+		return false
 	}
-	o.rtx = b.rtx
-	o.sub = b
+	o.rtx = nil
+	if b.rtx != 0 {
+		o.rtx = eg.out(b.rtx, limit)
+	}
+	o.sub, o.video = b, b.src.Kind == Video
 	b.out = o
 	return true
+}
+
+// out finds or makes the state of an SSRC, nil when there are too many.
+func (eg *egress) out(ssrc uint32, limit int) *outStream {
+	o := eg.outs[ssrc]
+	if o == nil && len(eg.outs) < limit {
+		o = &outStream{ssrc: ssrc}
+		eg.outs[ssrc] = o
+	}
+	return o
 }
 
 // send writes one packet for a receiver: a fresh header, only extensions of our
@@ -203,10 +212,12 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 		return false
 	}
 	ssrc, seq := o.ssrc, rw.seq
-	asRTX := again && o.rtx != 0 && m.rtx[pt] != 0
+	asRTX := again && o.rtx != nil && m.rtx[pt] != 0
 	if asRTX {
-		o.rtxSeq++
-		pt, ssrc, seq = m.rtx[pt], o.rtx, o.rtxSeq
+		x := o.rtx
+		x.last.seq++
+		x.last.ts, x.lastAt, x.started, x.ended = rw.ts, w.now, true, true
+		pt, ssrc, seq = m.rtx[pt], x.ssrc, x.last.seq
 	}
 
 	b := w.scratch[:]
@@ -429,17 +440,22 @@ func (eg *egress) allow(n int, now, bps int64) bool {
 	return true
 }
 
-// audioShift renumbers audio when it is sent under an SSRC that is not its own.
+// audioShift renumbers audio where it cannot keep its numbers: under an SSRC
+// that is not its own, or when a sender comes back with the same SSRC but starts
+// anew, because no SRTP packet index may be used twice.
 type audioShift struct {
 	set bool
 	seq uint16
 	ts  uint32
 }
 
+// nearAhead is how far audio may jump ahead when its sender came back.
+const nearAhead = 3000
+
 // apply numbers an audio packet: unchanged under its own SSRC, else going on
 // where the outgoing stream stands.
 func (a *audioShift) apply(in *rtpx.Info, o *outStream, own bool) rewrite {
-	if !own && !a.set && o.started {
+	if !a.set && o.started && (!own || in.Number-o.last.seq-1 >= nearAhead) {
 		a.seq = o.last.seq + 1 - in.Number
 		a.ts = o.last.ts + 960 - in.TS // one packet of opus (bridge.md §12)
 	}

@@ -736,3 +736,64 @@ func TestFullRing(t *testing.T) {
 		t.Error("overflow not counted")
 	}
 }
+
+// TestSenderComesBack: the same SSRC from a new session that counts anew goes
+// on behind what receivers got, so that SRTP sees no number twice.
+func TestSenderComesBack(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	bob := b.join("bob")
+	cam, enc := camera("alice-v0", 10, 1)
+	for _, first := range []uint16{500, 65000, 200, 205} {
+		alice := b.join("alice", mic("alice-a0", 1), cam)
+		bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+		enc[0].seq = first
+		for i := range uint16(3) {
+			alice.send(opus(1, first+i, 20))
+		}
+		alice.send(enc[0].frame(true, 0, 2)...)
+		b.settle()
+		alice.Close()
+	}
+	var audio, video []uint16
+	for _, s := range bob.got() {
+		if s.ssrc == 1 {
+			audio = append(audio, s.seq)
+		} else {
+			video = append(video, s.seq)
+		}
+	}
+	if want := []uint16{500, 501, 502, 503, 504, 505, 506, 507, 508, 509, 510, 511}; !equal(audio, want) {
+		t.Error(audio)
+	}
+	if want := []uint16{1, 2, 3, 4, 5, 6, 7, 8}; !equal(video, want) {
+		t.Error(video)
+	}
+}
+
+// TestRetransmissionSSRCBecomesPrimary: numbers used on an SSRC for
+// retransmissions are not used again when it carries media.
+func TestRetransmissionSSRCBecomesPrimary(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	bob := b.join("bob")
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", cam)
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(enc[0].frame(true, 0, 3)...)
+	b.settle()
+	b.pass(time.Second)
+	bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{1, 2, 3}))
+	bob.got()
+	alice.SetSources([]Source{{Name: "alice-v0", Kind: Video, Encodings: []Encoding{{SSRC: 110, RTX: 10}}}})
+	enc[0].ssrc = 110
+	alice.send(enc[0].frame(true, 0, 1)...)
+	if got := bob.got(); len(got) != 1 || got[0].ssrc != 110 || got[0].seq != 4 {
+		t.Fatalf("%+v", got)
+	}
+	b.pass(time.Second)
+	bob.sendRTCP(rtpx.AppendNACK(nil, 1, 110, []uint16{4}))
+	if got := bob.got(); len(got) != 1 || got[0].ssrc != 10 || got[0].seq != 4 {
+		t.Fatalf("%+v", got)
+	}
+}
