@@ -132,7 +132,17 @@ func (r *Room) tryJoin(j *Join) {
 
 func (r *Room) refuse(j *Join, err *xmpp.StanzaError) {
 	r.sv.stats.refused.Add(1)
-	_ = j.port.Deliver(err.Reply(j.Stanza))
+	_ = j.port.Deliver(refusal(j.Stanza, err))
+}
+
+// refusal is the error for s. That of a join has the element of the join with it
+// (XEP-0045 §7.2.6): slixmpp tells refused joins from other errors by it.
+func refusal(s *xmpp.Stanza, err *xmpp.StanzaError) *xmpp.Stanza {
+	reply := err.Reply(s)
+	if s.Kind == xmpp.Presence && s.Has(NSMUC, "x") {
+		reply = reply.WithChild(`<x xmlns="` + NSMUC + `"/>`)
+	}
+	return reply
 }
 
 // Parked counts the joins that wait for something.

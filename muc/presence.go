@@ -104,9 +104,11 @@ func (r *Room) update(t *Seat, s *xmpp.Stanza) error {
 }
 
 // bounced is an error that came back for something the room has sent. Somebody
-// who can't be reached is no occupant any more.
+// who can't be reached is no occupant any more. A client whose own handler failed
+// can be: slixmpp 1.8 answers so (undefined-condition) when two of its own
+// presences come at once while it joins, as they do when it becomes the owner.
 func (r *Room) bounced(t *Seat, s *xmpp.Stanza) {
-	if t == nil {
+	if t == nil || s.Child(xmpp.NSClient, "error").Child(xmpp.NSStanzas, "undefined-condition") != nil {
 		return
 	}
 	switch s.ErrorOf().Cond {

@@ -117,11 +117,15 @@ func (sv *Service) toRoom(ctx context.Context, s *xmpp.Stanza, wait bool) error 
 		r := sv.room(s.To.Bare())
 		if r == nil {
 			create, live, err := sv.missing(s)
+			if !create && err != nil {
+				sv.bounce(s, err)
+			}
 			if !create {
-				return err
+				return nil
 			}
 			if r, err = sv.create(s.To.Bare(), live); err != nil {
-				return err
+				sv.bounce(s, err)
+				return nil
 			}
 		}
 		err := r.post(ctx, event{kind: evStanza, s: s}, wait)
@@ -235,8 +239,7 @@ func (sv *Service) retire(m *meeting) bool {
 	return true
 }
 
-// bounce answers s with err where an answer is due. It is for stanzas that are
-// handled after HandleStanza has returned.
+// bounce answers s with err where an answer is due.
 func (sv *Service) bounce(s *xmpp.Stanza, err error) {
 	if s.Type == xmpp.TypeError || s.Kind == xmpp.IQ && !s.IsRequest() || s.Kind == xmpp.Presence && s.Type == xmpp.TypeUnavailable {
 		return
@@ -252,7 +255,7 @@ func (sv *Service) bounce(s *xmpp.Stanza, err error) {
 		sv.log.Error("stanza not handled", "jid", s.From.String(), "stanza_id", s.ID, "err", err)
 		se = xmpp.InternalServerError("")
 	}
-	sv.router.RouteNow(se.Reply(s))
+	sv.router.RouteNow(refusal(s, se))
 }
 
 // echoLeave answers a leave of somebody who is not in the room: LJM waits for
