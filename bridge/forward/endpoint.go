@@ -188,6 +188,7 @@ func (ep *Endpoint) Close() {
 	delete(p.endpoints, ep.id)
 	p.relist()
 	p.mu.Unlock()
+	p.e.retire(ep)
 	p.dominant.CompareAndSwap(ep, nil)
 
 	ep.w.receivers.Add(-1)

@@ -190,6 +190,7 @@ type Engine struct {
 	pipelines atomic.Pointer[[]*Pipeline]
 	mu        sync.Mutex
 	closed    bool
+	gone      Stats // of endpoints that have left
 }
 
 // NewEngine starts the workers and the ticker. Close ends them.
@@ -282,14 +283,25 @@ func (e *Engine) leastLoaded() *worker {
 	return best
 }
 
-// Stats sums the counters of all workers and living conferences.
+// Stats sums the counters of all workers and conferences. It never goes down:
+// who left is still counted.
 func (e *Engine) Stats() Stats {
-	var s Stats
+	e.mu.Lock()
+	s := e.gone
+	ps := *e.pipelines.Load()
+	e.mu.Unlock()
 	for _, w := range e.workers {
 		s.addWorker(w)
 	}
-	for _, p := range *e.pipelines.Load() {
+	for _, p := range ps {
 		s.addPipeline(p)
 	}
 	return s
+}
+
+// retire keeps the counters of an endpoint that is off its pipeline's list.
+func (e *Engine) retire(ep *Endpoint) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.gone.addEndpoint(ep)
 }
