@@ -3,6 +3,7 @@ package xmpp
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -28,6 +29,7 @@ type Session struct {
 
 	mu        sync.Mutex
 	attrs     Attrs
+	remote    netip.Addr
 	stream    *stream // nil while detached
 	token     *outToken
 	smID      string      // not empty: can be resumed
@@ -49,6 +51,13 @@ func (s *Session) Attrs() Attrs {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.attrs
+}
+
+// Remote is the client's address as of its latest connection.
+func (s *Session) Remote() netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.remote
 }
 
 // Transport is how the client is connected, "" while it is detached.

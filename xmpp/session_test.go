@@ -185,7 +185,7 @@ func TestWebSocketJoin(t *testing.T) {
 	if !ok {
 		t.Fatal("not on the router")
 	}
-	if se := port.(*xmpp.Session); se.Attrs().Room != "dc-wdrn36" || se.Transport() != xmpp.TransportWebSocket {
+	if se := port.(*xmpp.Session); se.Attrs().Room != "dc-wdrn36" || !se.Remote().IsLoopback() || se.Transport() != xmpp.TransportWebSocket {
 		t.Errorf("attrs %v over %s", se.Attrs(), se.Transport())
 	}
 

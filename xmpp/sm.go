@@ -130,6 +130,6 @@ func (s *Session) resume(st *stream, h uint32) (*outToken, error) {
 		s.timer = nil
 	}
 	s.stream, s.token = st, token
-	s.attrs = s.attrs.merge(st.attrs)
+	s.attrs, s.remote = s.attrs.merge(st.attrs), st.remote
 	return token, nil
 }
