@@ -34,7 +34,7 @@ func (a accounts) Account(_ context.Context, user, _ string) (auth.Record, bool,
 }
 
 func passwords() *auth.Password {
-	return auth.NewPassword(accounts{"host": "secret"}, []byte("x"))
+	return auth.NewPassword(accounts{"host": "secret"}, []byte("x"), nil)
 }
 
 // listen serves TCP and returns the address.

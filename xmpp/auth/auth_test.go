@@ -33,7 +33,7 @@ func oneAccount(t testing.TB) *Password {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewPassword(accounts{"user@meet.test": keys}, []byte("secret"))
+	return NewPassword(accounts{"user@meet.test": keys}, []byte("secret"), nil)
 }
 
 var peer = &xmpp.Peer{Host: xmpp.MustJID("meet.test"), Secure: true}
@@ -189,7 +189,7 @@ func TestScramUnknownUser(t *testing.T) {
 func TestBrokenStorage(t *testing.T) {
 	t.Parallel()
 	for _, m := range []sasl.Mechanism{sasl.ScramSha1, sasl.Plain} {
-		_, err := exchangeWith(t, NewPassword(brokenAccounts{}, nil), m, "user", "pencil", "")
+		_, err := exchangeWith(t, NewPassword(brokenAccounts{}, nil, nil), m, "user", "pencil", "")
 		var f *xmpp.SASLFailure
 		if err == nil || errors.As(err, &f) {
 			t.Errorf("%s: %v, want the storage error, which the server hides", m.Name, err)
@@ -243,4 +243,23 @@ func FuzzScram(f *testing.F) {
 			t.Fatalf("logged in without the password: %q %q", first, final)
 		}
 	})
+}
+
+func TestLoginsAreReported(t *testing.T) {
+	t.Parallel()
+	keys, err := scram.DeriveKeys("pencil", []byte("0123456789abcdef"), 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	a := NewPassword(accounts{"user@meet.test": keys}, nil, func(user, host string) { got = append(got, user+"@"+host) })
+	for _, m := range []sasl.Mechanism{sasl.ScramSha1, sasl.ScramSha256, sasl.Plain} {
+		for _, c := range []struct{ user, password string }{{"user", "pen"}, {"nobody", "pencil"}, {"USER", "pencil"}} {
+			got = nil
+			_, err := exchangeWith(t, a, m, c.user, c.password, "")
+			if (err == nil) != (len(got) == 1) || err == nil && got[0] != "user@meet.test" {
+				t.Errorf("%s %s %s: reported %q, %v", m.Name, c.user, c.password, got, err)
+			}
+		}
+	}
 }

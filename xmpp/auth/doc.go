@@ -24,6 +24,7 @@ type exchange struct {
 	account func() xmpp.Account
 	// failed is the failure of our own callbacks, which mellium can't carry.
 	failed *error
+	done   func() // the login succeeded; may be nil
 }
 
 func (e *exchange) Step(in []byte) ([]byte, bool, error) {
@@ -35,6 +36,9 @@ func (e *exchange) Step(in []byte) ([]byte, bool, error) {
 		return nil, false, &xmpp.SASLFailure{Cond: xmpp.SASLMalformed}
 	case err != nil:
 		return nil, false, &xmpp.SASLFailure{Cond: xmpp.SASLNotAuthorized}
+	}
+	if !more && e.done != nil {
+		e.done()
 	}
 	return out, !more, nil
 }

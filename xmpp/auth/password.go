@@ -29,18 +29,23 @@ type Accounts interface {
 type Password struct {
 	accounts Accounts
 	secret   []byte
+	loggedIn func(user, host string)
 }
 
 // NewPassword returns an authenticator on accounts. secret makes the salts that
 // are shown for accounts that don't exist: it should be the same after a
 // restart, or the salts that change tell which accounts are made up. An empty
-// one is replaced by a random one.
-func NewPassword(accounts Accounts, secret []byte) *Password {
+// one is replaced by a random one. loggedIn, unless nil, is called for each login
+// that succeeded, on the goroutine of its connection.
+func NewPassword(accounts Accounts, secret []byte, loggedIn func(user, host string)) *Password {
 	if len(secret) == 0 {
 		secret = make([]byte, 32)
 		rand.Read(secret)
 	}
-	return &Password{accounts: accounts, secret: secret}
+	if loggedIn == nil {
+		loggedIn = func(string, string) {}
+	}
+	return &Password{accounts: accounts, secret: secret, loggedIn: loggedIn}
 }
 
 // Mechanisms implements xmpp.Authenticator. LJM ranks SCRAM-SHA-1 above PLAIN
@@ -56,7 +61,8 @@ func (*Password) Mechanisms(p *xmpp.Peer) []string {
 // Start implements xmpp.Authenticator.
 func (a *Password) Start(ctx context.Context, p *xmpp.Peer, mechanism string) (xmpp.Exchange, error) {
 	l := &login{ctx: ctx, a: a, host: p.Host.Domain}
-	x := &exchange{account: func() xmpp.Account { return xmpp.Account{Name: l.name, Host: l.opens} }, failed: &l.failed}
+	x := &exchange{account: func() xmpp.Account { return xmpp.Account{Name: l.name, Host: l.opens} }, failed: &l.failed,
+		done: func() { a.loggedIn(l.name, l.host) }}
 	switch mechanism {
 	case sasl.ScramSha256.Name:
 		x.neg = sasl.NewServer(scramSHA256(l.keys), nil)
