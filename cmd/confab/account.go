@@ -78,7 +78,10 @@ func checkNew(user, host, domain string) error {
 	return nil
 }
 
-// firstHost makes the account host@domain when the domain has no account yet and
+// firstHostName is the account that the first start makes.
+const firstHostName = "host"
+
+// firstHost makes that account when the domain has no account yet and
 // returns its password, else "".
 func firstHost(ctx context.Context, st Storage, domain string) (password string, err error) {
 	list, err := st.Accounts(ctx, domain)
@@ -86,7 +89,7 @@ func firstHost(ctx context.Context, st Storage, domain string) (password string,
 		return "", err
 	}
 	password = newPassword()
-	a, err := newAccount("host", domain, password, true)
+	a, err := newAccount(firstHostName, domain, password, true)
 	if err != nil {
 		return "", err
 	}

@@ -2,36 +2,25 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
-	"time"
 
 	"confab/bridge"
 	"confab/bridge/alloc"
 	"confab/bridge/forward"
 	"confab/bridge/rtpx"
 	"confab/bridge/transport"
-	"confab/extdisco"
-	"confab/extdisco/credential"
 	"confab/extdisco/relay"
 	"confab/focus"
 	"confab/muc"
 	"confab/muc/policy"
 	"confab/muc/services"
-	"confab/storage"
 	"confab/web"
 	"confab/xmpp"
-	"confab/xmpp/auth"
-	"confab/xmpp/scram"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // server is the whole program, wired and with its sockets open, not yet running.
@@ -54,7 +43,7 @@ type server struct {
 	certs    *web.Certificates
 	web      *web.Server
 	c2s      net.Listener // nil when off
-	turnTLS  net.Listener // nil when off
+	c2sTLS   net.Listener // nil when off or left closed
 	closers  []io.Closer  // in order of opening
 }
 
@@ -74,7 +63,7 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 		}
 	}()
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
-	for _, step := range []func() error{s.openCertificates, s.openMedia, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP} {
+	for _, step := range []func() error{s.openCertificates, s.openMedia, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -96,10 +85,22 @@ func (s *server) close() error {
 
 func (s *server) openCertificates() (err error) {
 	s.certs, err = web.OpenCertificates(web.CertConfig{
-		Domain: s.cfg.Domain, DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
+		Domain: s.cfg.Domain, Aliases: s.cfg.Aliases, Addresses: s.publicAddresses(), DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
 		ACMEEmail: s.cfg.ACME, ACMEDirectory: s.cfg.TLS.ACMEDirectory, Log: s.logs.of("tls"),
 	})
 	return err
+}
+
+// publicAddresses are those that the configuration names: a self-signed
+// certificate lists them, as people may come by address.
+func (s *server) publicAddresses() (out []net.IP) {
+	for _, a := range s.cfg.Network.PublicAddresses {
+		public, _, _ := strings.Cut(a, "/")
+		if ip := net.ParseIP(public); ip != nil {
+			out = append(out, ip)
+		}
+	}
+	return out
 }
 
 // openMedia opens the UDP port and starts the packet path.
@@ -108,7 +109,10 @@ func (s *server) openMedia() error {
 	tc := transport.DefaultConfig()
 	tc.Port, tc.IPv6 = b.UDPPort, n.IPv6
 	tc.PublicAddresses, tc.AdvertisePrivate = n.PublicAddresses, n.AdvertisePrivate
-	tc.Bind = s.loopbackOnly()
+	if tc.Bind = n.Bind; len(tc.Bind) == 0 {
+		tc.Bind = s.loopbackOnly()
+	}
+	tc.Exclude = n.Exclude
 	tc.Sockets = b.Sockets
 	tc.SRTPProfiles = b.SRTPProfiles
 	tc.MaxIngress, tc.MaxIngressPackets = b.MaxIngress, b.MaxIngressPackets
@@ -178,16 +182,6 @@ func (s *server) buildRooms() error {
 	return nil
 }
 
-// clientOf tells a room about the session behind a port.
-func clientOf(p xmpp.Port) muc.Client {
-	se, ok := p.(*xmpp.Session)
-	if !ok {
-		return muc.Client{}
-	}
-	a := se.Attrs()
-	return muc.Client{Room: a.Room, Stream: se.Transport() == xmpp.TransportTCP, Host: se.Account().Host, Token: a.Token, Region: a.Region}
-}
-
 func (s *server) buildBridge() (err error) {
 	b := s.cfg.Bridge
 	bc := bridge.DefaultConfig()
@@ -214,258 +208,11 @@ func (s *server) buildFocus() (err error) {
 	fc.MinParticipants, fc.MaxSources, fc.ICERestart, fc.Codecs = f.MinParticipants, f.MaxSourcesPerUser, f.ICERestart, f.Codecs
 	fc.MaxConferences = s.cfg.Rooms.MaxRooms
 	fc.Channel = s.cfg.Bridge.Channel
-	fc.SessionLifetime = s.cfg.Auth.SessionLifetime.Duration
+	fc.SessionLifetime, fc.AutoLogin = s.cfg.Auth.SessionLifetime.Duration, s.cfg.Auth.AutoLogin
 	fc.Version = version()
 	s.focus, err = focus.NewService(fc, s.router, s.logs.of("focus"))
 	if err == nil {
 		s.router.Serve(s.names.focus, s.focus)
 	}
 	return err
-}
-
-// isHost reports whether a session logged in with an account that opens rooms.
-func (s *server) isHost(full xmpp.JID) bool {
-	p, ok := s.router.Port(full)
-	if !ok {
-		return false
-	}
-	se, ok := p.(*xmpp.Session)
-	return ok && se.Account().Host
-}
-
-// accounts lets xmpp/auth look accounts up.
-type accounts struct{ st Storage }
-
-func (a accounts) Account(ctx context.Context, user, host string) (auth.Record, bool, error) {
-	r, err := a.st.Account(ctx, user, host)
-	if errors.Is(err, storage.ErrNotFound) {
-		return auth.Record{}, false, nil
-	}
-	if err != nil {
-		return auth.Record{}, false, err
-	}
-	return auth.Record{Host: r.IsHost, Keys: scram.Keys{
-		Salt: r.Salt, Iterations: r.Iterations,
-		SHA1:   scram.Pair{StoredKey: r.SHA1StoredKey, ServerKey: r.SHA1ServerKey},
-		SHA256: scram.Pair{StoredKey: r.SHA256StoredKey, ServerKey: r.SHA256ServerKey},
-	}}, true, nil
-}
-
-func (s *server) buildSessions() error {
-	xc := xmpp.DefaultConfig()
-	x, l := s.cfg.XMPP, s.cfg.Limits
-	ice := s.iceServers()
-	services := extdisco.NewService(ice, s.names.loginHosts)
-	password := auth.NewPassword(accounts{s.storage}, []byte(s.secrets.Cookie))
-
-	var mainAuth xmpp.Authenticator = password
-	if s.cfg.Auth.Guests && !s.cfg.RequireHost {
-		mainAuth = auth.Either{auth.Anonymous{}, password}
-	}
-	add := func(domain string, a xmpp.Authenticator) *xmpp.Host {
-		h := xmpp.NewHost(s.router, domain)
-		for _, ns := range []string{extdisco.NS1, extdisco.NS2} {
-			h.HandleIQ(ns, services.HandleIQ)
-		}
-		xc.Hosts = append(xc.Hosts, xmpp.LoginHost{Host: h, Auth: a, Services: ice.Services})
-		return h
-	}
-	main := add(s.names.domain, mainAuth)
-	main.SetDisco(xmpp.DiscoInfo{Identities: []xmpp.Identity{
-		{Category: "server", Type: "im", Name: "Confab"},
-		{Category: "component", Type: "room_metadata", Name: s.names.metadata},
-	}})
-	main.SetItems([]xmpp.DiscoItem{{JID: xmpp.JID{Domain: s.names.conference}, Name: "Meetings"}})
-	if len(s.names.loginHosts) > 1 {
-		add(s.names.guest, auth.Anonymous{})
-	}
-	// The domain of the server's own parts has no logins, but addresses.
-	xmpp.NewHost(s.router, s.names.auth)
-
-	if s.cfg.TLS.Mode != "off" || s.cfg.TLS.Cert != "" {
-		xc.TLS = s.certs.TLSConfig()
-	}
-	xc.Origins = s.cfg.Web.Origins
-	xc.RemoteAddr, xc.Secure = remoteAddr, s.secureRequest
-	xc.PushServices = x.PushServices
-	xc.Stanza.Bytes, xc.StanzaUnauthenticated = l.Stanza, l.StanzaUnauthenticated
-	xc.IdleTimeout, xc.ResumeTimeout = x.IdleTimeout.Duration, x.ResumeTimeout.Duration
-	xc.LoginRate, xc.PresenceRate, xc.IQRate, xc.MessageRate = l.LoginRate, l.PresenceRate, l.IQRate, l.MessageRate
-	xc.ConnectionsPerAddress, xc.TriesPerAddress = l.ConnectionsPerIP, l.PasswordTries
-	xc.Log = s.logs.of("xmpp")
-	s.sessions = xmpp.NewServer(xc, s.router)
-	s.opened(s.sessions)
-	return nil
-}
-
-// remoteAddr is the client's address: the web front has already looked at the
-// headers of trusted proxies.
-func remoteAddr(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
-}
-
-// secureRequest holds behind a TLS proxy, too: with tls.mode = "off" nobody else
-// is meant to reach the port (prosody's consider_websocket_secure).
-func (s *server) secureRequest(r *http.Request) bool {
-	return r.TLS != nil || s.cfg.TLS.Mode == "off"
-}
-
-// iceServers is the list of STUN and TURN servers that clients are told.
-func (s *server) iceServers() *extdisco.List {
-	t := s.cfg.TURN
-	var list []extdisco.Server
-	for _, e := range t.Servers {
-		list = append(list, extdisco.Server{Type: e.Type, Host: e.Host, Port: e.Port, Transport: e.Transport,
-			Secret: string(e.Secret), Username: e.Username, Password: string(e.Password), TTL: e.TTL.Duration})
-	}
-	if len(list) == 0 && t.Mode != "off" {
-		list = append(list, extdisco.Server{Type: "stun", Host: s.cfg.Domain, Port: t.Port, Transport: "udp"})
-		if t.Mode == "full" && t.UDP {
-			list = append(list, extdisco.Server{Type: "turn", Host: s.cfg.Domain, Port: t.Port, Transport: "udp"})
-		}
-		if t.Mode == "full" && t.TCP {
-			list = append(list, extdisco.Server{Type: "turn", Host: s.cfg.Domain, Port: t.Port, Transport: "tcp"})
-		}
-		if t.Mode == "full" && t.TLS {
-			if port := s.turnTLSPort(); port != 0 {
-				list = append(list, extdisco.Server{Type: "turns", Host: s.cfg.Domain, Port: port, Transport: "tcp"})
-			}
-		}
-	}
-	return extdisco.NewList(list, s.turnSecrets(), t.TTL.Duration, []byte(s.secrets.Cookie))
-}
-
-// turnTLSPort is where clients are sent for TURN over TLS: the HTTPS port passes
-// where nothing else does.
-func (s *server) turnTLSPort() int {
-	if s.cfg.TLS.Mode == "off" {
-		return 0
-	}
-	if s.cfg.TURN.Share443 {
-		if _, port, err := net.SplitHostPort(s.cfg.Web.Listen[0]); err == nil {
-			n, _ := strconv.Atoi(port)
-			return n
-		}
-	}
-	return s.cfg.TURN.TLSPort
-}
-
-func (s *server) turnSecrets() credential.Secrets {
-	var out credential.Secrets
-	for _, v := range s.cfg.TURN.Secrets {
-		out = append(out, string(v))
-	}
-	if len(out) == 0 {
-		out = credential.Secrets{string(s.secrets.TURN)}
-	}
-	return out
-}
-
-func (s *server) openWeb() error {
-	c := s.cfg
-	wc := web.DefaultConfig(c.Domain)
-	wc.DataDir = c.DataDir
-	wc.Listen = nil
-	for _, addr := range c.Web.Listen {
-		b := web.Bind{Addr: addr, Default: !c.IsSet("web.listen")}
-		if b.Default {
-			b.Fallback = ":8443"
-		}
-		wc.Listen = append(wc.Listen, b)
-	}
-	wc.HTTP = web.Bind{Addr: c.Web.HTTPListen, Default: !c.IsSet("web.http_listen")}
-	wc.Admin = web.Bind{Addr: c.Admin.Listen, Default: !c.IsSet("admin.listen"), Fallback: "127.0.0.1:0"}
-	wc.TLSOff = c.TLS.Mode == "off"
-	wc.ShareTURN = c.TURN.Share443 && c.TURN.Mode == "full" && c.TURN.TLS
-	wc.Dir = c.Web.Dir
-	var err error
-	if wc.TrustedProxies, err = prefixes(c.Web.TrustedProxies); err != nil {
-		return fmt.Errorf("web.trusted_proxies: %w", err)
-	}
-	wc.Origins, wc.FrameAncestors = c.Web.Origins, c.Web.FrameAncestors
-	wc.CSP, wc.CORSOrigin, wc.HSTS = c.Web.CSP, c.Web.CORSOrigin, c.Web.HSTS
-	wc.Site.RequireHost, wc.Site.Guests, wc.Site.BOSH = c.RequireHost, c.Auth.Guests, c.XMPP.BOSH
-	wc.Site.PreferSCTP = c.Bridge.Channel != "websocket"
-	wc.Site.IceRestart = c.Focus.ICERestart
-	wc.Site.HiddenDomain = s.names.recorder
-	wc.Site.STUNPort = c.TURN.Port
-	if c.TURN.Mode == "off" {
-		wc.Site.STUNPort = 0
-	}
-	wc.Site.Config, wc.Site.InterfaceConfig = c.Web.Config, c.Web.InterfaceConfig
-	wc.Limits.ConnectionsPerIP, wc.Limits.RequestsPerIP = c.Limits.ConnectionsPerIP, float64(c.Limits.RequestsPerIP)
-	wc.Log = s.logs.of("web")
-	wc.Metrics = prometheus.NewRegistry()
-	if err := wc.Metrics.Register(newCollector(s)); err != nil {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	h := web.Handlers{
-		XMPPWebSocket:     s.sessions.WebSocketHandler(),
-		ConferenceRequest: s.focus.HTTPHandler(),
-		ColibriWS:         s.bridge.ChannelHandler(),
-		Ready:             s.ready,
-		Admin:             map[string]http.Handler{"GET /debug/bridge": debugHandler(func(ctx context.Context) any { return s.bridge.Debug(ctx) })},
-	}
-	if c.XMPP.BOSH {
-		h.BOSH = s.sessions.BOSHHandler()
-	}
-	s.web, err = web.Open(wc, s.certs, h)
-	if err != nil {
-		return err
-	}
-	s.opened(s.web)
-	return nil
-}
-
-// ready says why meetings can't be held; the health endpoint asks.
-func (s *server) ready() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	return errors.Join(s.storage.Ping(ctx), s.bridge.Ready())
-}
-
-func prefixes(list []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, s := range list {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			a, aerr := netip.ParseAddr(s)
-			if aerr != nil {
-				return nil, err
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}
-
-func (s *server) openXMPP() (err error) {
-	if s.cfg.XMPP.Port == 0 {
-		return nil
-	}
-	host := ""
-	if only := s.loopbackOnly(); only != nil {
-		host = only[0]
-	}
-	s.c2s, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(s.cfg.XMPP.Port)))
-	if err != nil {
-		return fmt.Errorf("XMPP clients on port %d (xmpp.port): %w", s.cfg.XMPP.Port, err)
-	}
-	s.opened(s.c2s)
-	return nil
-}
-
-// debugHandler shows the state of a part as JSON.
-func debugHandler(state func(context.Context) any) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		_ = enc.Encode(state(r.Context())) // a reader that went away has no use for the error
-	})
 }

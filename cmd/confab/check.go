@@ -197,6 +197,9 @@ func listeners(cfg Config) []listener {
 	if cfg.XMPP.Port != 0 {
 		add("tcp", port(cfg.XMPP.Port), "xmpp.port", "XMPP clients", "")
 	}
+	if cfg.XMPP.TLSPort != 0 && (cfg.TLS.Mode != "off" || cfg.TLS.Cert != "") {
+		add("tcp", port(cfg.XMPP.TLSPort), "xmpp.tls_port", "XMPP clients with TLS", "nothing")
+	}
 	add("udp", port(cfg.Bridge.UDPPort), "bridge.udp_port", "media", "")
 	if cfg.TURN.Mode != "off" {
 		if cfg.TURN.UDP {

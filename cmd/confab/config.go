@@ -8,15 +8,18 @@ import (
 // Config is the configuration of the whole program. Each field is one key of
 // the file; default.toml documents all of them and holds their defaults.
 type Config struct {
-	Domain      string `toml:"domain"`
-	DataDir     string `toml:"data_dir"`
-	Database    Secret `toml:"database"`
-	ACME        string `toml:"acme"`
-	RequireHost bool   `toml:"require_host"`
+	Domain      string   `toml:"domain"`
+	Aliases     []string `toml:"aliases"`
+	DataDir     string   `toml:"data_dir"`
+	Database    Secret   `toml:"database"`
+	ACME        string   `toml:"acme"`
+	RequireHost bool     `toml:"require_host"`
 
 	Network struct {
 		PublicAddresses  []string `toml:"public_addresses"`
 		AdvertisePrivate bool     `toml:"advertise_private"`
+		Bind             []string `toml:"bind"`
+		Exclude          []string `toml:"exclude"`
 		IPv6             bool     `toml:"ipv6"`
 	} `toml:"network"`
 
@@ -42,11 +45,14 @@ type Config struct {
 	} `toml:"web"`
 
 	Admin struct {
-		Listen string `toml:"listen"`
+		Listen  string   `toml:"listen"`
+		Allow   []string `toml:"allow"`
+		APIKeys []Secret `toml:"api_keys"`
 	} `toml:"admin"`
 
 	XMPP struct {
 		Port          int      `toml:"port"`
+		TLSPort       int      `toml:"tls_port"`
 		BOSH          bool     `toml:"bosh"`
 		PushServices  bool     `toml:"push_services"`
 		IdleTimeout   Duration `toml:"idle_timeout"`
@@ -56,6 +62,7 @@ type Config struct {
 	Auth struct {
 		Guests          bool     `toml:"guests"`
 		SessionLifetime Duration `toml:"session_lifetime"`
+		AutoLogin       bool     `toml:"auto_login"`
 	} `toml:"auth"`
 
 	Rooms struct {
@@ -121,16 +128,17 @@ type Config struct {
 	} `toml:"turn"`
 
 	Limits struct {
-		Stanza                int `toml:"stanza"`
-		StanzaUnauthenticated int `toml:"stanza_unauthenticated"`
-		Presence              int `toml:"presence"`
-		LoginRate             int `toml:"login_rate"`
-		PresenceRate          int `toml:"presence_rate"`
-		IQRate                int `toml:"iq_rate"`
-		MessageRate           int `toml:"message_rate"`
-		ConnectionsPerIP      int `toml:"connections_per_ip"`
-		RequestsPerIP         int `toml:"requests_per_ip"`
-		PasswordTries         int `toml:"password_tries"`
+		Stanza                int      `toml:"stanza"`
+		StanzaUnauthenticated int      `toml:"stanza_unauthenticated"`
+		Presence              int      `toml:"presence"`
+		LoginRate             int      `toml:"login_rate"`
+		PresenceRate          int      `toml:"presence_rate"`
+		IQRate                int      `toml:"iq_rate"`
+		MessageRate           int      `toml:"message_rate"`
+		ConnectionsPerIP      int      `toml:"connections_per_ip"`
+		RequestsPerIP         int      `toml:"requests_per_ip"`
+		PasswordTries         int      `toml:"password_tries"`
+		Exempt                []string `toml:"exempt"`
 	} `toml:"limits"`
 
 	Log struct {
@@ -138,10 +146,6 @@ type Config struct {
 		Format     string            `toml:"format"`
 		Components map[string]string `toml:"components"`
 	} `toml:"log"`
-
-	Metrics struct {
-		JitsiNames bool `toml:"jitsi_names"`
-	} `toml:"metrics"`
 
 	origins map[string]origin // who set a key that is not at its default
 }

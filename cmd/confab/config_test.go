@@ -193,7 +193,7 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"[web]\nlisten = ['443']", `%s:2: web.listen: "443" is no address such as ":443" or "127.0.0.1:8443"`},
 		{"[rooms]\nmoderators = 'nobody'", `%s:2: rooms.moderators: "nobody" is none of first, hosts, everyone`},
 		{"[focus]\ncodecs = ['vp8', 'h265']", `%s:2: focus.codecs: "h265" is none of av1, vp9, vp8, h264`},
-		{"[log.components]\nmuc = 'loud'", `%s:1: log.components: muc = "loud" is none of wire, debug, info, warn, error`},
+		{"[log.components]\nmuc = 'loud'", `%s:1: log.components: muc = "loud" is none of debug, info, warn, error`},
 		{"[tls]\ncert = '/x.pem'", "%s:2: tls.cert: tls.key is missing"},
 		{"database = 'mysql://x'", "%s:1: database: is neither empty nor a postgres:// address"},
 		{"domain = 'meet_example.org'", `%s:1: domain: "meet_example.org" is no domain name (a name with other letters than a-z goes in its xn-- form)`},

@@ -296,13 +296,13 @@ func walk(t reflect.Type, prefix string, f func(key string, field reflect.Struct
 	}
 }
 
-// setKey sets a key from text: lists by comma, tables as a TOML value.
-func setKey(cfg *Config, key, text string) error {
+// valueOf is the field of a key, invalid for the keys inside of a list.
+func valueOf(cfg *Config, key string) reflect.Value {
 	v := reflect.ValueOf(cfg).Elem()
 	for part := range strings.SplitSeq(key, ".") {
 		t := v.Type()
 		if t.Kind() != reflect.Struct {
-			return errors.New("can be set as a whole only")
+			return reflect.Value{}
 		}
 		for i := range t.NumField() {
 			if t.Field(i).Tag.Get("toml") == part {
@@ -310,6 +310,15 @@ func setKey(cfg *Config, key, text string) error {
 				break
 			}
 		}
+	}
+	return v
+}
+
+// setKey sets a key from text: lists by comma, tables as a TOML value.
+func setKey(cfg *Config, key, text string) error {
+	v := valueOf(cfg, key)
+	if !v.IsValid() {
+		return errors.New("can be set as a whole only")
 	}
 	switch p := v.Addr().Interface().(type) {
 	case *Duration:

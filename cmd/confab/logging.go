@@ -7,12 +7,12 @@ import (
 	"os"
 )
 
-// levelWire is below debug: stanzas in and out.
-const levelWire = slog.Level(-8)
-
 var levels = map[string]slog.Level{
-	"wire": levelWire, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }
+
+// components are the parts that log.components names.
+var components = []string{"main", "tls", "web", "xmpp", "muc", "brewery", "focus", "bridge", "transport", "forward", "turn"}
 
 // logs makes the logger of each component, with the level that log.components
 // gives it.

@@ -35,7 +35,9 @@ const usage = `confab: video meetings for Jitsi Meet clients
   confab user list                           show all accounts
   confab user remove NAME[@HOST]             remove an account
   confab check                               look for what keeps the server from working
+  confab web install FILE|URL [--sha256 HEX] unpack a stock Jitsi Meet web build; a URL needs its checksum
   confab config default                      print all configuration keys with their defaults
+  confab config show                         print the values that hold, with who set them; secrets are hidden
   confab version                             print the version
 
 Flags:
@@ -44,7 +46,9 @@ Flags:
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), configPath: systemConfig}
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	hup := make(chan os.Signal, 1)
+	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), configPath: systemConfig, hup: hup}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
@@ -54,6 +58,7 @@ type program struct {
 	stdout, stderr io.Writer
 	environ        []string
 	configPath     string // read when no --config is given
+	hup            chan os.Signal
 
 	flags    []override
 	required bool // --config was given
@@ -95,11 +100,9 @@ func (p *program) command(ctx context.Context, name string, args []string) error
 	case "check":
 		return p.check(ctx, args)
 	case "config":
-		if len(args) != 1 || args[0] != "default" {
-			return usageError("config: default expected")
-		}
-		_, err := io.WriteString(p.stdout, defaultTOML)
-		return err
+		return p.config(args)
+	case "web":
+		return p.web(ctx, args)
 	case "version":
 		fmt.Fprintln(p.stdout, version())
 		return nil
@@ -122,7 +125,11 @@ func (p *program) serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, cfg, p.stdout, p.stderr)
+	if p.hup != nil {
+		signal.Notify(p.hup, syscall.SIGHUP)
+		defer signal.Stop(p.hup)
+	}
+	return serve(ctx, cfg, reloads{p.hup, p.load}, p.stdout, p.stderr)
 }
 
 // usageError is a mistake in the command line.

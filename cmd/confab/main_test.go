@@ -87,6 +87,12 @@ func TestUserCommands(t *testing.T) {
 		{"--help", "", 0, "--media-port PORT"},
 		{"version", "", 0, "confab "},
 		{"config default", "", 0, "[rooms]"},
+		{"config show --turn-port 4000", "", 0, "turn.port = 4000 "},
+		{"config", "", 2, "config: default or show expected"},
+		{"config show x", "", 2, "config: default or show expected"},
+		{"web install", "", 2, "web: install FILE|URL expected"},
+		{"web remove x", "", 2, "web: install FILE|URL expected"},
+		{"web install /missing.tar.bz2", "", 1, "/missing.tar.bz2: no such file"},
 		{"user list --xmpp-port x", "", 78, `--xmpp-port: "x" is no whole number`},
 		{"user list --config /missing.toml", "", 78, "/missing.toml: no such file"},
 	} {
@@ -140,20 +146,27 @@ func freePort(t *testing.T) string {
 	return ""
 }
 
-// start runs the server until it is up and returns its summary.
-func (w world) start(t *testing.T) string {
+// config is one for a server on free ports of loopback.
+func (w world) config(t *testing.T) Config {
 	t.Helper()
 	cfg, _, err := load(sources{environ: []string{
 		"CONFAB_DATA_DIR=" + w.dir, "CONFAB_DOMAIN=meet.example", "CONFAB_NETWORK_PUBLIC_ADDRESSES=127.0.0.1", "CONFAB_ADMIN_LISTEN=",
 		"CONFAB_WEB_LISTEN=127.0.0.1:" + freePort(t), "CONFAB_WEB_HTTP_LISTEN=", "CONFAB_BRIDGE_UDP_PORT=" + freePort(t),
-		"CONFAB_TURN_PORT=" + freePort(t), "CONFAB_TURN_TLS_PORT=0", "CONFAB_XMPP_PORT=" + freePort(t),
+		"CONFAB_TURN_PORT=" + freePort(t), "CONFAB_TURN_TLS_PORT=0", "CONFAB_XMPP_PORT=" + freePort(t), "CONFAB_XMPP_TLS_PORT=" + freePort(t),
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return cfg
+}
+
+// start runs the server until it is up and returns its summary.
+func (w world) start(t *testing.T) string {
+	t.Helper()
+	cfg := w.config(t)
 	ctx, stop := context.WithCancel(t.Context())
 	out := &serveWriter{stop: stop}
-	if err := serve(ctx, cfg, out, io.Discard); err != nil {
+	if err := serve(ctx, cfg, reloads{}, out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	return out.text.String()

@@ -17,7 +17,7 @@ import (
 
 // serve runs the server until ctx ends. out gets the summary for people, errOut
 // the log.
-func serve(ctx context.Context, cfg Config, out, errOut io.Writer) (err error) {
+func serve(ctx context.Context, cfg Config, re reloads, out, errOut io.Writer) (err error) {
 	logs := newLogs(cfg, errOut)
 	log := logs.of("main")
 	if err := makeDataDir(cfg.DataDir); err != nil {
@@ -55,13 +55,13 @@ func serve(ctx context.Context, cfg Config, out, errOut io.Writer) (err error) {
 	if err := sum.addHost(cfg, password, log); err != nil {
 		return err
 	}
-	return s.run(ctx, func() { sum.write(out) })
+	return s.run(ctx, re, func() { sum.write(out) })
 }
 
 // run serves until ctx ends or a part fails, and returns when all goroutines are
 // gone. The parts end in the order in which they depend on each other: sessions
 // say goodbye while rooms still listen.
-func (s *server) run(ctx context.Context, started func()) error {
+func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	core, endCore := context.WithCancel(context.WithoutCancel(ctx))
 	defer endCore()
 	outer, octx := errgroup.WithContext(ctx)
@@ -75,6 +75,13 @@ func (s *server) run(ctx context.Context, started func()) error {
 	if s.c2s != nil {
 		outer.Go(func() error { return quiet(s.sessions.ServeTCP(s.c2s)) })
 	}
+	if s.c2sTLS != nil {
+		outer.Go(func() error { return quiet(s.sessions.ServeDirectTLS(s.c2sTLS)) })
+	}
+	outer.Go(func() error {
+		s.watchReloads(octx, re)
+		return nil
+	})
 	// A part of the core that fails takes the front with it.
 	outer.Go(func() error {
 		select {
@@ -121,6 +128,7 @@ func (s *server) summary() summary {
 		{"Certificate", s.certs.Describe()},
 		{"Media", fmt.Sprintf("UDP %d on %s", s.sockets.Port(), strings.Join(addrs, ", "))},
 		{"TURN", turn},
+		{"XMPP clients", s.xmppPorts()},
 		{"Rooms may be opened by", opened},
 		{"Participants per meeting", strconv.Itoa(c.Rooms.MaxOccupants)},
 	}
@@ -128,6 +136,21 @@ func (s *server) summary() summary {
 		out = append(out, [2]string{"Metrics and health", "http://" + a.String() + "/metrics"})
 	}
 	return out
+}
+
+// xmppPorts names the TCP ports for XMPP clients.
+func (s *server) xmppPorts() string {
+	var ports []string
+	if s.c2s != nil {
+		ports = append(ports, fmt.Sprintf("TCP %d", s.cfg.XMPP.Port))
+	}
+	if s.c2sTLS != nil {
+		ports = append(ports, fmt.Sprintf("TLS %d", s.cfg.XMPP.TLSPort))
+	}
+	if len(ports) == 0 {
+		return "WebSocket only"
+	}
+	return strings.Join(ports, ", ")
 }
 
 // reachedAt is the public URL with the port that was really opened: a default
@@ -150,15 +173,15 @@ func (s *summary) addHost(cfg Config, password string, log *slog.Logger) error {
 		return nil
 	}
 	if toJournal(os.Stdout, os.Getenv) {
-		if err := saveInitialCredentials(cfg.DataDir, "host", cfg.Domain, password); err != nil {
+		if err := saveInitialCredentials(cfg.DataDir, firstHostName, cfg.Domain, password); err != nil {
 			return fmt.Errorf("save the first host's password: %w", err)
 		}
 		log.Info("host account made; its password is in a file until the first sign-in",
-			"jid", "host@"+cfg.Domain, "file", filepath.Join(cfg.DataDir, initialCredentials))
+			"jid", firstHostName+"@"+cfg.Domain, "file", filepath.Join(cfg.DataDir, initialCredentials))
 		return nil
 	}
 	*s = append(*s,
-		[2]string{"Host (administrator) login", "host@" + cfg.Domain},
+		[2]string{"Host (administrator) login", firstHostName + "@" + cfg.Domain},
 		[2]string{"Password (shown once)", password})
 	return nil
 }

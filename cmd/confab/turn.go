@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 
+	"confab/extdisco"
+	"confab/extdisco/credential"
 	"confab/extdisco/relay"
 )
 
@@ -52,15 +54,17 @@ func (s *server) openTURN() error {
 	return nil
 }
 
-// turnListen is the wildcard of each family, or loopback for a test server.
+// turnListen is the wildcard of each family, or what the bridge binds when it does
+// not bind all: the addresses of network.bind, loopback for a test server.
 func (s *server) turnListen() []netip.AddrPort {
 	port := uint16(s.cfg.TURN.Port)
-	if only := s.loopbackOnly(); only != nil {
-		out := make([]netip.AddrPort, len(only))
-		for i, a := range only {
-			out[i] = netip.AddrPortFrom(netip.MustParseAddr(a), port)
+	if len(s.cfg.Network.Bind) > 0 || s.loopbackOnly() != nil {
+		// What the bridge was told to bind, interfaces resolved to their addresses.
+		locals := s.sockets.Locals()
+		for i, ap := range locals {
+			locals[i] = netip.AddrPortFrom(ap.Addr(), port)
 		}
-		return out
+		return locals
 	}
 	out := []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), port)}
 	if s.cfg.Network.IPv6 && haveIPv6() {
@@ -188,6 +192,57 @@ func localAddresses() map[netip.Addr]bool {
 				out[ip.Unmap()] = true
 			}
 		}
+	}
+	return out
+}
+
+// iceServers is the list of STUN and TURN servers that clients are told.
+func (s *server) iceServers() *extdisco.List {
+	t := s.cfg.TURN
+	var list []extdisco.Server
+	for _, e := range t.Servers {
+		list = append(list, extdisco.Server{Type: e.Type, Host: e.Host, Port: e.Port, Transport: e.Transport,
+			Secret: string(e.Secret), Username: e.Username, Password: string(e.Password), TTL: e.TTL.Duration})
+	}
+	if len(list) == 0 && t.Mode != "off" {
+		list = append(list, extdisco.Server{Type: "stun", Host: s.cfg.Domain, Port: t.Port, Transport: "udp"})
+		if t.Mode == "full" && t.UDP {
+			list = append(list, extdisco.Server{Type: "turn", Host: s.cfg.Domain, Port: t.Port, Transport: "udp"})
+		}
+		if t.Mode == "full" && t.TCP {
+			list = append(list, extdisco.Server{Type: "turn", Host: s.cfg.Domain, Port: t.Port, Transport: "tcp"})
+		}
+		if t.Mode == "full" && t.TLS {
+			if port := s.turnTLSPort(); port != 0 {
+				list = append(list, extdisco.Server{Type: "turns", Host: s.cfg.Domain, Port: port, Transport: "tcp"})
+			}
+		}
+	}
+	return extdisco.NewList(list, s.turnSecrets(), t.TTL.Duration, []byte(s.secrets.Cookie))
+}
+
+// turnTLSPort is where clients are sent for TURN over TLS: the HTTPS port passes
+// where nothing else does.
+func (s *server) turnTLSPort() int {
+	if s.cfg.TLS.Mode == "off" {
+		return 0
+	}
+	if s.cfg.TURN.Share443 {
+		if _, port, err := net.SplitHostPort(s.cfg.Web.Listen[0]); err == nil {
+			n, _ := strconv.Atoi(port)
+			return n
+		}
+	}
+	return s.cfg.TURN.TLSPort
+}
+
+func (s *server) turnSecrets() credential.Secrets {
+	var out credential.Secrets
+	for _, v := range s.cfg.TURN.Secrets {
+		out = append(out, string(v))
+	}
+	if len(out) == 0 {
+		out = credential.Secrets{string(s.secrets.TURN)}
 	}
 	return out
 }

@@ -35,10 +35,19 @@ func (c *Config) derive() {
 			c.Rooms.Moderators = "hosts"
 		}
 	}
+	for i, a := range c.Aliases {
+		c.Aliases[i] = strings.ToLower(strings.TrimSuffix(a, "."))
+	}
 	c.TURN.Realm = cmp.Or(c.TURN.Realm, c.Domain)
 	// A second server on the machine must get along with only its flags.
 	if c.Where("turn.port") == "--turn-port" && !c.IsSet("turn.tls_port") {
 		c.TURN.TLSPort = 0
+	}
+	if c.Where("xmpp.port") == "--xmpp-port" && !c.IsSet("xmpp.tls_port") {
+		c.XMPP.TLSPort = 0
+		if c.XMPP.Port > 0 && c.XMPP.Port < 65535 {
+			c.XMPP.TLSPort = c.XMPP.Port + 1
+		}
 	}
 	if c.Where("web.listen") == "--https" && !c.IsSet("web.http_listen") {
 		if !slices.ContainsFunc(c.Web.Listen, func(a string) bool { return strings.HasSuffix(a, ":443") }) {
@@ -168,6 +177,9 @@ func (c *Config) validate() []string {
 		_, err := mail.ParseAddress(c.ACME)
 		p.check(err == nil, "acme", "%q is no e-mail address", c.ACME)
 	}
+	for _, a := range c.Aliases {
+		p.check(validDomain(a) && a != c.Domain, "aliases", "%q is no further domain name", a)
+	}
 	c.validateNetwork(p)
 	c.validateMeetings(p)
 	c.validateTURN(p)
@@ -180,13 +192,15 @@ func (c *Config) validate() []string {
 		"login_rate": l.LoginRate, "presence_rate": l.PresenceRate, "iq_rate": l.IQRate, "message_rate": l.MessageRate,
 		"connections_per_ip": l.ConnectionsPerIP, "requests_per_ip": l.RequestsPerIP, "password_tries": l.PasswordTries,
 	} {
-		p.between("limits."+key, n, 0, math.MaxInt)
+		p.between("limits."+key, n, 0, math.MaxInt32)
 	}
+	p.prefixes("limits.exempt", l.Exempt)
 
-	levels := []string{"wire", "debug", "info", "warn", "error"}
+	levels := []string{"debug", "info", "warn", "error"}
 	p.oneOf("log.level", c.Log.Level, levels...)
 	p.oneOf("log.format", c.Log.Format, "auto", "text", "json")
 	for name, level := range c.Log.Components {
+		p.check(slices.Contains(components, name), "log.components", "%q is none of %s", name, strings.Join(components, ", "))
 		p.check(slices.Contains(levels, level), "log.components", "%s = %q is none of %s", name, level, strings.Join(levels, ", "))
 	}
 	slices.Sort(p.list)
@@ -222,9 +236,15 @@ func (c *Config) validateNetwork(p *problems) {
 		p.address("admin.listen", c.Admin.Listen)
 	}
 	p.prefixes("web.trusted_proxies", c.Web.TrustedProxies)
+	p.prefixes("admin.allow", c.Admin.Allow)
+	for _, k := range c.Admin.APIKeys {
+		p.check(len(k) >= 16, "admin.api_keys", "a key of less than 16 bytes can be guessed")
+	}
 	p.between("xmpp.port", c.XMPP.Port, 0, 65535)
+	p.between("xmpp.tls_port", c.XMPP.TLSPort, 0, 65535)
+	p.check(c.XMPP.TLSPort == 0 || c.XMPP.TLSPort != c.XMPP.Port, "xmpp.tls_port", "is the same as xmpp.port")
 	p.duration("xmpp.idle_timeout", c.XMPP.IdleTimeout, 2*time.Second, time.Hour)
-	p.duration("xmpp.resume_timeout", c.XMPP.ResumeTimeout, 0, time.Hour)
+	p.duration("xmpp.resume_timeout", c.XMPP.ResumeTimeout, time.Second, time.Hour)
 	p.duration("auth.session_lifetime", c.Auth.SessionLifetime, time.Minute, 365*24*time.Hour)
 }
 
@@ -272,11 +292,10 @@ func (c *Config) validateTURN(p *problems) {
 		p.check(len(s) >= 16, "turn.secrets", "a secret of less than 16 bytes can be guessed")
 	}
 	p.duration("turn.ttl", t.TTL, time.Minute, 30*24*time.Hour)
-	for key, n := range map[string]int{
-		"quota_user": t.QuotaUser, "quota_address": t.QuotaAddress, "quota_total": t.QuotaTotal, "max_bps": t.MaxBPS,
-	} {
-		p.between("turn."+key, n, 0, math.MaxInt)
-	}
+	p.between("turn.quota_user", t.QuotaUser, 1, math.MaxInt)
+	p.between("turn.quota_address", t.QuotaAddress, 1, math.MaxInt)
+	p.between("turn.quota_total", t.QuotaTotal, 0, math.MaxInt)
+	p.between("turn.max_bps", t.MaxBPS, 0, math.MaxInt)
 	p.prefixes("turn.peers.allow", t.Peers.Allow)
 	p.prefixes("turn.peers.deny", t.Peers.Deny)
 	p.oneOf("turn.peers.private", t.Peers.Private, "auto", "on", "off")

@@ -1,0 +1,78 @@
+package main
+
+// SIGHUP: what changes without an end to the meetings.
+
+import (
+	"context"
+	"os"
+	"reflect"
+	"slices"
+)
+
+// reloads says when the configuration is to be read again, and how.
+type reloads struct {
+	signal <-chan os.Signal // nil: never
+	load   func() (Config, error)
+}
+
+// reloadable are the keys that a running server takes over: all of them are the
+// front's alone. The others are told to need a restart.
+var reloadable = []string{
+	"web.dir", "web.trusted_proxies", "web.frame_ancestors", "web.csp", "web.cors_origin", "web.hsts",
+	"web.config", "web.interface_config", "admin.allow", "admin.api_keys",
+}
+
+// watchReloads serves signals until ctx ends.
+func (s *server) watchReloads(ctx context.Context, re reloads) {
+	current := s.cfg
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-re.signal:
+			current = s.reload(current, re)
+		}
+	}
+}
+
+// reload returns what holds from now on. A configuration with mistakes changes nothing.
+func (s *server) reload(current Config, re reloads) Config {
+	log := s.logs.of("main")
+	wanted, err := re.load()
+	if err != nil {
+		log.Error("configuration not reloaded", "err", err)
+		return current
+	}
+	next, taken, ignored := merge(current, wanted)
+	wc, err := s.webConfig(next)
+	if err == nil {
+		err = s.web.Reload(wc)
+	}
+	if err != nil {
+		log.Error("configuration not reloaded", "err", err)
+		return current
+	}
+	log.Info("configuration reloaded", "changed", taken)
+	if len(ignored) > 0 {
+		log.Warn("changed keys need a restart", "keys", ignored)
+	}
+	return next
+}
+
+// merge is current with the reloadable keys of wanted, and the names of the keys
+// that were taken and of those that were not.
+func merge(current, wanted Config) (next Config, taken, ignored []string) {
+	next = current
+	for _, key := range configKeys() {
+		now, then := valueOf(&next, key), valueOf(&wanted, key)
+		switch {
+		case !now.IsValid() || reflect.DeepEqual(now.Interface(), then.Interface()):
+		case slices.Contains(reloadable, key):
+			now.Set(then)
+			taken = append(taken, key)
+		default:
+			ignored = append(ignored, key)
+		}
+	}
+	return next, taken, ignored
+}

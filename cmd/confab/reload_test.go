@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	line chan struct{} // gets something for each line
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer func() { b.line <- struct{}{} }()
+	return b.text.Write(p)
+}
+
+// wait returns when a text is in the log.
+func (b *lockedBuffer) wait(t *testing.T, text string) {
+	t.Helper()
+	for {
+		b.mu.Lock()
+		got := b.text.String()
+		b.mu.Unlock()
+		if strings.Contains(got, text) {
+			return
+		}
+		select {
+		case <-b.line:
+		case <-t.Context().Done():
+			t.Fatalf("no %q in the log:\n%s", text, got)
+		}
+	}
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cfg := w.config(t)
+	wanted := make(chan Config, 1)
+	hup := make(chan os.Signal)
+	re := reloads{hup, func() (Config, error) {
+		c := <-wanted
+		return c, nil
+	}}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, ended, log := make(startedWriter, 1), make(chan error, 1), &lockedBuffer{line: make(chan struct{}, 1000)}
+	go func() { ended <- serve(ctx, cfg, re, out, log) }()
+	select {
+	case <-out:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	configJS := func() string {
+		resp, err := client.Get("https://" + cfg.Web.Listen[0] + "/config.js")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if strings.Contains(configJS(), "startSilent") {
+		t.Fatal("it is there already")
+	}
+	next := cfg
+	next.Web.Config = map[string]any{"startSilent": true}
+	next.Rooms.MaxOccupants++
+	wanted <- next
+	hup <- syscall.SIGHUP
+	log.wait(t, "changed keys need a restart")
+	log.wait(t, "rooms.max_occupants")
+	if !strings.Contains(configJS(), "startSilent") {
+		t.Error("config.js is the old one")
+	}
+	next.Web.Dir = "/missing"
+	wanted <- next
+	hup <- syscall.SIGHUP
+	log.wait(t, "configuration not reloaded")
+	if !strings.Contains(configJS(), "startSilent") {
+		t.Error("a mistake changed something")
+	}
+	client.CloseIdleConnections()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReloadableKeysExist(t *testing.T) {
+	t.Parallel()
+	for _, key := range reloadable {
+		if !slices.Contains(configKeys(), key) {
+			t.Errorf("there is no key %s", key)
+		}
+	}
+}

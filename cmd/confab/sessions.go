@@ -1,0 +1,198 @@
+package main
+
+// Who may come in, over what.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+
+	"confab/extdisco"
+	"confab/muc"
+	"confab/storage"
+	"confab/xmpp"
+	"confab/xmpp/auth"
+	"confab/xmpp/scram"
+)
+
+// clientOf tells a room about the session behind a port.
+func clientOf(p xmpp.Port) muc.Client {
+	se, ok := p.(*xmpp.Session)
+	if !ok {
+		return muc.Client{}
+	}
+	a, addr := se.Attrs(), se.Remote()
+	counted := addr.String()
+	if addr.Is6() { // a customer has a whole /64 to try passwords from
+		p, _ := addr.Prefix(64)
+		counted = p.String()
+	}
+	return muc.Client{Room: a.Room, Stream: se.Transport() == xmpp.TransportTCP, Addr: counted, Host: se.Account().Host, Token: a.Token, Region: a.Region}
+}
+
+// isHost reports whether a session logged in with an account that opens rooms.
+func (s *server) isHost(full xmpp.JID) bool {
+	p, ok := s.router.Port(full)
+	if !ok {
+		return false
+	}
+	se, ok := p.(*xmpp.Session)
+	return ok && se.Account().Host
+}
+
+// accounts lets xmpp/auth look accounts up.
+type accounts struct{ st Storage }
+
+func (a accounts) Account(ctx context.Context, user, host string) (auth.Record, bool, error) {
+	r, err := a.st.Account(ctx, user, host)
+	if errors.Is(err, storage.ErrNotFound) {
+		return auth.Record{}, false, nil
+	}
+	if err != nil {
+		return auth.Record{}, false, err
+	}
+	return auth.Record{Host: r.IsHost, Keys: scram.Keys{
+		Salt: r.Salt, Iterations: r.Iterations,
+		SHA1:   scram.Pair{StoredKey: r.SHA1StoredKey, ServerKey: r.SHA1ServerKey},
+		SHA256: scram.Pair{StoredKey: r.SHA256StoredKey, ServerKey: r.SHA256ServerKey},
+	}}, true, nil
+}
+
+func (s *server) buildSessions() error {
+	xc := xmpp.DefaultConfig()
+	x, l := s.cfg.XMPP, s.cfg.Limits
+	ice := s.iceServers()
+	services := extdisco.NewService(ice, s.names.loginHosts)
+	password := auth.NewPassword(accounts{s.storage}, []byte(s.secrets.Cookie), s.hostLoggedIn)
+
+	var mainAuth xmpp.Authenticator = password
+	if s.cfg.Auth.Guests && !s.cfg.RequireHost {
+		mainAuth = auth.Either{auth.Anonymous{}, password}
+	}
+	add := func(domain string, a xmpp.Authenticator) *xmpp.Host {
+		h := xmpp.NewHost(s.router, domain)
+		for _, ns := range []string{extdisco.NS1, extdisco.NS2} {
+			h.HandleIQ(ns, services.HandleIQ)
+		}
+		xc.Hosts = append(xc.Hosts, xmpp.LoginHost{Host: h, Auth: a, Services: ice.Services})
+		return h
+	}
+	main := add(s.names.domain, mainAuth)
+	main.SetDisco(xmpp.DiscoInfo{Identities: []xmpp.Identity{
+		{Category: "server", Type: "im", Name: "Confab"},
+		{Category: "component", Type: "room_metadata", Name: s.names.metadata},
+	}})
+	main.SetItems([]xmpp.DiscoItem{{JID: xmpp.JID{Domain: s.names.conference}, Name: "Meetings"}})
+	if len(s.names.loginHosts) > 1 {
+		add(s.names.guest, auth.Anonymous{})
+	}
+	// The domain of the server's own parts has no logins, but addresses.
+	xmpp.NewHost(s.router, s.names.auth)
+
+	if s.xmppTLS() {
+		xc.TLS = s.certs.TLSConfig()
+	}
+	xc.Origins = s.cfg.Web.Origins
+	xc.RemoteAddr, xc.Secure = remoteAddr, s.secureRequest
+	xc.PushServices = x.PushServices
+	xc.Stanza.Bytes, xc.StanzaUnauthenticated = l.Stanza, l.StanzaUnauthenticated
+	xc.IdleTimeout, xc.ResumeTimeout = x.IdleTimeout.Duration, x.ResumeTimeout.Duration
+	xc.LoginRate, xc.PresenceRate, xc.IQRate, xc.MessageRate =
+		orUnlimited(l.LoginRate), orUnlimited(l.PresenceRate), orUnlimited(l.IQRate), orUnlimited(l.MessageRate)
+	xc.ConnectionsPerAddress = orUnlimited(l.ConnectionsPerIP)
+	xc.TriesPerAddress, xc.TriesPerAccount = orUnlimited(l.PasswordTries), orUnlimited((l.PasswordTries+1)/2)
+	exempt, err := prefixes(l.Exempt)
+	if err != nil {
+		return fmt.Errorf("limits.exempt: %w", err)
+	}
+	xc.Exempt = append(xc.Exempt, exempt...)
+	xc.Log = s.logs.of("xmpp")
+	s.sessions = xmpp.NewServer(xc, s.router)
+	s.opened(s.sessions)
+	return nil
+}
+
+// orUnlimited turns the file's 0, no limit, into a number that no limit reaches:
+// the parts take 0 for their default.
+func orUnlimited(n int) int {
+	if n == 0 {
+		return math.MaxInt32
+	}
+	return n
+}
+
+// hostLoggedIn removes the file with the first host's password: from now on it is
+// known to somebody.
+func (s *server) hostLoggedIn(user, host string) {
+	if user != firstHostName || host != s.cfg.Domain {
+		return
+	}
+	if err := removeInitialCredentials(s.cfg.DataDir); err != nil {
+		s.logs.of("main").Warn("initial credentials not removed", "err", err)
+	}
+}
+
+// remoteAddr is the client's address: the web front has already looked at the
+// headers of trusted proxies.
+func remoteAddr(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// secureRequest holds behind a TLS proxy, too: with tls.mode = "off" nobody else
+// is meant to reach the port (prosody's consider_websocket_secure).
+func (s *server) secureRequest(r *http.Request) bool {
+	return r.TLS != nil || s.cfg.TLS.Mode == "off"
+}
+
+func (s *server) openXMPP() (err error) {
+	if s.cfg.XMPP.Port == 0 {
+		return nil
+	}
+	s.c2s, err = net.Listen("tcp", net.JoinHostPort(s.loopbackHost(), strconv.Itoa(s.cfg.XMPP.Port)))
+	if err != nil {
+		return fmt.Errorf("XMPP clients on port %d (xmpp.port): %w", s.cfg.XMPP.Port, err)
+	}
+	s.opened(s.c2s)
+	return nil
+}
+
+// openXMPPTLS opens the port for clients that begin with TLS (XEP-0368).
+func (s *server) openXMPPTLS() error {
+	x := s.cfg.XMPP
+	if x.TLSPort == 0 || !s.xmppTLS() {
+		return nil
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort(s.loopbackHost(), strconv.Itoa(x.TLSPort)))
+	switch {
+	case err == nil:
+		s.c2sTLS = ln
+		s.opened(ln)
+	case s.cfg.IsSet("xmpp.tls_port"):
+		return fmt.Errorf("XMPP clients with TLS on port %d (xmpp.tls_port): %w", x.TLSPort, err)
+	default:
+		s.logs.of("xmpp").Warn("default port for XMPP over TLS left closed", "port", x.TLSPort, "err", err)
+	}
+	return nil
+}
+
+// xmppTLS reports whether XMPP over TCP can be encrypted. With tls.mode = "off" it
+// can only with a certificate that somebody chose.
+func (s *server) xmppTLS() bool { return s.cfg.TLS.Mode != "off" || s.cfg.TLS.Cert != "" }
+
+// loopbackHost is the host to bind for a server that nobody outside should reach,
+// else "", every address.
+func (s *server) loopbackHost() string {
+	if only := s.loopbackOnly(); only != nil {
+		return only[0]
+	}
+	return ""
+}
