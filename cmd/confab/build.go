@@ -26,6 +26,7 @@ import (
 // server is the whole program, wired and with its sockets open, not yet running.
 type server struct {
 	cfg     Config
+	listen  []string // web.listen, or what it gave way to
 	names   names
 	logs    logs
 	secrets Secrets
@@ -55,13 +56,14 @@ const bridgeID = "bridge-1"
 // No goroutine of ours that needs an owner is started but those of Sockets,
 // Engine and relay, which Close ends.
 func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs logs) (_ *server, err error) {
-	s := &server{cfg: cfg, logs: logs, secrets: secrets, storage: st,
+	s := &server{cfg: cfg, listen: cfg.Web.Listen, logs: logs, secrets: secrets, storage: st,
 		names: newNames(cfg.Domain, bridgeID, cfg.RequireHost && cfg.Auth.Guests)}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
+	s.giveWay()
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
 	for _, step := range []func() error{s.openCertificates, s.openMedia, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
 		if err := step(); err != nil {
@@ -70,6 +72,21 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 	}
 	return s, nil
 }
+
+// giveWay takes another HTTPS port when the default one can't be had. It comes
+// first: clients are told the port in many places.
+func (s *server) giveWay() {
+	if s.cfg.IsSet("web.listen") {
+		return
+	}
+	if err := tryBind("tcp", s.listen[0]); err != nil {
+		s.logs.of("web").Info("default address can't be had, using another", "addr", s.listen[0], "instead", otherHTTPS, "err", err)
+		s.listen = []string{otherHTTPS}
+	}
+}
+
+// otherHTTPS is what the default of web.listen gives way to.
+const otherHTTPS = ":8443"
 
 func (s *server) opened(c io.Closer) { s.closers = append(s.closers, c) }
 
@@ -195,7 +212,7 @@ func (s *server) buildBridge() (err error) {
 }
 
 func (s *server) publicURL() string {
-	return publicURL(s.cfg.Domain, s.cfg.Web.Listen[0], s.cfg.TLS.Mode == "off")
+	return publicURL(s.cfg.Domain, s.listen[0], s.cfg.TLS.Mode == "off")
 }
 
 func (s *server) buildFocus() (err error) {

@@ -58,6 +58,8 @@ func (p *program) check(ctx context.Context, args []string) error {
 	}
 	r.dns(ctx, cfg)
 	r.addresses(cfg)
+	r.localAddresses(cfg)
+	r.webDir(cfg)
 	r.buffers("/proc/sys/net/core/rmem_max")
 	if r.failed {
 		return errSaid
@@ -72,7 +74,18 @@ type report struct {
 }
 
 func (r *report) line(verdict, subject, format string, args ...any) {
-	fmt.Fprintf(r.out, "%-4s  %-14s  %s\n", verdict, subject, fmt.Sprintf(format, args...))
+	fmt.Fprintf(r.out, "%-4s  %-20s  %s\n", verdict, subject, oneLine(fmt.Sprintf(format, args...)))
+}
+
+// oneLine joins the lines of an error and leaves out those it repeats.
+func oneLine(text string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
 }
 
 func (r *report) ok(subject, format string, args ...any)   { r.line("OK", subject, format, args...) }
@@ -164,7 +177,7 @@ func (r *report) ports(cfg Config) {
 		case pid != 0 && holds(pid, l.network, l.address):
 			r.ok(subject, "held by the running server (process %d), for %s", pid, l.use)
 		case l.fallback != "":
-			r.warn(subject, "%v; %s instead, as %s is not set", rootCause(err), l.fallback, l.key)
+			r.warn(subject, "%v: %s, as %s is not set", rootCause(err), l.fallback, l.key)
 		default:
 			r.fail(subject, "%v, needed for %s (%s)", rootCause(err), l.use, l.key)
 		}
@@ -174,7 +187,7 @@ func (r *report) ports(cfg Config) {
 // listener is an address that the server binds.
 type listener struct {
 	network, address, key, use string
-	fallback                   string // what a default address gives way to
+	fallback                   string // what happens instead when a default can't be had
 }
 
 func listeners(cfg Config) []listener {
@@ -186,19 +199,19 @@ func listeners(cfg Config) []listener {
 		list = append(list, listener{network, address, key, use, fallback})
 	}
 	for _, a := range cfg.Web.Listen {
-		add("tcp", a, "web.listen", "HTTPS", ":8443")
+		add("tcp", a, "web.listen", "HTTPS", ":8443 is used instead")
 	}
 	if cfg.Web.HTTPListen != "" && cfg.TLS.Mode != "off" {
-		add("tcp", cfg.Web.HTTPListen, "web.http_listen", "redirects to HTTPS", "nothing")
+		add("tcp", cfg.Web.HTTPListen, "web.http_listen", "redirects to HTTPS", "it stays closed")
 	}
 	if cfg.Admin.Listen != "" {
-		add("tcp", cfg.Admin.Listen, "admin.listen", "metrics and health", "a free port")
+		add("tcp", cfg.Admin.Listen, "admin.listen", "metrics and health", "a free port is used instead")
 	}
 	if cfg.XMPP.Port != 0 {
 		add("tcp", port(cfg.XMPP.Port), "xmpp.port", "XMPP clients", "")
 	}
 	if cfg.XMPP.TLSPort != 0 && (cfg.TLS.Mode != "off" || cfg.TLS.Cert != "") {
-		add("tcp", port(cfg.XMPP.TLSPort), "xmpp.tls_port", "XMPP clients with TLS", "nothing")
+		add("tcp", port(cfg.XMPP.TLSPort), "xmpp.tls_port", "XMPP clients with TLS", "it stays closed")
 	}
 	add("udp", port(cfg.Bridge.UDPPort), "bridge.udp_port", "media", "")
 	if cfg.TURN.Mode != "off" {
@@ -209,7 +222,7 @@ func listeners(cfg Config) []listener {
 			add("tcp", port(cfg.TURN.Port), "turn.port", "TURN", "")
 		}
 		if cfg.TURN.TLS && cfg.TURN.TLSPort != 0 && cfg.TLS.Mode != "off" {
-			add("tcp", port(cfg.TURN.TLSPort), "turn.tls_port", "TURN over TLS", "nothing")
+			add("tcp", port(cfg.TURN.TLSPort), "turn.tls_port", "TURN over TLS", "it stays closed")
 		}
 	}
 	return list
@@ -342,7 +355,7 @@ func chainErr(pair tls.Certificate) error {
 // dns looks whether the domain leads here.
 func (r *report) dns(ctx context.Context, cfg Config) {
 	if cfg.Domain == "localhost" {
-		r.warn("DNS", "the domain is localhost: only this machine can join. Set domain")
+		r.warn("DNS", "the domain is localhost: others can come by the machine's address only. Set domain")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
@@ -403,6 +416,47 @@ func (r *report) addresses(cfg Config) {
 			strings.Join(private, ", "))
 	default:
 		r.warn("addresses", "no interface but loopback: only this machine can send media")
+	}
+}
+
+// localAddresses looks whether the machine has what the configuration says it has.
+func (r *report) localAddresses(cfg Config) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return // addresses has told
+	}
+	names := map[string]bool{}
+	for _, i := range interfaces {
+		names[i.Name] = true
+	}
+	own := localAddresses()
+	for _, b := range cfg.Network.Bind {
+		if a, err := netip.ParseAddr(b); err == nil && !own[a.Unmap()] || err != nil && !names[b] {
+			r.fail("network.bind", "this machine has no address or interface %s", b)
+		}
+	}
+	for _, text := range cfg.Network.PublicAddresses {
+		_, private, pair := strings.Cut(text, "/")
+		if a, err := netip.ParseAddr(private); pair && err == nil && !own[a.Unmap()] {
+			r.fail("public addresses", "%s: this machine has no address %s", text, private)
+		}
+	}
+}
+
+// webDir looks for a web build where the configuration says there is one.
+func (r *report) webDir(cfg Config) {
+	dir := cfg.Web.Dir
+	if dir == "" {
+		dir = filepath.Join(cfg.DataDir, "web")
+	}
+	_, err := os.Stat(filepath.Join(dir, "index.html"))
+	switch {
+	case err == nil:
+		r.ok("web app", "%s", dir)
+	case cfg.Web.Dir != "":
+		r.fail("web app", "%s holds no index.html (web.dir)", dir)
+	default:
+		r.ok("web app", "the page of our own; confab web install adds a stock Jitsi Meet build")
 	}
 }
 

@@ -23,7 +23,7 @@ func TestCheckCommand(t *testing.T) {
 	w := newWorld(t)
 	args := []string{"check", "--https", "127.0.0.1:0", "--media-port", "0", "--turn-port", "0", "--xmpp-port", "0"}
 	status, out, errOut := w.run(t.Context(), "", args...)
-	if status != 0 || !strings.Contains(out, "OK    configuration ") || !strings.Contains(out, "WARN  certificate     self-signed") {
+	if status != 0 || !strings.Contains(out, "OK    configuration ") || !strings.Contains(out, "WARN  certificate           self-signed") {
 		t.Errorf("exit %d\n%s%s", status, out, errOut)
 	}
 	status, _, errOut = w.run(t.Context(), "", "check", "--media-port", "70000")
@@ -56,7 +56,7 @@ func TestCheckPorts(t *testing.T) {
 	}
 	if got := findings(); !strings.Contains(got, fmt.Sprintf("FAIL  tcp :%d", port)) ||
 		!strings.Contains(got, "address already in use, needed for XMPP clients (xmpp.port)") ||
-		!strings.Contains(got, "address already in use; a free port instead, as admin.listen is not set") ||
+		!strings.Contains(got, "address already in use: a free port is used instead, as admin.listen is not set") ||
 		!strings.Contains(got, "OK    udp :0") {
 		t.Error(got)
 	}
@@ -136,11 +136,11 @@ func TestCheckDatabase(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := findings(); !strings.Contains(got, "FAIL  database        "+path+" can be read by others (mode 0644)") {
+	if got := findings(); !strings.Contains(got, "FAIL  database              "+path+" can be read by others (mode 0644)") {
 		t.Error(got)
 	}
 	cfg.Database = "postgres://confab:hunter2@127.0.0.1:1/confab?connect_timeout=1"
-	if got := findings(); !strings.HasPrefix(got, "FAIL  database        database confab on 127.0.0.1: ") || strings.Contains(got, "hunter2") {
+	if got := findings(); !strings.HasPrefix(got, "FAIL  database              database confab on 127.0.0.1: ") || strings.Contains(got, "hunter2") {
 		t.Error(got)
 	}
 }
@@ -157,12 +157,12 @@ func TestCheckCertificate(t *testing.T) {
 		chain    bool
 		want     string
 	}{
-		{"leaf only", "meet.example", now.Add(-time.Hour), year, false, `WARN  certificate     %s: the chain is missing: add the certificate of "CN=Test CA"`},
-		{"unknown root", "meet.example", now.Add(-time.Hour), year, true, "WARN  certificate     %s: this machine does not trust it"},
-		{"other name", "other.example", now.Add(-time.Hour), year, true, "FAIL  certificate     %s: x509: certificate is valid for other.example, not meet.example"},
-		{"expired", "meet.example", now.Add(-2 * time.Hour), now.Add(-time.Hour), true, "FAIL  certificate     %s: expired on "},
-		{"expires soon", "meet.example", now.Add(-time.Hour), now.Add(48 * time.Hour), true, "WARN  certificate     %s: expires on "},
-		{"not yet", "meet.example", now.Add(time.Hour), year, true, "FAIL  certificate     %s: is valid only from "},
+		{"leaf only", "meet.example", now.Add(-time.Hour), year, false, `WARN  certificate           %s: the chain is missing: add the certificate of "CN=Test CA"`},
+		{"unknown root", "meet.example", now.Add(-time.Hour), year, true, "WARN  certificate           %s: this machine does not trust it"},
+		{"other name", "other.example", now.Add(-time.Hour), year, true, "FAIL  certificate           %s: x509: certificate is valid for other.example, not meet.example"},
+		{"expired", "meet.example", now.Add(-2 * time.Hour), now.Add(-time.Hour), true, "FAIL  certificate           %s: expired on "},
+		{"expires soon", "meet.example", now.Add(-time.Hour), now.Add(48 * time.Hour), true, "WARN  certificate           %s: expires on "},
+		{"not yet", "meet.example", now.Add(time.Hour), year, true, "FAIL  certificate           %s: is valid only from "},
 	} {
 		leaf, key := issue(t, c.domain, ca, caKey, c.from, c.to, c.domain)
 		text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})
@@ -226,5 +226,33 @@ func TestCheckBuffers(t *testing.T) {
 		if !strings.HasPrefix(out.String(), want) {
 			t.Errorf("%s: %s", text, out.String())
 		}
+	}
+}
+
+func TestCheckLocalAddressesAndWebDir(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	r := &report{out: &out}
+	cfg := Config{DataDir: t.TempDir()}
+	cfg.Network.Bind = []string{"127.0.0.1", "lo", "192.0.2.77", "eth77"}
+	cfg.Network.PublicAddresses = []string{"auto", "192.0.2.1/127.0.0.1", "192.0.2.1/192.0.2.78"}
+	cfg.Web.Dir = cfg.DataDir
+	r.localAddresses(cfg)
+	r.webDir(cfg)
+	cfg.Web.Dir = ""
+	r.webDir(cfg)
+	for _, want := range []string{
+		"FAIL  network.bind          this machine has no address or interface 192.0.2.77\n",
+		"FAIL  network.bind          this machine has no address or interface eth77\n",
+		"FAIL  public addresses      192.0.2.1/192.0.2.78: this machine has no address 192.0.2.78\n",
+		"FAIL  web app               " + cfg.DataDir + " holds no index.html (web.dir)\n",
+		"OK    web app               the page of our own;",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Count(out.String(), "\n") != 5 || !r.failed {
+		t.Error(out.String())
 	}
 }

@@ -22,12 +22,8 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 	wc = web.DefaultConfig(c.Domain)
 	wc.Aliases, wc.DataDir = c.Aliases, c.DataDir
 	wc.Listen = nil
-	for _, addr := range c.Web.Listen {
-		b := web.Bind{Addr: addr, Default: !c.IsSet("web.listen")}
-		if b.Default {
-			b.Fallback = ":8443"
-		}
-		wc.Listen = append(wc.Listen, b)
+	for _, addr := range s.listen {
+		wc.Listen = append(wc.Listen, web.Bind{Addr: addr})
 	}
 	wc.HTTP = web.Bind{Addr: c.Web.HTTPListen, Default: !c.IsSet("web.http_listen")}
 	wc.Admin = web.Bind{Addr: c.Admin.Listen, Default: !c.IsSet("admin.listen"), Fallback: "127.0.0.1:0"}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // reloads says when the configuration is to be read again, and how.
@@ -52,9 +53,9 @@ func (s *server) reload(current Config, re reloads) Config {
 		log.Error("configuration not reloaded", "err", err)
 		return current
 	}
-	log.Info("configuration reloaded", "changed", taken)
+	log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))
 	if len(ignored) > 0 {
-		log.Warn("changed keys need a restart", "keys", ignored)
+		log.Warn("changed keys need a restart", "keys", strings.Join(ignored, ", "))
 	}
 	return next
 }

@@ -156,7 +156,7 @@ func (s *server) xmppPorts() string {
 // reachedAt is the public URL with the port that was really opened: a default
 // may have given way.
 func (s *server) reachedAt() string {
-	listen := s.cfg.Web.Listen[0]
+	listen := s.listen[0]
 	if addrs := s.web.Addrs(); len(addrs) > 0 {
 		listen = addrs[0].String()
 	}

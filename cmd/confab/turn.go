@@ -204,21 +204,37 @@ func (s *server) iceServers() *extdisco.List {
 		list = append(list, extdisco.Server{Type: e.Type, Host: e.Host, Port: e.Port, Transport: e.Transport,
 			Secret: string(e.Secret), Username: e.Username, Password: string(e.Password), TTL: e.TTL.Duration})
 	}
+	host := s.turnHost()
 	if len(list) == 0 && t.Mode != "off" {
-		list = append(list, extdisco.Server{Type: "stun", Host: s.cfg.Domain, Port: t.Port, Transport: "udp"})
+		list = append(list, extdisco.Server{Type: "stun", Host: host, Port: t.Port, Transport: "udp"})
 		if t.Mode == "full" && t.UDP {
-			list = append(list, extdisco.Server{Type: "turn", Host: s.cfg.Domain, Port: t.Port, Transport: "udp"})
+			list = append(list, extdisco.Server{Type: "turn", Host: host, Port: t.Port, Transport: "udp"})
 		}
 		if t.Mode == "full" && t.TCP {
-			list = append(list, extdisco.Server{Type: "turn", Host: s.cfg.Domain, Port: t.Port, Transport: "tcp"})
+			list = append(list, extdisco.Server{Type: "turn", Host: host, Port: t.Port, Transport: "tcp"})
 		}
 		if t.Mode == "full" && t.TLS {
 			if port := s.turnTLSPort(); port != 0 {
-				list = append(list, extdisco.Server{Type: "turns", Host: s.cfg.Domain, Port: port, Transport: "tcp"})
+				list = append(list, extdisco.Server{Type: "turns", Host: host, Port: port, Transport: "tcp"})
 			}
 		}
 	}
 	return extdisco.NewList(list, s.turnSecrets(), t.TTL.Duration, []byte(s.secrets.Cookie))
+}
+
+// turnHost is the name or address under which clients find the relay: on a
+// machine without a name its best address.
+func (s *server) turnHost() string {
+	if s.cfg.Domain != "localhost" {
+		return s.cfg.Domain
+	}
+	var best netip.Addr
+	for _, c := range s.sockets.Candidates() {
+		if a := c.Addr.Addr(); !best.IsValid() || better(a, best) {
+			best = a
+		}
+	}
+	return best.String()
 }
 
 // turnTLSPort is where clients are sent for TURN over TLS: the HTTPS port passes
@@ -228,7 +244,7 @@ func (s *server) turnTLSPort() int {
 		return 0
 	}
 	if s.cfg.TURN.Share443 {
-		if _, port, err := net.SplitHostPort(s.cfg.Web.Listen[0]); err == nil {
+		if _, port, err := net.SplitHostPort(s.listen[0]); err == nil {
 			n, _ := strconv.Atoi(port)
 			return n
 		}
