@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"confab/web"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // webConfig maps a configuration onto the front. Reload calls it with another one
@@ -64,8 +62,7 @@ func (s *server) openWeb() error {
 	if err != nil {
 		return err
 	}
-	wc.Metrics = prometheus.NewRegistry()
-	if err := wc.Metrics.Register(newCollector(s)); err != nil {
+	if wc.Metrics, err = newRegistry(newCollector(s)); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	h := web.Handlers{

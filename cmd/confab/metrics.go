@@ -6,6 +6,7 @@ import (
 	"confab/focus"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // collector turns the counters of all parts into metrics when they are asked
@@ -22,6 +23,20 @@ type figure struct {
 
 // labelled are the metrics with a label.
 var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_packets_total": "dir", "confab_bytes_total": "dir"}
+
+// newRegistry returns a registry of our figures and those of the process: its
+// memory, files, processor time and goroutines.
+func newRegistry(ours prometheus.Collector) (*prometheus.Registry, error) {
+	r := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{
+		ours, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
 
 func newCollector(s *server) *collector { return &collector{s} }
 
