@@ -26,6 +26,7 @@ type gate struct {
 
 type gatePeer struct {
 	conns  int
+	trying int // exchanges under way
 	logins *rate.Limiter
 	tries  *rate.Limiter
 }
@@ -87,7 +88,7 @@ func (g *gate) peerLocked(a netip.Addr) *gatePeer {
 	}
 	if len(g.peers) >= maxTracked {
 		for k, old := range g.peers {
-			if old.conns == 0 {
+			if old.conns == 0 && old.tries.TokensAt(g.now()) >= 1 {
 				delete(g.peers, k)
 			}
 		}
@@ -113,14 +114,25 @@ func (g *gate) loginDelay(a netip.Addr) time.Duration {
 	return g.cfg.LoginDelay
 }
 
-// mayTry reports whether the address may try another password.
-func (g *gate) mayTry(a netip.Addr) bool {
+// try lets the address begin an exchange with a password, unless it has used up
+// its wrong ones. Exchanges that are under way count as wrong until done is
+// called: many at once are no way around the bound.
+func (g *gate) try(a netip.Addr) (done func(), ok bool) {
 	if g.exempt(a) {
-		return true
+		return func() {}, true
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.peerLocked(a).tries.TokensAt(g.now()) >= 1
+	p := g.peerLocked(a)
+	if p.tries.TokensAt(g.now()) < float64(p.trying+1) {
+		return nil, false
+	}
+	p.trying++
+	return sync.OnceFunc(func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		p.trying--
+	}), true
 }
 
 // failed counts a wrong password and says how late to answer it. The delay of an

@@ -79,7 +79,7 @@ func (st *stream) handleSASL(el *Element) error {
 		return err
 	case done:
 		st.account = st.exchange.Account()
-		st.exchange = nil
+		st.endExchange()
 		st.state = stateAuthenticated
 		st.fr.restart()
 		return st.writeNow(saslElement("success", out))
@@ -97,7 +97,7 @@ func (st *stream) stepSASL(el *Element) (out []byte, done bool, err error) {
 	switch el.Name {
 	case "auth":
 		if st.exchange != nil {
-			st.exchange = nil
+			st.endExchange()
 			return nil, false, &SASLFailure{Cond: SASLMalformed}
 		}
 		if st.tlsRequired() {
@@ -108,8 +108,7 @@ func (st *stream) stepSASL(el *Element) (out []byte, done bool, err error) {
 		if !slices.Contains(st.host.Auth.Mechanisms(peer), mech) {
 			return nil, false, &SASLFailure{Cond: SASLInvalidMechanism}
 		}
-		if mech != "ANONYMOUS" && !st.srv.gate.mayTry(st.remote) {
-			_ = pause(st.ctx, st.srv.cfg.PasswordDelay)
+		if mech != "ANONYMOUS" && !st.mayTry() {
 			return nil, false, errTriesExceeded
 		}
 		if st.exchange, err = st.host.Auth.Start(st.ctx, peer, mech); err != nil {
@@ -123,14 +122,14 @@ func (st *stream) stepSASL(el *Element) (out []byte, done bool, err error) {
 			return nil, false, &SASLFailure{Cond: SASLMalformed}
 		}
 	case "abort":
-		st.exchange = nil
+		st.endExchange()
 		return nil, false, &SASLFailure{Cond: SASLAborted}
 	default:
 		return nil, false, &StreamError{Cond: "not-authorized"}
 	}
 	if text := strings.TrimSpace(el.Text); text != "" && text != "=" {
 		if in, err = base64.StdEncoding.Strict().DecodeString(text); err != nil {
-			st.exchange = nil
+			st.endExchange()
 			return nil, false, &SASLFailure{Cond: SASLIncorrectEncoding}
 		}
 	}
@@ -139,6 +138,29 @@ func (st *stream) stepSASL(el *Element) (out []byte, done bool, err error) {
 		return nil, false, st.secretFree("step", err)
 	}
 	return out, done, nil
+}
+
+// mayTry asks for a try with a password. Who has none left waits first, and may
+// have one then: others of the address may have been about to log in.
+func (st *stream) mayTry() (ok bool) {
+	st.endExchange()
+	if st.tried, ok = st.srv.gate.try(st.remote); ok {
+		return true
+	}
+	_ = pause(st.ctx, st.srv.cfg.PasswordDelay)
+	if st.tried, ok = st.srv.gate.try(st.remote); ok {
+		return true
+	}
+	st.srv.log.Warn("no more passwords tried for this address", "addr", st.remote.String())
+	return false
+}
+
+func (st *stream) endExchange() {
+	st.exchange = nil
+	if st.tried != nil {
+		st.tried()
+		st.tried = nil
+	}
 }
 
 // secretFree keeps texts of SASL libraries out of the log: on a wrong proof they
@@ -157,11 +179,12 @@ func (st *stream) refuse(fail *SASLFailure) error {
 	st.srv.stats.authFailures.Add(1)
 	if st.exchange != nil && fail.Cond == SASLNotAuthorized {
 		account := JID{Local: st.exchange.Account().Name, Domain: st.host.Host.JID().Domain}
+		st.srv.log.Info("login failed", "jid", account.String(), "addr", st.remote.String())
 		if err := pause(st.ctx, st.srv.gate.failed(st.remote, account)); err != nil {
 			return err
 		}
 	}
-	st.exchange = nil
+	st.endExchange()
 	if err := st.writeNow(fail.Encode()); err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ type stream struct {
 	host     *LoginHost
 	account  Account
 	exchange Exchange
+	tried    func() // of the exchange: it is over
 	tries    int
 	elements int
 	session  *Session
@@ -221,7 +222,8 @@ func (st *stream) upgrade() error {
 		return err
 	}
 	st.tls, st.secure, st.needTLS, st.startTLS = state, true, false, nil
-	st.state, st.host, st.exchange, st.greeted = stateNew, nil, nil, false
+	st.endExchange()
+	st.state, st.host, st.greeted = stateNew, nil, false
 	return nil
 }
 
@@ -290,6 +292,7 @@ func (st *stream) setTimer(d time.Duration, f func()) {
 func (st *stream) end(err error) {
 	defer st.srv.recovered(func() {})
 	defer st.fr.release()
+	st.endExchange()
 	st.mu.Lock()
 	st.ended = true
 	cause := st.cause
