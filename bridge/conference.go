@@ -77,7 +77,7 @@ func (c *Conference) run() {
 	for !c.expired {
 		select {
 		case <-c.box.Ready():
-			events, err := c.box.Take(context.Background())
+			events, err := c.box.TakeNow()
 			if err != nil {
 				return
 			}

@@ -99,22 +99,9 @@ func (b *Box[E]) notify() {
 // valid until the next call. It returns ErrClosed when the box is closed.
 func (b *Box[E]) Take(ctx context.Context) ([]E, error) {
 	for {
-		b.mu.Lock()
-		if len(b.events) > 0 {
-			out := b.events
-			clear(b.spare[:cap(b.spare)])
-			b.events, b.spare = b.spare[:0], out
-			if b.space != nil {
-				close(b.space)
-				b.space = nil
-			}
-			b.mu.Unlock()
-			return out, nil
-		}
-		closed := b.closed
-		b.mu.Unlock()
-		if closed {
-			return nil, ErrClosed
+		events, err := b.TakeNow()
+		if len(events) > 0 || err != nil {
+			return events, err
 		}
 		select {
 		case <-b.ready:
@@ -125,8 +112,30 @@ func (b *Box[E]) Take(ctx context.Context) ([]E, error) {
 	}
 }
 
+// TakeNow is Take without waiting: no events and no error means that none wait.
+func (b *Box[E]) TakeNow() ([]E, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.events) == 0 {
+		if b.closed {
+			return nil, ErrClosed
+		}
+		return nil, nil
+	}
+	out := b.events
+	clear(b.spare[:cap(b.spare)])
+	b.events, b.spare = b.spare[:0], out
+	if b.space != nil {
+		close(b.space)
+		b.space = nil
+	}
+	return out, nil
+}
+
 // Ready is signalled when events wait; for consumers that select over several
-// channels. A receive must be followed by Take.
+// channels. A receive must be followed by TakeNow, not by Take: what was put
+// between an earlier receive and its TakeNow has been taken by that one already
+// and still signals.
 func (b *Box[E]) Ready() <-chan struct{} { return b.ready }
 
 // Len is the number of events that wait.

@@ -91,3 +91,19 @@ func BenchmarkPutTake(b *testing.B) {
 		_, _ = box.Take(b.Context())
 	}
 }
+
+// An event that comes between the signal and TakeNow signals once more although
+// it has been taken.
+func TestReadyMayBeStale(t *testing.T) {
+	b := New[int](4)
+	_ = b.Put(1)
+	<-b.Ready()
+	_ = b.Put(2)
+	if got, err := b.TakeNow(); err != nil || len(got) != 2 {
+		t.Fatalf("%v %v", got, err)
+	}
+	<-b.Ready()
+	if got, err := b.TakeNow(); err != nil || got != nil {
+		t.Fatalf("%v %v", got, err)
+	}
+}
