@@ -59,9 +59,7 @@ func (c *Client) secured(t *transport, conn *dtls.Conn) {
 	t.wg.Go(func() {
 		defer func() { _ = conn.Close() }()
 		if sess.formats.data && !c.opt.WebSocket {
-			if err := sess.channel.dialSCTP(conn); err != nil && t.ctx.Err() == nil {
-				c.end(fmt.Errorf("data channel: %w", err))
-			}
+			sess.channel.ended(sess.channel.dialSCTP(conn))
 			return
 		}
 		buf := make([]byte, 2048)
@@ -76,12 +74,13 @@ func (c *Client) secured(t *transport, conn *dtls.Conn) {
 // dialSCTP opens the data channel as LJM does: label, protocol, id 0, ordered
 // (bridge.md §6.1).
 func (b *bridgeChannel) dialSCTP(conn *dtls.Conn) error {
-	assoc, err := sctp.ClientWithOptions(sctp.WithNetConn(conn), sctp.WithRTOMax(3000), sctp.WithEnableZeroChecksum(true))
+	assoc, err := sctp.ClientWithOptions(sctp.WithNetConn(conn), sctp.WithLoggerFactory(quiet()), sctp.WithRTOMax(3000), sctp.WithEnableZeroChecksum(true))
 	if err != nil {
 		return fmt.Errorf("sctp: %w", err)
 	}
 	dc, err := datachannel.Dial(assoc, 0, &datachannel.Config{
 		ChannelType: datachannel.ChannelTypeReliable, Label: "JVB data channel", Protocol: "http://jitsi.org/protocols/colibri",
+		LoggerFactory: quiet(),
 	})
 	if err != nil {
 		_ = assoc.Close()
@@ -113,7 +112,7 @@ func (b *bridgeChannel) dialSCTP(conn *dtls.Conn) error {
 // dialWebSocket opens the colibri WebSocket; LJM dials as soon as it has the
 // offer and waits for no hello.
 func (b *bridgeChannel) dialWebSocket(ctx context.Context, url string) error {
-	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: insecureHTTP()})
+	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: b.c.httpClient()})
 	if err != nil {
 		return err
 	}
@@ -149,6 +148,19 @@ func (b *bridgeChannel) open(send func([]byte) error, end func()) bool {
 	b.sendJSON(Constraints{Class: "ReceiverVideoConstraints", LastN: &minus, Assumed: &minus})
 	b.c.changes.changed()
 	return true
+}
+
+// ended notes the end of the channel. LJM lives on without one, and so does the
+// client, unless there never was one.
+func (b *bridgeChannel) ended(err error) {
+	b.mu.Lock()
+	opened, closed := b.send != nil, b.closed
+	b.send = nil
+	b.mu.Unlock()
+	if err != nil && !opened && !closed {
+		b.c.end(fmt.Errorf("bridge channel: %w", err))
+	}
+	b.c.changes.changed()
 }
 
 func (b *bridgeChannel) isOpen() bool {

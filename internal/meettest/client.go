@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"confab/xmpp"
 )
 
@@ -217,6 +219,7 @@ func (c *Client) Close() error {
 			err = s.write(ctx, closeFrame)
 		}
 		cancel()
+		_ = s.ws.Close(websocket.StatusNormalClosure, "") // a browser does the closing handshake
 	}
 	c.Kill()
 	return err

@@ -121,6 +121,11 @@ func (c *Client) stanza(s *xmpp.Stanza, raw string) {
 		c.request(s, raw)
 	case xmpp.Presence:
 		c.presence(s, raw)
+		if sess := c.currentSession(); sess != nil && s.Type == xmpp.TypeUnavailable {
+			// No source-remove follows when somebody leaves: LJM takes the tracks
+			// off by itself.
+			sess.receiver.forget(s.From.Resource)
+		}
 	case xmpp.Message:
 		c.message(s, raw)
 	}

@@ -94,6 +94,24 @@ func (r *receiver) signalled(j *jingle.Jingle, add bool) (rule string) {
 	return ""
 }
 
+// forget drops the sources of somebody who left.
+func (r *receiver) forget(owner string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for ssrc, name := range r.names {
+		if strings.HasPrefix(name, owner+"-") {
+			r.removed[ssrc] = true
+			delete(r.names, ssrc)
+		}
+	}
+	for rtx, ssrc := range r.rtxOf {
+		if r.removed[ssrc] {
+			r.removed[rtx] = true
+			delete(r.rtxOf, rtx)
+		}
+	}
+}
+
 func (r *receiver) take(srcs []jingle.Source, groups []jingle.SSRCGroup, owner string, add bool) (rule string) {
 	rtx := map[uint32]uint32{}
 	for _, g := range groups {

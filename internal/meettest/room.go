@@ -360,14 +360,9 @@ func (c *Client) Kick(ctx context.Context, nick string) error {
 	return err
 }
 
-// Leave leaves the room and waits for the echo, for which LJM waits up to 5 s.
+// Leave ends the media, leaves the room and waits for the echo, for which LJM
+// waits up to 5 s.
 func (c *Client) Leave(ctx context.Context) error {
-	if err := c.Send(xmpp.Presence, xmpp.TypeUnavailable, "", c.occupantJID(), ""); err != nil {
-		return err
-	}
-	if err := c.Until(ctx, "the echo of its leave", c.Gone); err != nil {
-		return err
-	}
 	c.mu.Lock()
 	sess := c.session
 	c.session = nil
@@ -375,5 +370,8 @@ func (c *Client) Leave(ctx context.Context) error {
 	if sess != nil {
 		sess.close()
 	}
-	return nil
+	if err := c.Send(xmpp.Presence, xmpp.TypeUnavailable, "", c.occupantJID(), ""); err != nil {
+		return err
+	}
+	return c.Until(ctx, "the echo of its leave", c.Gone)
 }

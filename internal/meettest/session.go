@@ -138,11 +138,7 @@ func (c *Client) accept(focus string, j *jingle.Jingle) error {
 		}
 		if len(remote.WebSockets) > 0 {
 			url := remote.WebSockets[0]
-			tr.wg.Go(func() {
-				if err := sess.channel.dialWebSocket(tr.ctx, url); err != nil && tr.ctx.Err() == nil {
-					c.end(fmt.Errorf("colibri websocket: %w", err))
-				}
-			})
+			tr.wg.Go(func() { sess.channel.ended(sess.channel.dialWebSocket(tr.ctx, url)) })
 		}
 	}
 	tr.wg.Go(sess.receiver.feedback)

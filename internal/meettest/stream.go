@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -70,7 +71,7 @@ func (c *Client) dialStream(ctx context.Context, previd string) (*stream, *xmpp.
 	}
 	u.RawQuery = q.Encode()
 	ws, _, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{
-		Subprotocols: []string{"xmpp"}, HTTPClient: insecureHTTP(),
+		Subprotocols: []string{"xmpp"}, HTTPClient: c.httpClient(),
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial %s: %w", u.Redacted(), err)
@@ -84,13 +85,28 @@ func (c *Client) dialStream(ctx context.Context, previd string) (*stream, *xmpp.
 	return s, features, nil
 }
 
-// insecureHTTP accepts the self-signed certificate of a test server and shares
-// no connection: each client is another browser.
-func insecureHTTP() *http.Client {
+// httpClient accepts the self-signed certificate of a test server, finds its
+// domain at the address of Options.URL, and shares no connection: each client is
+// another browser.
+func (c *Client) httpClient() *http.Client {
+	var d net.Dialer
 	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // test client
-		ForceAttemptHTTP2: false,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // test client
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if host, port, err := net.SplitHostPort(addr); err == nil {
+				addr = net.JoinHostPort(c.resolve(host), port)
+			}
+			return d.DialContext(ctx, network, addr)
+		},
 	}}
+}
+
+// resolve is the address of a host: the domain of a test server has no DNS.
+func (c *Client) resolve(host string) string {
+	if u, err := url.Parse(c.opt.URL); err == nil && host == c.opt.Domain {
+		return u.Hostname()
+	}
+	return host
 }
 
 func (s *stream) open(ctx context.Context) (*xmpp.Element, error) {

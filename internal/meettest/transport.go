@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
 	"github.com/pion/ice/v4"
+	"github.com/pion/logging"
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 	"github.com/pion/stun/v4"
@@ -66,6 +68,9 @@ func newTransport(c *Client) (*transport, error) {
 		dtlsIn: packetio.NewBuffer(), buf: make([]byte, 0, 2048),
 	}, nil
 }
+
+// quiet keeps pion's own log out of the output of tests.
+func quiet() logging.LoggerFactory { return &logging.DefaultLoggerFactory{Writer: io.Discard} }
 
 func fingerprintOf(der []byte) string {
 	sum := sha256.Sum256(der)
@@ -138,6 +143,7 @@ func (t *transport) agentOptions(remote *jingle.Transport) []ice.AgentOption {
 		local = local || ip != nil && ip.IsLoopback()
 	}
 	opts := []ice.AgentOption{
+		ice.WithLoggerFactory(quiet()),
 		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}),
 		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
 		ice.WithDisableActiveTCP(),
@@ -164,7 +170,7 @@ func (c *Client) turnURLs() (out []*stun.URI) {
 		if err != nil {
 			port = 3478
 		}
-		u := &stun.URI{Scheme: stun.SchemeTypeTURN, Host: s.Host, Port: port, Username: s.Username, Password: s.Password, Proto: stun.ProtoTypeUDP}
+		u := &stun.URI{Scheme: stun.SchemeTypeTURN, Host: c.resolve(s.Host), Port: port, Username: s.Username, Password: s.Password, Proto: stun.ProtoTypeUDP}
 		if c.opt.Relay == "tcp" {
 			u.Proto = stun.ProtoTypeTCP
 		}
@@ -196,6 +202,7 @@ var errFingerprint = errors.New("the bridge's certificate is not the one signall
 
 func (t *transport) secure() error {
 	conn, err := dtls.ClientWithOptions(dtlsPipe{t}, pipeAddr{},
+		dtls.WithLoggerFactory(quiet()),
 		dtls.WithCertificates(t.cert),
 		dtls.WithSRTPProtectionProfiles(dtls.SRTP_AES128_CM_HMAC_SHA1_80, dtls.SRTP_AEAD_AES_128_GCM), // Chromium's order
 		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),

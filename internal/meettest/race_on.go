@@ -1,0 +1,5 @@
+//go:build race
+
+package meettest
+
+const raceEnabled = true

@@ -1,0 +1,110 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"confab/internal/meettest"
+)
+
+func TestMain(m *testing.M) { os.Exit(meettest.Main(m)) }
+
+// patience bounds a story; under the race detector on two busy cores minutes go by.
+const patience = 60 * time.Second
+
+// world is a server and the time that a story may take.
+type world struct {
+	*meettest.Server
+	t    *testing.T
+	ctx  context.Context
+	room string
+}
+
+func newWorld(t *testing.T, config string) *world {
+	t.Helper()
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	room := strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
+	return &world{meettest.StartServer(t, meettest.ServerOptions{Config: config}), t, ctx, room}
+}
+
+// join brings somebody with a camera into the story's room.
+func (w *world) join(name string, change func(*meettest.Options)) *meettest.Client {
+	w.t.Helper()
+	return w.Join(w.ctx, name, w.room, change)
+}
+
+// must ends the story if err is one.
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// talk waits until every one of cs receives what it should of all others: audio,
+// and video that grows and is decodable.
+func (w *world) talk(cs ...*meettest.Client) {
+	w.t.Helper()
+	for _, c := range cs {
+		w.must(c.Media(w.ctx))
+	}
+	for _, c := range cs {
+		for _, o := range cs {
+			if c != o {
+				w.hears(c, o)
+				w.sees(c, o, 10)
+			}
+		}
+	}
+}
+
+// sees waits for frames more decodable frames of o's camera at c.
+func (w *world) sees(c, o *meettest.Client, frames uint64) {
+	w.t.Helper()
+	name := o.Nick() + "-v0"
+	before := c.Stats(name).Frames
+	err := c.Until(w.ctx, fmt.Sprintf("%d frames of %s", frames, name), func() bool { return c.Stats(name).Frames >= before+frames })
+	if err != nil {
+		w.t.Fatalf("%v\n%+v\nforwarded %v, signalled %v, strange %v", err, c.Stats(name), c.Forwarded(), c.Sources(), c.Strange())
+	}
+}
+
+// hears waits for a few packets of o's microphone at c.
+func (w *world) hears(c, o *meettest.Client) {
+	w.t.Helper()
+	name := o.Nick() + "-a0"
+	before := c.Stats(name).Frames
+	err := c.Until(w.ctx, "the voice of "+name, func() bool { return c.Stats(name).Frames >= before+10 })
+	if err != nil {
+		w.t.Fatalf("%v\n%+v\nsignalled %v, strange %v", err, c.Stats(name), c.Sources(), c.Strange())
+	}
+}
+
+// smooth checks that everything that c received of the others is continuous.
+func (w *world) smooth(c *meettest.Client, others ...*meettest.Client) {
+	w.t.Helper()
+	for _, o := range others {
+		for _, name := range []string{o.Nick() + "-v0", o.Nick() + "-a0"} {
+			st := c.Stats(name)
+			if st.Jumps > 0 || st.Broken > 0 || st.Lost > 0 || len(st.SSRCs) > 1 {
+				w.t.Errorf("%s at %s: %+v", name, c.Nick(), st)
+			}
+		}
+	}
+	if s := c.Strange(); len(s) > 0 {
+		w.t.Errorf("%s got packets that nobody signalled: %v", c.Nick(), s)
+	}
+}
+
+// cancelled is a context for what must already have happened.
+func cancelled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
