@@ -155,7 +155,8 @@ func (s *Server) headers(w http.ResponseWriter, st *state) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
-	if st.cfg.HSTS && !st.cfg.TLSOff {
+	// Who has accepted our own certificate could not do so again.
+	if st.cfg.HSTS && !st.cfg.TLSOff && !s.certs.SelfSigned() {
 		h.Set("Strict-Transport-Security", "max-age=63072000")
 	}
 	if !anyAllowed(st.cfg.FrameAncestors) {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -129,6 +130,12 @@ func (c *Certificates) Leaf() *x509.Certificate {
 	return c.own.Load().Leaf
 }
 
+// SelfSigned reports whether nobody else vouches for the certificate.
+func (c *Certificates) SelfSigned() bool {
+	leaf := c.Leaf()
+	return bytes.Equal(leaf.RawIssuer, leaf.RawSubject)
+}
+
 // Describe is one line for the start-up summary.
 func (c *Certificates) Describe() string {
 	leaf := c.Leaf()
@@ -136,7 +143,7 @@ func (c *Certificates) Describe() string {
 	if len(leaf.Issuer.Organization) > 0 {
 		by = leaf.Issuer.Organization[0]
 	}
-	if leaf.CheckSignatureFrom(leaf) == nil || leaf.Issuer.String() == leaf.Subject.String() {
+	if c.SelfSigned() {
 		by = "self-signed"
 	}
 	s := by + ", valid to " + leaf.NotAfter.Format(time.DateOnly)

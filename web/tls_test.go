@@ -79,7 +79,8 @@ func issue(t *testing.T, dir, name string) (certFile, keyFile string) {
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	ca := &x509.Certificate{Subject: pkix.Name{CommonName: "Test CA"}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +89,31 @@ func issue(t *testing.T, dir, name string) (certFile, keyFile string) {
 		t.Fatal(err)
 	}
 	return certFile, keyFile
+}
+
+// Browsers that have learnt to come by HTTPS only offer no way around a
+// certificate that they don't trust.
+func TestHSTSNeedsAnAuthority(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cert, key := issue(t, t.TempDir(), testDomain)
+	certs, err := OpenCertificates(CertConfig{Domain: testDomain, CertFile: cert, KeyFile: key, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(cfg, certs, Handlers{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, c := range []struct {
+		s    *Server
+		want string
+	}{{s, "max-age=63072000"}, {open(t, testConfig(t), Handlers{}), ""}} {
+		if got := ask(t, c.s, "GET /config.js").Header.Get("Strict-Transport-Security"); got != c.want {
+			t.Errorf("%s: %q, want %q", c.s.certs.Describe(), got, c.want)
+		}
+	}
 }
 
 func TestCertificateFilesAreWatched(t *testing.T) {
