@@ -69,7 +69,7 @@ const maxBatch = 64
 var (
 	errReplaced = errors.New("connection replaced")
 	errDetached = errors.New("connection detached")
-	errUnacked  = errors.New("too much unacknowledged")
+	errUnacked  = errors.New("too much is not acknowledged")
 	errOverflow = errors.New("queue overflow")
 )
 
@@ -183,7 +183,7 @@ func (q *outQueue) detach(t *outToken) {
 }
 
 // take moves what is pending into batch, as far as it may be written now. An
-// empty batch without error means: wait for the token.
+// empty batch means: wait for the token; with errUnacked, not for ever.
 func (q *outQueue) take(t *outToken, batch []outItem) ([]outItem, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -193,7 +193,8 @@ func (q *outQueue) take(t *outToken, batch []outItem) ([]outItem, error) {
 	case q.writer != t:
 		return batch, errDetached
 	}
-	for q.pending.len() > 0 && len(batch) < maxBatch {
+	stalled := q.stalled()
+	for q.pending.len() > 0 && len(batch) < maxBatch && !stalled {
 		it := q.pending.pop()
 		q.pendingBytes -= it.cost()
 		batch = append(batch, it)
@@ -205,19 +206,25 @@ func (q *outQueue) take(t *outToken, batch []outItem) ([]outItem, error) {
 			q.unackedBytes += it.cost()
 			q.unasked++
 		}
+		stalled = q.stalled()
 	}
-	factor := 1
-	if q.catchingUp {
-		factor = 3 // what was sent before, and twice the queue
+	if stalled && q.unasked > 0 {
+		q.unasked = q.ackEvery // it must answer now
 	}
-	if q.unacked.len() > factor*q.limit || q.unackedBytes > factor*q.limitBytes {
-		return batch, errUnacked
-	}
-	if q.unasked >= q.ackEvery && len(batch) > 0 && batch[len(batch)-1].mark != markEnd {
+	if q.unasked >= q.ackEvery && (len(batch) == 0 || batch[len(batch)-1].mark != markEnd) {
 		q.unasked = 0
 		batch = append(batch, outItem{raw: ackRequest})
 	}
+	if stalled && len(batch) == 0 {
+		return batch, errUnacked
+	}
 	return batch, nil
+}
+
+// stalled reports whether the client must acknowledge before more is written. A
+// client that is only slow has this much in the sockets' buffers.
+func (q *outQueue) stalled() bool {
+	return q.counting && (q.unacked.len() >= q.limit || q.unackedBytes >= q.limitBytes)
 }
 
 // handledError is an acknowledgement of more than was sent.
@@ -244,6 +251,7 @@ func (q *outQueue) ackLocked(h uint32) error {
 	}
 	q.acked = h
 	q.catchingUp = q.catchingUp && q.beyondLimit()
+	q.wake()
 	return nil
 }
 

@@ -2,6 +2,7 @@ package xmpp_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,7 +186,7 @@ func TestAckOutOfRange(t *testing.T) {
 // A client that never acknowledges is closed and can't come back.
 func TestUnacknowledgedBound(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(c *xmpp.Config) { c.QueuedStanzas = 16; c.AckEvery = 4 })
+	s := newSite(t, func(c *xmpp.Config) { c.QueuedStanzas, c.AckEvery, c.WriteTimeout = 16, 4, 500*time.Millisecond })
 	c := s.dial("")
 	c.bind()
 	id := c.enable()
@@ -200,7 +201,7 @@ func TestUnacknowledgedBound(t *testing.T) {
 		}
 	}
 	last := c.expectClosed(websocket.StatusNormalClosure)
-	if len(last) < 2 || last[0][:60] != `<stream:error xmlns:stream="http://etherx.jabber.org/streams` {
+	if len(last) != 3 || !strings.Contains(last[0], `id="m16"`) || last[1][:60] != `<stream:error xmlns:stream="http://etherx.jabber.org/streams` {
 		t.Errorf("got %q", last)
 	}
 	d := s.dial("?previd=" + id)
@@ -224,7 +225,7 @@ func TestIdleProbe(t *testing.T) {
 	d := s.dial("")
 	d.bind()
 	d.expect(`<iq xmlns="jabber:client" type="get" id="ping-[\w-]+" from="meet.test" to="` + d.jid + `"><ping xmlns="urn:xmpp:ping"/></iq>`)
-	s.wait(func() bool { return s.srv.Stats().Connected["websocket"] == 0 }, "the end of the silent client")
+	s.wait(func() bool { return s.srv.Stats().Streams == 0 }, "the end of the silent client")
 	if st := s.srv.Stats(); st.Detached != 1 {
 		t.Errorf("%+v", st)
 	}

@@ -157,10 +157,11 @@ func (s *Session) close(err *StreamError) {
 	smID := s.smID
 	s.mu.Unlock()
 
-	s.q.close(err)
+	// The address is free before the client can see the end and come back.
 	s.cancel()
 	s.release()
 	s.srv.forget(s, smID)
+	s.q.close(err)
 	s.unavailable(NewStanza(Presence, TypeUnavailable, "", s.jid, JID{}, ""))
 	s.srv.log.Debug("session ended", "jid", s.jid.String())
 }

@@ -70,8 +70,7 @@ func (s *Server) serveStream(st *stream) {
 	leave, ok := s.gate.enter(st.remote)
 	if !ok {
 		s.log.Info("connection refused", "addr", st.remote.String(), "reason", "too many from one address")
-		st.fr.finish(&StreamError{Cond: "policy-violation", Text: "Too many connections"})
-		st.fr.release()
+		st.end(&StreamError{Cond: "policy-violation", Text: "Too many connections"})
 		return
 	}
 	defer leave()

@@ -1,6 +1,9 @@
 package xmpp
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // keepBuffer is the largest encoding buffer that a writer keeps between batches.
 const keepBuffer = 64 << 10
@@ -21,6 +24,12 @@ func (st *stream) write(s *Session, t *outToken) error {
 	var buf []byte
 	batch := make([]outItem, 0, maxBatch+1)
 	namespaced := st.fr.namespaced()
+	var stalled *time.Timer // runs while the client owes an acknowledgement
+	defer func() {
+		if stalled != nil {
+			stalled.Stop()
+		}
+	}()
 	for {
 		clear(batch)
 		var err error
@@ -34,11 +43,18 @@ func (st *stream) write(s *Session, t *outToken) error {
 		case errors.Is(err, errDetached):
 			return nil
 		case errors.Is(err, errUnacked):
-			s.close(&StreamError{Cond: "resource-constraint", Text: "Too many unacknowledged stanzas"})
+			if stalled == nil {
+				stalled = time.AfterFunc(st.srv.cfg.WriteTimeout, s.unacknowledged)
+			}
+			<-t.ready
 			continue
 		case len(batch) == 0:
 			<-t.ready
 			continue
+		}
+		if stalled != nil {
+			stalled.Stop()
+			stalled = nil
 		}
 		stanzas := uint64(0)
 		for _, it := range batch {
@@ -64,4 +80,10 @@ func (st *stream) write(s *Session, t *outToken) error {
 			buf = nil
 		}
 	}
+}
+
+// unacknowledged ends a session whose client reads and never acknowledges; it
+// can't be resumed.
+func (s *Session) unacknowledged() {
+	s.close(&StreamError{Cond: "resource-constraint", Text: "Too many unacknowledged stanzas"})
 }

@@ -165,9 +165,8 @@ func (f *wsFramer) greet(from JID, id string) error {
 }
 
 func (f *wsFramer) put(b []byte) error {
-	// One system call a second is enough: a write has between timeout-1s and
-	// timeout.
-	if now := time.Now(); f.deadline.Sub(now) < f.timeout-time.Second {
+	// The deadline is not moved for each write: one has at least 14/15 of timeout.
+	if now := time.Now(); f.deadline.Sub(now) < f.timeout-f.timeout/15 {
 		f.deadline = now.Add(f.timeout)
 		if err := f.net.SetWriteDeadline(f.deadline); err != nil {
 			return err
