@@ -29,9 +29,14 @@ export function readFragment(hash) {
     return out;
 }
 
-/** The server's configuration with the overrides put in. */
+/**
+ * The server's configuration with the overrides put in. Peer-to-peer is off unless the address asks for it: in
+ * today's browsers the library of December 2021 can't come back from it to the bridge when a third person joins. It
+ * writes a source that returns into its description a second time, with every server.
+ */
 export function configuration(config, overrides) {
     const copy = structuredClone(config);
+    copy.p2p = { ...copy.p2p, enabled: false };
     for (const [ path, value ] of Object.entries(overrides)) {
         const keys = path.split('.');
         const last = keys.pop();
