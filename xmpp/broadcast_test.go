@@ -33,10 +33,10 @@ func (f *countingFramer) put([]byte) error {
 func (f *countingFramer) finish(*StreamError) {}
 func (f *countingFramer) kill()               {}
 
-// presence2026 is one of captures/2026-web-join-two-bridge.xmpp, shortened.
+// presenceInner is one of captures/2026-web-join-two-bridge.xmpp, shortened.
 const presenceInner = `<stats-id>Asa-d8Z</stats-id><c xmlns="http://jabber.org/protocol/caps" ver="dtzK/3xhISaXUMVg59IpXxdvKyQ=" hash="sha-1" node="https://jitsi.org/jitsi-meet"/><jitsi_participant_codecList>av1,vp9,vp8,h264</jitsi_participant_codecList><nick xmlns="http://jabber.org/protocol/nick">P1</nick><SourceInfo>{&quot;79bc87a6-a0&quot;:{&quot;muted&quot;:false},&quot;79bc87a6-v0&quot;:{&quot;muted&quot;:false}}</SourceInfo>`
 
-// sessions makes n bound sessions whose writers write to framers that new makes.
+// benchSessions makes n bound sessions whose writers write to framers that new makes.
 func benchSessions(tb testing.TB, n int, newFramer func() framer) (*Server, []Port) {
 	tb.Helper()
 	r := NewRouter(slog.New(slog.DiscardHandler))
@@ -86,6 +86,9 @@ func broadcastTo(tb testing.TB, n int) func() {
 
 // A broadcast stanza costs no allocation, however many receive it.
 func TestBroadcastAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	send := broadcastTo(t, 50)
 	for range 20 {
 		send()

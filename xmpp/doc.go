@@ -11,5 +11,10 @@
 //     of what it talks to: back-pressure on the sender and on nobody else.
 //   - What goes to a client carries literal namespaces and no prefixes, because
 //     LJM selects by the literal xmlns attribute.
+//   - A connection is a stream with two goroutines: the reader, which is also its
+//     owner, and from bind on the writer. Before bind the reader writes.
+//   - A Session is a bound resource and outlives its connection; what waits for
+//     the client, and what it has not acknowledged, is in its queue, bounded.
+//   - A slow client loses its connection, never the room its pace.
 //   - This package imports nothing of ours.
 package xmpp

@@ -68,6 +68,11 @@ func (s *Server) serveConn(conn net.Conn, direct bool) {
 		}
 	}
 	st.needTLS = !st.secure && !remote.IsLoopback()
+	if st.needTLS && st.startTLS == nil {
+		s.log.Warn("client refused: no certificate for STARTTLS", "addr", remote.String())
+		f.release()
+		return
+	}
 	s.serveStream(st)
 }
 

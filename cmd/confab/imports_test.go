@@ -34,8 +34,9 @@ var mayImport = map[string][]string{
 	"web":                 {},
 	"cmd/confab": {"xmpp/...", "xmpp", "muc", "muc/...", "focus", "focus/...", "bridge", "bridge/...",
 		"extdisco", "extdisco/...", "storage", "storage/...", "web"},
+	"cmd/confab-bench": {"internal/meettest", "internal/meettest/...", "xmpp", "xmpp/xep/..."},
 	"internal/mailbox": {},
-	"internal/...":     {"..."}, // the test client, which no program imports
+	"internal/...":     {"..."}, // the test client, which the server doesn't import
 	"test/...":         {"..."},
 }
 
@@ -45,9 +46,9 @@ var confined = map[string][]string{
 	"modernc.org/sqlite":         {"storage/sqlite"},
 	"github.com/BurntSushi/toml": {"cmd/confab"},
 	"github.com/pion/turn":       {"extdisco/relay", "internal/..."},
-	"github.com/pion/webrtc":     {"internal/..."},
-	"mellium.im":                 {"xmpp", "xmpp/...", "internal/..."},
-	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "web", "internal/..."},
+	"github.com/pion/webrtc":     {"internal/...", "cmd/confab-bench"},
+	"mellium.im":                 {"xmpp", "xmpp/...", "internal/...", "cmd/confab-bench"},
+	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "web", "internal/...", "cmd/confab-bench"},
 }
 
 func TestImports(t *testing.T) {
