@@ -25,6 +25,7 @@ func chat(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
+	room := roomName("chat", 0)
 	var all []*meettest.Client
 	defer func() {
 		for _, c := range all {
@@ -37,7 +38,7 @@ func chat(ctx context.Context, args []string) error {
 			return err
 		}
 		all = append(all, c)
-		if err := c.Join(ctx, "bench-chat"); err != nil {
+		if err := c.Join(ctx, room); err != nil {
 			return err
 		}
 	}
@@ -49,11 +50,11 @@ func chat(ctx context.Context, args []string) error {
 	started := time.Now()
 	for i := range *messages {
 		body := "message " + strings.Repeat("x", i%10)
-		if err := all[0].Send(xmpp.Message, xmpp.TypeGroupchat, "", all[0].RoomJID("bench-chat").String(), "<body>"+body+"</body>"); err != nil {
+		if err := all[0].Send(xmpp.Message, xmpp.TypeGroupchat, "", all[0].RoomJID(room).String(), "<body>"+body+"</body>"); err != nil {
 			return err
 		}
 	}
-	if err := all[0].Send(xmpp.Message, xmpp.TypeGroupchat, "", all[0].RoomJID("bench-chat").String(), "<body>the end</body>"); err != nil {
+	if err := all[0].Send(xmpp.Message, xmpp.TypeGroupchat, "", all[0].RoomJID(room).String(), "<body>the end</body>"); err != nil {
 		return err
 	}
 	if _, err := last.Expect(ctx, "the last message", func(s *xmpp.Stanza) bool {

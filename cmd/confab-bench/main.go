@@ -74,6 +74,12 @@ func (t *target) join(ctx context.Context, room string, m *meettest.Media) (*mee
 	return c, nil
 }
 
+// roomName is a room that no earlier run has used: lost clients stay in theirs
+// for a minute.
+func roomName(what string, n int) string {
+	return fmt.Sprintf("bench-%s-%d-%d", what, os.Getpid(), n)
+}
+
 // report prints figures in order.
 func (t *target) report(figures []figure) error {
 	if t.asJSON {

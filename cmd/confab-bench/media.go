@@ -45,7 +45,7 @@ func media(ctx context.Context, args []string) error {
 	var ours, theirs []float64
 	var last, lastJanus flow
 	for round := range *rounds {
-		f, err := t.forward(ctx, fmt.Sprintf("bench-media-%d", round), *receivers, d)
+		f, err := t.forward(ctx, roomName("media", round), *receivers, d)
 		if err != nil {
 			return err
 		}

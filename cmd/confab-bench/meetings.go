@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -34,7 +33,7 @@ func meetings(ctx context.Context, args []string) error {
 	started := time.Now()
 	for r := range *rooms {
 		for range *people {
-			c, err := t.join(ctx, fmt.Sprintf("bench-meeting-%d", r), meettest.Camera())
+			c, err := t.join(ctx, roomName("meeting", r), meettest.Camera())
 			if err != nil {
 				return err
 			}
