@@ -45,6 +45,9 @@ type Config struct {
 	// QuotaUser, QuotaAddress and QuotaTotal bound the allocations of one
 	// credential id, of one source address, and in all (0: the range less 10 %).
 	QuotaUser, QuotaAddress, QuotaTotal int
+	// PeersPerAllocation bounds the addresses that one allocation has permissions
+	// for at a time, and likewise its channels; 0 is no bound.
+	PeersPerAllocation int
 	// RequestRate bounds the Binding and Allocate requests answered to one source
 	// address a second. Loopback is exempt.
 	RequestRate int
@@ -60,7 +63,7 @@ func DefaultConfig() Config {
 	return Config{
 		MinPort: 49152, MaxPort: 65535, MaxBps: 5_000_000,
 		Peers:     Peers{MinPort: 1024},
-		QuotaUser: 12, QuotaAddress: 200, RequestRate: 100, MaxSession: 24 * time.Hour,
+		QuotaUser: 12, QuotaAddress: 200, PeersPerAllocation: 256, RequestRate: 100, MaxSession: 24 * time.Hour,
 		ConnsPerAddress: 200, Conns: 10_000, AuthTimeout: 20 * time.Second,
 	}
 }
@@ -93,14 +96,19 @@ type Server struct {
 	byUser map[string]int
 	byAddr map[netip.Addr]int
 	total  int
-	// live maps an allocation's client to its user, whose requests stay valid past
-	// the expiry of the credential.
-	live map[string]string
+	live   map[string]*allocation // by the client's address
+}
+
+// allocation is what is kept of a live one.
+type allocation struct {
+	user     string // its requests stay valid past the expiry of the credential
+	peers    map[netip.Addr]struct{}
+	channels int
 }
 
 // Listen opens the sockets and serves until Close.
 func Listen(cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg, log: log, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, live: map[string]string{}}
+	s := &Server{cfg: cfg, log: log, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, live: map[string]*allocation{}}
 	s.sockets = &sockets{addrs: cfg.Relays, min: cfg.MinPort, max: cfg.MaxPort, maxBps: cfg.MaxBps,
 		peers: &s.cfg.Peers, counters: &s.counters, live: map[netip.AddrPort]struct{}{}}
 	if s.cfg.QuotaTotal == 0 {
@@ -113,6 +121,10 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 		EventHandler: turn.EventHandler{
 			OnAllocationCreated: s.created,
 			OnAllocationDeleted: s.deleted,
+			OnPermissionCreated: func(src, _ net.Addr, _, _, _ string, _ net.Addr, peer net.IP) { s.permitted(src, peer, true) },
+			OnPermissionDeleted: func(src, _ net.Addr, _, _, _ string, _ net.Addr, peer net.IP) { s.permitted(src, peer, false) },
+			OnChannelCreated:    func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, _ uint16) { s.bound(src, 1) },
+			OnChannelDeleted:    func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, _ uint16) { s.bound(src, -1) },
 			OnAuth: func(_, _ net.Addr, _, _, _, _ string, ok bool) {
 				if !ok {
 					s.counters.badCredential.Add(1)
@@ -123,10 +135,10 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 	if len(cfg.Secrets) > 0 {
 		pc.AuthHandler = s.authenticate
 	}
-	allowPeer := func(_ net.Addr, ip net.IP) bool {
+	allowPeer := func(src net.Addr, ip net.IP) bool {
 		a, ok := netip.AddrFromSlice(ip)
 		a = a.Unmap()
-		if ok && (s.sockets.announced(netip.AddrPortFrom(a, 0)) || s.cfg.Peers.AllowIP(a)) {
+		if ok && s.room(src, a) && (s.sockets.announced(netip.AddrPortFrom(a, 0)) || s.cfg.Peers.AllowIP(a)) {
 			return true
 		}
 		s.counters.refusedPeer.Add(1)
@@ -208,7 +220,7 @@ func (s *Server) authenticate(req *turn.RequestAttributes) (userID string, key [
 	deadline := expires
 	if req.Method != stun.MethodAllocate {
 		s.mu.Lock()
-		if s.live[req.SrcAddr.String()] == id {
+		if a := s.live[req.SrcAddr.String()]; a != nil && a.user == id {
 			deadline = expires.Add(s.cfg.MaxSession)
 		}
 		s.mu.Unlock()
@@ -238,7 +250,7 @@ func (s *Server) created(src, _ net.Addr, _, user, _ string, relayed net.Addr, _
 	s.byUser[user]++
 	s.byAddr[addrOf(src)]++
 	s.total++
-	s.live[src.String()] = user
+	s.live[src.String()] = &allocation{user: user, peers: map[netip.Addr]struct{}{}}
 	s.mu.Unlock()
 	for _, l := range s.listeners {
 		l.authenticated(src.String())
@@ -259,6 +271,41 @@ func (s *Server) deleted(src, _ net.Addr, _, user, _ string) {
 	s.total--
 	delete(s.live, src.String())
 	s.log.Debug("allocation deleted", "remote", src.String(), "id", user)
+}
+
+// room reports whether the client's allocation may have the peer beside those it
+// has: each costs memory and a timer, and each channel time on every packet.
+func (s *Server) room(src net.Addr, peer netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, limit := s.live[src.String()], s.cfg.PeersPerAllocation
+	if a == nil || limit == 0 {
+		return true
+	}
+	_, known := a.peers[peer]
+	return (known || len(a.peers) < limit) && a.channels < limit
+}
+
+func (s *Server) permitted(src net.Addr, ip net.IP, created bool) {
+	peer, _ := netip.AddrFromSlice(ip)
+	peer = peer.Unmap()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch a := s.live[src.String()]; {
+	case a == nil:
+	case created:
+		a.peers[peer] = struct{}{}
+	default:
+		delete(a.peers, peer)
+	}
+}
+
+func (s *Server) bound(src net.Addr, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.live[src.String()]; a != nil {
+		a.channels += n
+	}
 }
 
 func addrOf(a net.Addr) netip.Addr {

@@ -268,3 +268,30 @@ func FuzzPlausible(f *testing.F) {
 		}
 	})
 }
+
+// One allocation can't make the server remember peers without end.
+func TestPeersOfOneAllocationAreBounded(t *testing.T) {
+	s := start(t, echo(t), func(c *Config) {
+		c.PeersPerAllocation = 2
+		c.Peers.Announced = func(netip.AddrPort) bool { return true }
+	})
+	relayed, err := client(t, s, "udp", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(host string) error {
+		_, err := relayed.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP(host), Port: 9})
+		return err
+	}
+	for _, c := range []struct {
+		host string
+		ok   bool
+	}{{"127.0.0.2", true}, {"127.0.0.3", true}, {"127.0.0.4", false}, {"127.0.0.2", true}} {
+		if err := send(c.host); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.host, err)
+		}
+	}
+	if n := s.Stats().RefusedPeer; n == 0 {
+		t.Error("the refusal is not counted")
+	}
+}
