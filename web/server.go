@@ -166,7 +166,9 @@ func (s *Server) shareFronts(cfg Config) {
 	if cfg.TLSOff {
 		return
 	}
-	alpn := []string{"h2", "http/1.1", acme.ALPNProto}
+	// Our order counts. Who names one of the special protocols speaks it, whatever
+	// else it names: coturn's clients offer http/1.1 before stun.turn.
+	var alpn []string
 	addr := s.fronts[0].ln.Addr()
 	if cfg.ShareTURN {
 		s.turn = newConnQueue(addr)
@@ -176,6 +178,7 @@ func (s *Server) shareFronts(cfg Config) {
 		s.xmpp = newConnQueue(addr)
 		alpn = append(alpn, alpnXMPP)
 	}
+	alpn = append(alpn, "h2", "http/1.1", acme.ALPNProto)
 	slots := make(chan struct{}, max(cfg.Limits.Handshakes, 1))
 	for _, f := range s.fronts {
 		f.share = &share{
