@@ -34,6 +34,7 @@ type Client struct {
 	work     chan func() // what the reader must not wait for, in order
 	ids      atomic.Uint64
 	machine  string
+	opened   time.Time
 
 	stanzas  history[*xmpp.Stanza]
 	messages history[ChannelMessage]
@@ -123,6 +124,7 @@ func (c *Client) connect(ctx context.Context) error {
 		_ = s.ws.CloseNow()
 		return err
 	}
+	c.opened = s.opened
 	c.attach(s)
 	return nil
 }
@@ -161,6 +163,9 @@ func (c *Client) JID() xmpp.JID { return c.jid }
 
 // Nick is the room nickname and endpoint id: eight hex digits.
 func (c *Client) Nick() string { return c.nick }
+
+// Opened is when the WebSocket was open, before the first byte of XMPP.
+func (c *Client) Opened() time.Time { return c.opened }
 
 // Services are the STUN and TURN servers learnt last.
 func (c *Client) Services() []ICEService {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"confab/xmpp"
 	"confab/xmpp/xep/jitmeet"
 )
 
@@ -14,7 +15,7 @@ type Options struct {
 	Domain string // hosts.domain: addressed for ping and disco, and logged in to unless Login is set
 	Login  string // domain of the stream if it is another: guest.DOMAIN with require_host
 	MUC    string // "conference." + Domain if empty
-	Room   string // room name in the URL; Join fills it in when Dial was without
+	Room   string // room name in the URL, which the server keeps as the session's room
 
 	Account   string // localpart; empty logs in anonymously
 	Password  string
@@ -28,6 +29,10 @@ type Options struct {
 	WebSocket bool     // bridgeChannel.preferSctp=false
 	Relay     string   // iceTransportPolicy relay over "udp" or "tcp"; empty allows all
 	NoResume  bool     // never enable stream management
+
+	// Observe sees every stanza, on the client's reader: it must not wait. With
+	// it, nothing is kept for Expect.
+	Observe func(*xmpp.Stanza)
 
 	Log *slog.Logger // nil discards
 }

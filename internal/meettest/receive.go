@@ -56,7 +56,11 @@ func (c *Client) frame(s *stream, raw string) error {
 		c.received++
 		c.mu.Unlock()
 		c.stanza(st, raw)
-		c.stanzas.add(st)
+		if c.opt.Observe != nil {
+			c.opt.Observe(st)
+		} else {
+			c.stanzas.add(st)
+		}
 		c.changes.changed()
 		return nil
 	}

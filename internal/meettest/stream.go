@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 	"mellium.im/sasl"
@@ -49,9 +50,10 @@ var ErrPasswordRequired = errors.New("password required")
 // stream is one WebSocket up to bind or resume. It is used by one goroutine for
 // reading; write may be called by any.
 type stream struct {
-	c  *Client
-	ws *websocket.Conn
-	mu sync.Mutex // one writer at a time, in the order of the SM counter
+	c      *Client
+	ws     *websocket.Conn
+	opened time.Time
+	mu     sync.Mutex // one writer at a time, in the order of the SM counter
 }
 
 // dialStream opens a WebSocket and logs in: RFC 7395 §3, SASL, second open.
@@ -76,7 +78,7 @@ func (c *Client) dialStream(ctx context.Context, previd string) (*stream, *xmpp.
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial %s: %w", u.Redacted(), err)
 	}
-	s := &stream{c: c, ws: ws}
+	s := &stream{c: c, ws: ws, opened: time.Now()}
 	features, err := s.open(ctx)
 	if err != nil {
 		_ = ws.CloseNow()
