@@ -4,9 +4,12 @@
 //	confab-bench media    [-receivers 10] [-seconds 15] [-janus ws://127.0.0.1:8188 -janus-pid PID]
 //	confab-bench meetings [-rooms 10] [-people 3] [-seconds 15]
 //	confab-bench chat     [-people 70] [-messages 200]
+//	confab-bench join     [-n 20]
+//	confab-bench load     [-rooms 5] [-people 10] [-senders 2] [-rate 300] [-seconds 10]
+//	confab-bench broadcast [-people 70] [-rate 20] [-seconds 10]
 //
 // Every command takes -url, -domain, -pid (of the server, for CPU time and
-// memory) and -json. It talks to the given addresses only, loopback by default,
+// memory), -json and -progress. It talks to the given addresses only, loopback by default,
 // and ends by itself.
 package main
 
@@ -28,6 +31,7 @@ type target struct {
 	url, domain string
 	pid         int
 	asJSON      bool
+	progress    bool
 	timeout     time.Duration
 }
 
@@ -43,9 +47,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	commands := map[string]func(context.Context, []string) error{"media": media, "meetings": meetings, "chat": chat}
+	commands := map[string]func(context.Context, []string) error{"media": media, "meetings": meetings, "chat": chat, "join": join, "load": load, "broadcast": broadcast}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("media, meetings or chat expected; -h after it shows the flags")
+		return errors.New("media, meetings, chat, join, load or broadcast expected; -h after it shows the flags")
 	}
 	return commands[args[0]](ctx, args[1:])
 }
@@ -57,6 +61,7 @@ func (t *target) flags(name string) *flag.FlagSet {
 	fs.StringVar(&t.domain, "domain", "localhost", "domain of the server")
 	fs.IntVar(&t.pid, "pid", 0, "process of the server, for its CPU time and memory")
 	fs.BoolVar(&t.asJSON, "json", false, "print JSON")
+	fs.BoolVar(&t.progress, "progress", false, "say on standard error what is done")
 	fs.DurationVar(&t.timeout, "timeout", 5*time.Minute, "end of everything")
 	return fs
 }
@@ -96,6 +101,21 @@ func (t *target) report(figures []figure) error {
 		default:
 			fmt.Printf("%-44s %v\n", f.name, v)
 		}
+	}
+	return nil
+}
+
+// say reports progress.
+func (t *target) say(format string, args ...any) {
+	if t.progress {
+		fmt.Fprintf(os.Stderr, format+"\n", args...)
+	}
+}
+
+// bounded refuses what would be too much.
+func bounded(name string, n, least, most int) error {
+	if n < least || n > most {
+		return fmt.Errorf("-%s must be %d to %d", name, least, most)
 	}
 	return nil
 }

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"testing"
+
+	"confab/internal/meettest"
+)
+
+func TestMain(m *testing.M) { os.Exit(meettest.Main(m)) }
+
+// Every command runs against a real server, with little of everything.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	s := meettest.StartServer(t, meettest.ServerOptions{})
+	for name, args := range map[string][]string{
+		"join":      {"-n", "2"},
+		"load":      {"-rooms", "2", "-people", "3", "-senders", "1", "-rate", "30", "-seconds", "1"},
+		"broadcast": {"-people", "4", "-rate", "20", "-seconds", "1"},
+		"meetings":  {"-rooms", "1", "-people", "2", "-seconds", "1"},
+		"chat":      {"-people", "3", "-messages", "5"},
+		"media":     {"-receivers", "2", "-seconds", "1", "-rounds", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			common := []string{name, "-url", s.Options("").URL, "-domain", s.Domain, "-pid", strconv.Itoa(s.PID), "-json"}
+			if err := run(t.Context(), append(common, args...)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err := run(t.Context(), []string{"load", "-rooms", "100000"}); err == nil {
+		t.Error("an unbounded load was accepted")
+	}
+}
