@@ -2,6 +2,7 @@ package main
 
 import (
 	"confab/bridge/forward"
+	"confab/bridge/transport"
 	"confab/extdisco/relay"
 	"confab/focus"
 
@@ -22,7 +23,8 @@ type figure struct {
 }
 
 // labelled are the metrics with a label.
-var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_packets_total": "dir", "confab_bytes_total": "dir"}
+var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_packets_total": "dir", "confab_bytes_total": "dir",
+	"confab_datagrams_dropped_total": "reason", "confab_panics_total": "component"}
 
 // newRegistry returns a registry of our figures and those of the process: its
 // memory, files, processor time and goroutines.
@@ -87,6 +89,9 @@ func (c *collector) figures() []figure {
 	}
 	out = append(out, focusFigures(f)...)
 	out = append(out, forwardFigures(b.Forward)...)
+	out = append(out, socketFigures(c.s.sockets.Stats())...)
+	out = append(out, panicFigure("xmpp", x.Panics), panicFigure("muc", uint64(m.Panics)),
+		panicFigure("focus", uint64(f.Panics)), panicFigure("bridge", b.Panics))
 	if c.s.relay != nil {
 		out = append(out, relayFigures(c.s.relay.Stats())...)
 	}
@@ -103,6 +108,23 @@ func relayFigures(r relay.Stats) []figure {
 		counter("confab_turn_over_quota_total", "Allocations refused by quota.", r.OverQuota),
 		counter("confab_turn_over_rate_total", "Packets dropped above turn.max_bps.", r.OverRate),
 	}
+}
+
+// socketFigures tell an attack on the media port from a bad network.
+func socketFigures(st transport.SocketStats) []figure {
+	var out []figure
+	for reason, n := range map[string]uint64{
+		"oversize": st.Oversize, "garbage": st.Garbage, "stranger": st.Strangers, "unknown_ufrag": st.UnknownUfrag,
+		"unauthenticated": st.Unauthenticated, "queue_full": st.QueueFull,
+	} {
+		out = append(out, counter("confab_datagrams_dropped_total", "Datagrams to the media port that reached no participant.", n, reason))
+	}
+	return out
+}
+
+// panicFigure has the name and the help of the one that web counts itself.
+func panicFigure(component string, n uint64) figure {
+	return counter("confab_panics_total", "Panics recovered.", n, component)
 }
 
 func focusFigures(f focus.Stats) []figure {

@@ -4,6 +4,11 @@ import (
 	"slices"
 	"testing"
 
+	"confab/bridge/forward"
+	"confab/bridge/transport"
+	"confab/extdisco/relay"
+	"confab/focus"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -26,5 +31,20 @@ func TestMetricsOfTheProcess(t *testing.T) {
 		if !slices.Contains(names, want) {
 			t.Errorf("no %s among %v", want, names)
 		}
+	}
+}
+
+// Two figures of one name differ in their label, which has a name.
+func TestFiguresAreDistinct(t *testing.T) {
+	t.Parallel()
+	list := slices.Concat(socketFigures(transport.SocketStats{}), relayFigures(relay.Stats{}), focusFigures(focus.Stats{}),
+		forwardFigures(forward.Stats{}), []figure{panicFigure("xmpp", 0), panicFigure("muc", 0)})
+	seen := map[[2]string]bool{}
+	for _, f := range list {
+		key := [2]string{f.name, f.label}
+		if seen[key] || (f.label != "") != (labelled[f.name] != "") {
+			t.Errorf("%s %q", f.name, f.label)
+		}
+		seen[key] = true
 	}
 }
