@@ -12,6 +12,8 @@ import (
 	"confab/xmpp"
 	"confab/xmpp/xep/colibri2"
 	"confab/xmpp/xep/jingle"
+
+	"golang.org/x/time/rate"
 )
 
 // sctpPort is the only SCTP port of a bridge channel (bridge.md §6.1).
@@ -130,6 +132,8 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 	ep := &endpoint{
 		c: c, id: req.ID, visitor: req.MUCRole == colibri2.RoleVisitor, created: now(), password: randomHex(12),
 		videoTypes: map[string]alloc.VideoType{}, sent: map[string]int{}, want: c.s.cfg.Alloc.Initial(-1),
+		messages:   rate.NewLimiter(rate.Limit(c.s.cfg.MessageRate), 2*c.s.cfg.MessageRate),
+		broadcasts: rate.NewLimiter(rate.Limit(c.s.cfg.BroadcastRate), 5*c.s.cfg.BroadcastRate),
 	}
 	if ep.visitor && req.Sources != nil && len(*req.Sources) > 0 {
 		return nil, refused(xmpp.BadRequest("A visitor has no sources"))

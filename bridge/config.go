@@ -53,6 +53,10 @@ type Config struct {
 	MaxEndpoints   int // of one conference
 	// MaxMessages bounds the messages of an endpoint that wait to be processed.
 	MaxMessages int
+	// MessageRate and BroadcastRate are how many messages a second an endpoint may
+	// send over its channel, and of these to everybody; what is above is dropped.
+	// Bursts may be twice and five times as long.
+	MessageRate, BroadcastRate int
 	// MaxCPU is the share of the machine's CPUs that counts as full load.
 	MaxCPU float64
 }
@@ -65,7 +69,7 @@ func DefaultConfig() Config {
 		StatsInterval: 5 * time.Second, RejoinDelay: 2 * time.Second,
 		IdleTimeout: 60 * time.Second, ConferenceGrace: 20 * time.Second,
 		InactiveAfter: 8 * time.Second, InactiveNever: 15 * time.Second,
-		MaxConferences: 10_000, MaxEndpoints: 1000, MaxMessages: 50, MaxCPU: 0.9,
+		MaxConferences: 10_000, MaxEndpoints: 1000, MaxMessages: 50, MessageRate: 100, BroadcastRate: 10, MaxCPU: 0.9,
 	}
 }
 

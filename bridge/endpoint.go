@@ -11,6 +11,8 @@ import (
 	"confab/bridge/transport"
 	"confab/xmpp/xep/colibri2"
 	"confab/xmpp/xep/jingle"
+
+	"golang.org/x/time/rate"
 )
 
 // endpoint is one participant. All but the transport's callbacks belongs to the
@@ -42,7 +44,9 @@ type endpoint struct {
 	sent      map[string]int // own source: the last SenderSourceConstraints
 	inactive  bool           // others were told that it is not reachable
 
-	waiting atomic.Int32 // messages in the mailbox
+	waiting    atomic.Int32  // messages in the mailbox
+	messages   *rate.Limiter // from the client
+	broadcasts *rate.Limiter // of them to everybody
 }
 
 // source is a signalled source with what the control needs to know of it.
@@ -73,6 +77,10 @@ func (ep *endpoint) Message(b []byte) { ep.received(b, false) }
 func (ep *endpoint) received(b []byte, ws bool) {
 	n := &ep.c.s.counters
 	n.messagesIn.Add(1)
+	if !ep.messages.Allow() {
+		n.messagesDropped.Add(1)
+		return
+	}
 	m, err := channel.Parse(b)
 	if err != nil {
 		n.messagesDropped.Add(1)

@@ -98,9 +98,14 @@ func (c *Conference) constraints(ep *endpoint, m channel.ReceiverConstraints) {
 }
 
 // relay passes a message on, encoded once (bridge.md §7.8, §7.9). Visitors are
-// not heard.
+// not heard. Nobody can flood the channels of the others: what is too slow for
+// them ends them.
 func (c *Conference) relay(from *endpoint, m channel.Relayed) {
 	if from.visitor {
+		return
+	}
+	if m.To == "" && !from.broadcasts.Allow() {
+		c.s.counters.messagesDropped.Add(1)
 		return
 	}
 	b := m.Encode(from.id)
