@@ -262,9 +262,15 @@ func (c *Client) Cut() {
 	}
 }
 
-// Resume comes back after Cut in the session that was (client-signaling §4.3):
-// a new stream with previd, login again, <resume/>.
+// Resume comes back in the session that was (client-signaling §4.3): a new stream
+// with previd, login again, <resume/>. After Cut the old socket is gone; without,
+// it is still there, as for a client that lost its network before the server
+// noticed, and the server has to end it.
 func (c *Client) Resume(ctx context.Context) error {
+	c.out.mu.Lock()
+	old, gone := c.out.stream, c.out.reader
+	c.out.stream, c.out.cut = nil, true
+	c.out.mu.Unlock()
 	s, features, err := c.dialStream(ctx, c.resumeID)
 	if err != nil {
 		return err
@@ -279,6 +285,14 @@ func (c *Client) Resume(ctx context.Context) error {
 	if err != nil {
 		_ = s.ws.CloseNow()
 		return err
+	}
+	if old != nil {
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			_ = s.ws.CloseNow()
+			return fmt.Errorf("%s waited for the end of its old socket: %w", c.label(), ctx.Err())
+		}
 	}
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()

@@ -25,7 +25,7 @@ const (
 func (c *Client) reader(s *stream) {
 	for {
 		raw, err := s.read(c.ctx)
-		if err == nil {
+		if err == nil && c.hears(s) {
 			err = c.frame(s, raw)
 		}
 		if err == nil {
@@ -44,6 +44,14 @@ func (c *Client) reader(s *stream) {
 		}
 		return
 	}
+}
+
+// hears reports whether s is the stream in use: what still comes on an old one
+// after a resume has begun comes again on the new one.
+func (c *Client) hears(s *stream) bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.stream == s
 }
 
 // ErrStreamClosed is the end of the stream by the server.

@@ -68,19 +68,23 @@ func TestResumeAfterCut(t *testing.T) {
 	w.must(b.Ping(w.ctx))
 }
 
-// Two resume the same session: a server that lost a socket still has it.
+// A client comes back before the server has noticed that it was gone: the old
+// socket is ended, the session goes on.
 func TestResumeWhileTheOldSocketLives(t *testing.T) {
 	w := newWorld(t, "")
 	a := w.join("Ann", nil)
 	b := w.join("Bea", nil)
 	w.talk(a, b)
 	for range 3 {
-		b.Cut()
 		w.must(b.Resume(w.ctx))
 		w.must(b.Ping(w.ctx))
 	}
 	if _, there := a.Occupant(b.Nick()); !there {
 		t.Error("the others saw the cuts")
+	}
+	w.must(a.Chat("still here?"))
+	if _, err := b.ExpectChat(w.ctx, "still here?"); err != nil {
+		t.Error(err)
 	}
 	w.sees(a, b, 5)
 }

@@ -54,35 +54,40 @@ func (w *world) talk(cs ...*meettest.Client) {
 	for _, c := range cs {
 		w.must(c.Media(w.ctx))
 	}
+	var waits []func()
 	for _, c := range cs {
 		for _, o := range cs {
 			if c != o {
-				w.hears(c, o)
-				w.sees(c, o, 10)
+				waits = append(waits, w.more(c, o.Nick()+"-a0", 10), w.more(c, o.Nick()+"-v0", 10))
 			}
 		}
+	}
+	for _, f := range waits { // they all run at the same time
+		f()
 	}
 }
 
 // sees waits for frames more decodable frames of o's camera at c.
 func (w *world) sees(c, o *meettest.Client, frames uint64) {
 	w.t.Helper()
-	name := o.Nick() + "-v0"
-	before := c.Stats(name).Frames
-	err := c.Until(w.ctx, fmt.Sprintf("%d frames of %s", frames, name), func() bool { return c.Stats(name).Frames >= before+frames })
-	if err != nil {
-		w.t.Fatalf("%v\n%+v\nforwarded %v, signalled %v, strange %v", err, c.Stats(name), c.Forwarded(), c.Sources(), c.Strange())
-	}
+	w.more(c, o.Nick()+"-v0", frames)()
 }
 
 // hears waits for a few packets of o's microphone at c.
 func (w *world) hears(c, o *meettest.Client) {
 	w.t.Helper()
-	name := o.Nick() + "-a0"
-	before := c.Stats(name).Frames
-	err := c.Until(w.ctx, "the voice of "+name, func() bool { return c.Stats(name).Frames >= before+10 })
-	if err != nil {
-		w.t.Fatalf("%v\n%+v\nsignalled %v, strange %v", err, c.Stats(name), c.Sources(), c.Strange())
+	w.more(c, o.Nick()+"-a0", 10)()
+}
+
+// more returns what waits for n more frames of a source, from now on.
+func (w *world) more(c *meettest.Client, source string, n uint64) (wait func()) {
+	before := c.Stats(source).Frames
+	return func() {
+		w.t.Helper()
+		err := c.Until(w.ctx, fmt.Sprintf("%d frames of %s", n, source), func() bool { return c.Stats(source).Frames >= before+n })
+		if err != nil {
+			w.t.Fatalf("%v\n%+v\nforwarded %v, signalled %v, strange %v", err, c.Stats(source), c.Forwarded(), c.Sources(), c.Strange())
+		}
 	}
 }
 
