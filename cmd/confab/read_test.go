@@ -72,6 +72,7 @@ func eachKey(s *types.Struct, prefix string, f func(key string, field *types.Var
 func typeCheck(t *testing.T) (*types.Package, *types.Info, map[string]*ast.File) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make vets and builds: compiled already, under -race, too
 	list, err := cmd.Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
