@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -45,8 +46,12 @@ func (s *server) isHost(full xmpp.JID) bool {
 	return ok && se.Account().Host
 }
 
-// accounts lets xmpp/auth look accounts up.
-type accounts struct{ st Storage }
+// accounts lets xmpp/auth look accounts up. That keeps the texts of errors out of
+// the log, for it can't tell which hold keys; those of the database are told here.
+type accounts struct {
+	st  Storage
+	log *slog.Logger
+}
 
 func (a accounts) Account(ctx context.Context, user, host string) (auth.Record, bool, error) {
 	r, err := a.st.Account(ctx, user, host)
@@ -54,6 +59,9 @@ func (a accounts) Account(ctx context.Context, user, host string) (auth.Record, 
 		return auth.Record{}, false, nil
 	}
 	if err != nil {
+		if ctx.Err() == nil {
+			a.log.Error("account not read", "jid", user+"@"+host, "err", err)
+		}
 		return auth.Record{}, false, err
 	}
 	return auth.Record{Host: r.IsHost, Keys: scram.Keys{
@@ -68,7 +76,7 @@ func (s *server) buildSessions() error {
 	x, l := s.cfg.XMPP, s.cfg.Limits
 	ice := s.iceServers()
 	services := extdisco.NewService(ice, s.names.loginHosts)
-	password := auth.NewPassword(accounts{s.storage}, []byte(s.secrets.Cookie), s.hostLoggedIn)
+	password := auth.NewPassword(accounts{s.storage, s.logs.of("storage")}, []byte(s.secrets.Cookie), s.hostLoggedIn)
 
 	var mainAuth xmpp.Authenticator = password
 	if s.cfg.Auth.Guests && !s.cfg.RequireHost {
