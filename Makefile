@@ -22,8 +22,8 @@ build: go page
 run: build
 	exec bin/confab serve --data $(DATA) $(ARGS)
 
-# The e2e tests come last: their closing is the closing of the run.
-test: test-deps check race unit e2e
+# The cheap parts come first. The e2e tests come last: their closing is the closing of the run.
+test: test-deps check unit race e2e
 
 check: go page
 	@unformatted=$$(git ls-files -z '*.go' | xargs -0 -r gofmt -l) && if [ -n "$$unformatted" ]; then \

@@ -27,6 +27,7 @@ import (
 type server struct {
 	cfg     Config
 	listen  []string // web.listen, or what it gave way to
+	exempt  []netip.Prefix
 	names   names
 	logs    logs
 	secrets Secrets
@@ -64,6 +65,9 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 		}
 	}()
 	s.giveWay()
+	if s.exempt, err = prefixes(cfg.Limits.Exempt); err != nil {
+		return nil, fmt.Errorf("limits.exempt: %w", err)
+	}
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
 	for _, step := range []func() error{s.openCertificates, s.openMedia, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
 		if err := step(); err != nil {
@@ -186,7 +190,7 @@ func (s *server) buildRooms() error {
 		PasswordTries: s.cfg.Limits.PasswordTries, EverybodyModerates: r.Moderators == focus.ModeratorsEveryone,
 	})
 	mc.Services = []func(*muc.Room) muc.RoomService{services.NewMetadata(meta)}
-	mc.Client = clientOf
+	mc.Client = s.clientOf
 	s.rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 	s.router.Serve(s.names.conference, s.rooms)
 	s.router.Serve(s.names.metadata, services.NewMetadataComponent(meta, s.rooms, s.router))

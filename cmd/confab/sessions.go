@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"confab/extdisco"
@@ -22,18 +23,27 @@ import (
 )
 
 // clientOf tells a room about the session behind a port.
-func clientOf(p xmpp.Port) muc.Client {
+func (s *server) clientOf(p xmpp.Port) muc.Client {
 	se, ok := p.(*xmpp.Session)
 	if !ok {
 		return muc.Client{}
 	}
-	a, addr := se.Attrs(), se.Remote()
-	counted := addr.String()
-	if addr.Is6() { // a customer has a whole /64 to try passwords from
-		p, _ := addr.Prefix(64)
-		counted = p.String()
+	a := se.Attrs()
+	return muc.Client{Room: a.Room, Stream: se.Transport() == xmpp.TransportTCP, Addr: s.counted(se.Remote()), Host: se.Account().Host, Token: a.Token, Region: a.Region}
+}
+
+// counted is the unit by which tries of a room's password are counted, "" for an
+// address that is exempt: then it is the account. A customer has a whole IPv6 /64
+// to try from.
+func (s *server) counted(addr netip.Addr) string {
+	if !addr.IsValid() || addr.IsLoopback() || slices.ContainsFunc(s.exempt, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		return ""
 	}
-	return muc.Client{Room: a.Room, Stream: se.Transport() == xmpp.TransportTCP, Addr: counted, Host: se.Account().Host, Token: a.Token, Region: a.Region}
+	if addr.Is6() {
+		p, _ := addr.Prefix(64)
+		return p.String()
+	}
+	return addr.String()
 }
 
 // isHost reports whether a session logged in with an account that opens rooms.
@@ -114,11 +124,7 @@ func (s *server) buildSessions() error {
 		orUnlimited(l.LoginRate), orUnlimited(l.PresenceRate), orUnlimited(l.IQRate), orUnlimited(l.MessageRate)
 	xc.ConnectionsPerAddress = orUnlimited(l.ConnectionsPerIP)
 	xc.TriesPerAddress, xc.TriesPerAccount = orUnlimited(l.PasswordTries), orUnlimited((l.PasswordTries+1)/2)
-	exempt, err := prefixes(l.Exempt)
-	if err != nil {
-		return fmt.Errorf("limits.exempt: %w", err)
-	}
-	xc.Exempt = append(xc.Exempt, exempt...)
+	xc.Exempt = append(xc.Exempt, s.exempt...)
 	xc.Log = s.logs.of("xmpp")
 	s.sessions = xmpp.NewServer(xc, s.router)
 	s.opened(s.sessions)

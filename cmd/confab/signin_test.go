@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,5 +91,20 @@ func TestHostSignsInAndServerEnds(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestPasswordTriesAreCountedByAddress(t *testing.T) {
+	t.Parallel()
+	s := &server{exempt: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	for addr, want := range map[string]string{
+		"198.51.100.7": "198.51.100.7", "2001:db8::1": "2001:db8::/64", "10.1.2.3": "", "127.0.0.1": "", "::1": "",
+	} {
+		if got := s.counted(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: %q, want %q", addr, got, want)
+		}
+	}
+	if got := s.counted(netip.Addr{}); got != "" {
+		t.Errorf("no address: %q", got)
 	}
 }
