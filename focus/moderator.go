@@ -72,7 +72,9 @@ func (c *Conference) grant(m *Member) {
 	e.Start("query", nsMUCAdmin).Start("item", "").Attr("affiliation", "owner").Attr("jid", m.real.Bare().String()).End().End()
 	set := xmpp.NewStanza(xmpp.IQ, xmpp.TypeSet, "", xmpp.JID{}, c.room, e.String())
 	c.s.port.Go(set, c.s.cfg.ReplyTimeout, func(_ *xmpp.Stanza, err error) {
-		if err != nil {
+		switch se := stanzaError(err); {
+		case err == nil, se != nil && se.Cond == xmpp.CondItemNotFound: // m was the last and has left, too
+		default:
 			c.log.Warn("ownership not granted", "endpoint", m.nick, "err", err)
 		}
 	})
