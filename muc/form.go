@@ -20,6 +20,21 @@ type field struct {
 	options   []string
 }
 
+// labels name the fields of the room's form for people.
+var labels = map[string]string{
+	"muc#roomconfig_roomname":       "Title",
+	"muc#roomconfig_roomdesc":       "Description",
+	"muc#roomconfig_lang":           "Language",
+	"muc#roomconfig_persistentroom": "Keep the room when the last has left",
+	"muc#roomconfig_publicroom":     "List the room publicly",
+	"muc#roomconfig_membersonly":    "Members only",
+	"muc#roomconfig_whois":          "Who sees real addresses",
+	"muc#roomconfig_roomsecret":     "Password",
+	"muc#roomconfig_moderatedroom":  "Newcomers may not speak",
+	"muc#roomconfig_changesubject":  "Participants may change the subject",
+	"muc#roominfo_meetingId":        "Id of the meeting",
+}
+
 // errForm is a form that makes no sense at all.
 var errForm = errors.New("malformed data form")
 
@@ -52,6 +67,9 @@ func (f *Form) String() string {
 	e.Start("x", xmpp.NSDataForm).Attr("type", f.typ)
 	for _, x := range f.fields {
 		e.Start("field", "").Attr("var", x.name).Attr("type", x.typ)
+		if f.typ == "form" { // XEP-0004 §3.2: what people see when they fill it in
+			e.AttrIf("label", labels[x.name])
+		}
 		for _, v := range x.values {
 			e.Leaf("value", "", v)
 		}
