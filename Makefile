@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 .NOTPARALLEL: # the parts of make test, in their order
 
 build: go page
-	go build -trimpath -o bin/confab ./cmd/confab
+	go build -o bin/confab ./cmd/confab
 
 run: build
 	exec bin/confab serve --data $(DATA) $(ARGS)
