@@ -2,6 +2,7 @@ package focus
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -11,10 +12,12 @@ import (
 	"confab/xmpp"
 )
 
-// event is a stanza for the conference, or anything else that happened.
+// event is one of: a stanza for the conference, a conference request, anything
+// else that happened.
 type event struct {
-	stanza *xmpp.Stanza
-	do     func()
+	stanza  *xmpp.Stanza
+	request *request
+	do      func()
 }
 
 // state is where a conference stands between its creation and its end.
@@ -89,8 +92,9 @@ func (c *Conference) run() {
 		if err != nil {
 			return
 		}
-		for _, ev := range events {
+		for i, ev := range events {
 			if c.state == stateEnded {
+				c.bounce(events[i:])
 				break
 			}
 			c.guard(func() { c.handle(ev) })
@@ -115,6 +119,8 @@ func (c *Conference) handle(ev event) {
 	switch s := ev.stanza; {
 	case ev.do != nil:
 		ev.do()
+	case ev.request != nil:
+		c.onRequest(*ev.request)
 	case s.Kind == xmpp.Presence:
 		c.onPresence(s)
 	case s.IsRequest():
@@ -161,18 +167,17 @@ func (c *Conference) finish() {
 	c.log.Info("conference ended", "conf", c.meetingID)
 }
 
-// bounce deals with the events that came too late: IQs get an error, conference
-// requests find the conference ended.
+// bounce answers what came too late: IQs get an error, conference requests "not
+// ready", so that the client asks again and gets another conference.
 func (c *Conference) bounce(events []event) {
 	for _, ev := range events {
 		switch {
+		case ev.request != nil:
+			ev.request.reply(false, nil)
 		case ev.stanza != nil && ev.stanza.IsRequest():
 			c.s.port.Send(xmpp.ItemNotFound("").Reply(ev.stanza))
-		case ev.do != nil:
-			c.guard(ev.do)
 		}
 	}
-	c.answer(false, nil)
 }
 
 // end stops the conference after the event that is being handled.
@@ -182,8 +187,22 @@ func (c *Conference) end(why string) {
 }
 
 // post hands f to the conference's goroutine. f is dropped when the conference
-// has ended.
-func (c *Conference) post(f func()) { _ = c.box.Put(event{do: f}) }
+// has ended. One that is so far behind that f finds no room would wait for ever
+// for what f brings: it ends.
+func (c *Conference) post(f func()) {
+	if errors.Is(c.box.Put(event{do: f}), mailbox.ErrFull) {
+		c.overrun()
+	}
+}
+
+func (c *Conference) overrun() {
+	if c.ctx.Err() != nil {
+		return
+	}
+	c.s.stats.overflows.Add(1)
+	c.log.Error("conference overrun")
+	c.cancel()
+}
 
 // after is f on the conference's goroutine once d has passed.
 func (c *Conference) after(d time.Duration, f func()) *time.Timer {
@@ -211,10 +230,6 @@ func (c *Conference) onRequest(r request) {
 		r.reply(true, nil)
 		// A host may have logged in on another connection meanwhile.
 		c.grantHosts()
-		return
-	}
-	if c.state == stateEnded {
-		r.reply(false, nil)
 		return
 	}
 	w := &waiter{req: r}

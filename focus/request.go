@@ -77,8 +77,9 @@ func (s *Service) conferenceIQ(st *xmpp.Stanza) {
 	el := st.Payload()
 	req := jitmeet.ParseConferenceRequest(el)
 	from := st.From
-	// A room asks on behalf of a plain XMPP client whose join found no room.
-	if from.Domain == s.cfg.MUC {
+	// The MUC itself, no occupant of a room, asks on behalf of a plain XMPP client
+	// whose join found no room.
+	if from.Domain == s.cfg.MUC && from.Local == "" {
 		if j, err := xmpp.ParseJID(el.Get("on-behalf-of")); err == nil {
 			from = j
 		}
@@ -110,10 +111,10 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 		deny(se)
 		return
 	}
-	exists := s.exists(room)
-	if !exists {
+	mayMake := !s.cfg.RequireHost || who.ok()
+	if !s.exists(room) {
 		s.stats.requestsNew.Add(1)
-		if s.cfg.RequireHost && !who.ok() {
+		if !mayMake {
 			deny(xmpp.NotAuthorized("not authorized user domain"))
 			return
 		}
@@ -134,8 +135,9 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 		resp.Ready = ready
 		answer(resp, nil)
 	}}
-	c := s.conference(room, from, r)
-	if c == nil || c.box.Put(event{do: func() { c.onRequest(r) }}) != nil {
+	// A conference that has just ended is not made again by a guest's request.
+	c := s.conference(room, from, mayMake, r)
+	if c == nil || c.box.Put(event{request: &r}) != nil {
 		r.reply(false, nil) // ending or full: the client asks again
 	}
 }

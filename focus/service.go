@@ -183,11 +183,10 @@ func (s *Service) receive(st *xmpp.Stanza) error {
 	case errors.Is(err, mailbox.ErrClosed):
 		return xmpp.ItemNotFound("")
 	}
-	s.stats.overflows.Add(1)
 	if st.Kind == xmpp.Presence {
-		// Without it the picture of the room would be wrong from now on.
-		s.log.Error("conference overrun", "room", room.String())
-		c.cancel()
+		c.overrun() // without it the picture of the room would be wrong from now on
+	} else {
+		s.stats.overflows.Add(1)
 	}
 	return xmpp.ErrFull
 }
@@ -213,14 +212,15 @@ var focusDisco = xmpp.DiscoInfo{
 }
 
 // conference finds or makes the conference of a room. It returns nil when there
-// are too many, in all or by this creator; creator is zero when it isn't known.
-func (s *Service) conference(room, creator xmpp.JID, first request) *Conference {
+// is none and it may not be made, or when there are too many, in all or by this
+// creator; creator is zero when it isn't known.
+func (s *Service) conference(room, creator xmpp.JID, mayMake bool, first request) *Conference {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.confs[room]; c != nil {
 		return c
 	}
-	if s.stopped || len(s.confs) >= s.cfg.MaxConferences {
+	if !mayMake || s.stopped || len(s.confs) >= s.cfg.MaxConferences {
 		return nil
 	}
 	if !creator.IsZero() {
