@@ -161,7 +161,7 @@ func (bs *bridgeSession) answered(op *bridgeOp, reply *xmpp.Stanza, err error) {
 	switch {
 	case err != nil && op.kind == opCreate:
 		delete(bs.remote, op.ep.ID)
-		bs.live = bs.live && len(bs.remote) > 0
+		bs.live = bs.live && len(bs.remote) > 0 || mayBeThere(err)
 		op.done(nil, err)
 	case err != nil:
 		bs.c.updateFailed(bs, op, err)
@@ -175,6 +175,14 @@ func (bs *bridgeSession) answered(op *bridgeOp, reply *xmpp.Stanza, err error) {
 		}
 	}
 	bs.next()
+}
+
+// mayBeThere reports whether the bridge may have the conference although it has
+// refused the endpoint: it must be told when the session is dropped, else the
+// next one finds the conference taken.
+func mayBeThere(err error) bool {
+	ce := colibri2.ReadError(err)
+	return errors.Is(err, xmpp.ErrTimeout) || ce != nil && ce.Reason == colibri2.ReasonConferenceAlreadyExists
 }
 
 // expire ends the whole conference on the bridge; its answer is of no interest.

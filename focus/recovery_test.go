@@ -235,3 +235,33 @@ func TestCoalescing(t *testing.T) {
 		}
 	})
 }
+
+// The bridge made the conference and its answer was lost: the conference is ended
+// there before it is made again, else the bridge would refuse it for ever.
+func TestLostAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		there, lost := false, false
+		w.bridge.refusing(func(m *colibri2.Modify) error {
+			switch {
+			case m.Expire:
+				there = false
+			case m.Create && there:
+				return colibri2.Refuse(xmpp.Conflict(""), colibri2.ReasonConferenceAlreadyExists, "")
+			case m.Create:
+				there = true
+			}
+			if !lost {
+				lost = true
+				return errSilence
+			}
+			return nil
+		})
+		a, b := w.meet("aaaaaaaa"), w.meet("bbbbbbbb")
+		time.Sleep(16 * time.Second) // the bridge's time to answer
+		w.bridge.present("", "healthy", "true")
+		time.Sleep(5 * time.Second)
+		a.expect(jingle.SessionInitiate)
+		b.expect(jingle.SessionInitiate)
+	})
+}
