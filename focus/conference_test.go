@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"confab/focus/sources"
 	"confab/xmpp"
 	"confab/xmpp/xep/jitmeet"
 )
@@ -71,5 +72,14 @@ func TestGuestDoesNotReopen(t *testing.T) {
 	s := idleService(t, nil)
 	if c := s.conference(xmpp.MustJID("r@conference.meet.example"), xmpp.JID{}, false, request{}); c != nil {
 		t.Error("made")
+	}
+}
+
+// Whatever the room allows: an endpoint of the name of the bridge would take the
+// placeholders with it.
+func TestNobodyIsTheBridge(t *testing.T) {
+	t.Parallel()
+	if m := (&Member{nick: sources.Bridge, features: assumed}); m.media() {
+		t.Error("invited")
 	}
 }

@@ -32,11 +32,13 @@ func (c *Conference) invite(m *Member) {
 }
 
 // media reports whether m takes part in the media. Who is known for a Jitsi
-// client by its presence needs no feature of Jitsi's to be one.
+// client by its presence needs no feature of Jitsi's to be one. In a room that
+// lets somebody in under the name of the bridge, its sources would be mixed with
+// the placeholders, and go with it.
 func (m *Member) media() bool {
 	f := m.features
 	f.jitsi = f.jitsi || m.jitsi
-	return f.media()
+	return f.media() && m.nick != sources.Bridge
 }
 
 func (c *Conference) allocate(m *Member) {

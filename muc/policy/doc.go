@@ -40,7 +40,7 @@ func DefaultConfig() Config {
 func Main(c Config) func() []muc.Stage {
 	return func() []muc.Stage {
 		return []muc.Stage{
-			Nick{Restrict: c.RestrictNicks},
+			Nick{Restrict: c.RestrictNicks, Meeting: true},
 			MaxOccupants{Limit: c.MaxOccupants},
 			NewRateLimit(c.JoinRate, time.Now),
 			HealthCheck{},

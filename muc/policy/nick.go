@@ -12,14 +12,19 @@ import (
 // also before it has come.
 type Nick struct {
 	Restrict bool // only letters, digits and underscores (muc_resource_validate)
+	Meeting  bool // nicks are endpoint ids
 }
+
+// jvb is the owner of the bridge's own sources: as an endpoint id it would mix
+// those of a participant with them.
+const jvb = "jvb"
 
 // Name implements muc.Stage.
 func (Nick) Name() string { return "nick" }
 
 // Join implements muc.Stage.
 func (n Nick) Join(r *muc.Room, j *muc.Join) muc.Verdict {
-	if strings.EqualFold(j.Nick, "focus") && !j.Focus(r) {
+	if strings.EqualFold(j.Nick, "focus") && !j.Focus(r) || n.Meeting && j.Nick == jvb {
 		err := xmpp.Conflict("")
 		err.By = r.JID().String()
 		return muc.Refuse(err)
@@ -72,7 +77,7 @@ func conforming(nick string) string {
 			b.WriteByte('_')
 		}
 	}
-	if out := strings.TrimRight(b.String(), "_"); out != "" && !strings.EqualFold(out, "focus") {
+	if out := strings.TrimRight(b.String(), "_"); out != "" && out != jvb && !strings.EqualFold(out, "focus") {
 		return out
 	}
 	return "guest"

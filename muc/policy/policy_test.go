@@ -36,7 +36,7 @@ func TestNicks(t *testing.T) {
 		}
 	}
 	for nick, want := range map[string]string{
-		"Pat O'Hara": "Pat_O_Hara", "Ünal": "nal", "日本": "guest", "-focus-": "guest", "!!": "guest",
+		"Pat O'Hara": "Pat_O_Hara", "Ünal": "nal", "日本": "guest", "-focus-": "guest", "jvb!": "guest", "!!": "guest",
 		strings.Repeat("a", 80): strings.Repeat("a", 32),
 	} {
 		if got := conforming(nick); got != want || !conforms(got) {
