@@ -109,7 +109,11 @@ func capsKey(algo, ver string) string {
 	return algo + " " + ver
 }
 
-// capsMatch verifies a disco#info answer against its caps hash (XEP-0115 §5.1).
+// capsMatch verifies a disco#info answer against its caps hash (XEP-0115 §5.1). It
+// takes answers of features alone, which is what LJM gives. In the text that is
+// hashed an identity or a form can read like features: with them somebody could
+// make up an answer that has the hash of the stock client and none of its
+// features, for all others to be taken by.
 func capsMatch(key string, query *xmpp.Element) bool {
 	algo, ver, _ := strings.Cut(key, " ")
 	var h hash.Hash
@@ -121,54 +125,20 @@ func capsMatch(key string, query *xmpp.Element) bool {
 	default:
 		return false
 	}
-	var ids, vars, forms []string
+	vars := make([]string, 0, len(query.Kids))
 	for _, k := range query.Kids {
-		switch k.Name {
-		case "identity":
-			lang := ""
-			for _, a := range k.Attr {
-				if a.NS != "" && a.Name == "lang" {
-					lang = a.Value
-				}
-			}
-			ids = append(ids, k.Get("category")+"/"+k.Get("type")+"/"+lang+"/"+k.Get("name"))
-		case "feature":
-			vars = append(vars, k.Get("var"))
-		case "x":
-			forms = append(forms, capsForm(k))
+		v := k.Get("var")
+		if k.Name != "feature" || strings.Contains(v, "<") {
+			return false
 		}
+		vars = append(vars, v)
 	}
-	for _, list := range [][]string{ids, vars, forms} {
-		slices.Sort(list)
-		for _, s := range list {
-			h.Write([]byte(s))
-			h.Write([]byte{'<'})
-		}
-	}
-	// A "<" within a value could make two answers out of one hash (XEP-0115 §7).
-	if slices.ContainsFunc(append(ids, vars...), func(s string) bool { return strings.Contains(s, "<") }) {
-		return false
+	slices.Sort(vars)
+	for _, v := range vars {
+		h.Write([]byte(v))
+		h.Write([]byte{'<'})
 	}
 	return base64.StdEncoding.EncodeToString(h.Sum(nil)) == ver
-}
-
-func capsForm(x *xmpp.Element) string {
-	var formType string
-	var fields []string
-	for _, f := range x.Children("", "field") {
-		var values []string
-		for _, v := range f.Children("", "value") {
-			values = append(values, v.Text)
-		}
-		if f.Get("var") == "FORM_TYPE" {
-			formType = strings.Join(values, "")
-			continue
-		}
-		slices.Sort(values)
-		fields = append(fields, f.Get("var")+"<"+strings.Join(append(values, ""), "<"))
-	}
-	slices.Sort(fields)
-	return formType + "<" + strings.TrimSuffix(strings.Join(fields, ""), "<")
 }
 
 // capsCache keeps feature lists by verified caps hash.

@@ -1,6 +1,8 @@
 package focus
 
 import (
+	"crypto/sha1"
+	"encoding/base64"
 	"testing"
 	"time"
 
@@ -8,32 +10,32 @@ import (
 	"confab/xmpp/xep/jitmeet"
 )
 
-// The two examples of XEP-0115 §5.2 and §5.3, and what must not pass for them.
+// LJM's form of caps, and what must not pass for it: answers whose text to hash is
+// the same, but which lack features.
 func TestCapsMatch(t *testing.T) {
 	t.Parallel()
-	const features = `<feature var="http://jabber.org/protocol/disco#items"/><feature var="http://jabber.org/protocol/caps"/>` +
-		`<feature var="http://jabber.org/protocol/muc"/><feature var="http://jabber.org/protocol/disco#info"/>`
-	const form = `<x xmlns="jabber:x:data" type="result"><field var="FORM_TYPE" type="hidden"><value>urn:xmpp:dataforms:softwareinfo</value></field>` +
-		`<field var="ip_version"><value>ipv4</value><value>ipv6</value></field><field var="os"><value>Mac</value></field>` +
-		`<field var="os_version"><value>10.5.1</value></field><field var="software"><value>Psi</value></field>` +
-		`<field var="software_version"><value>0.11</value></field></x>`
-	for _, tc := range []struct {
-		name, ver, inner string
-		want             bool
+	sum := sha1.Sum([]byte("http://jitsi.org/ssrc-rewriting-1<http://jitsi.org/tcc<urn:ietf:rfc:4588<"))
+	ver := base64.StdEncoding.EncodeToString(sum[:])
+	const rewriting, tcc, rtx = `<feature var="http://jitsi.org/ssrc-rewriting-1"/>`, `<feature var="http://jitsi.org/tcc"/>`, `<feature var="urn:ietf:rfc:4588"/>`
+	for name, tc := range map[string]struct {
+		inner string
+		want  bool
 	}{
-		{"simple", "QgayPKawpkPSDYmwT/WM94uAlu0=", `<identity category="client" type="pc" name="Exodus 0.9.1"/>` + features, true},
-		{"complex", "q07IKJEyjvHSyhy//CH0CxmKi8w=", `<identity xml:lang="en" category="client" name="Psi 0.11" type="pc"/><identity xml:lang="el" category="client" name="Ψ 0.11" type="pc"/>` + features + form, true},
-		{"a feature more", "QgayPKawpkPSDYmwT/WM94uAlu0=", `<identity category="client" type="pc" name="Exodus 0.9.1"/>` + features + `<feature var="urn:x"/>`, false},
-		{"two features in one", "QgayPKawpkPSDYmwT/WM94uAlu0=", `<identity category="client" type="pc" name="Exodus 0.9.1"/>` +
-			`<feature var="http://jabber.org/protocol/disco#items"/><feature var="http://jabber.org/protocol/muc"/>` +
-			`<feature var="http://jabber.org/protocol/caps&lt;http://jabber.org/protocol/disco#info"/>`, false},
+		"in any order":        {rtx + rewriting + tcc, true},
+		"one more":            {rewriting + tcc + rtx + `<feature var="urn:x"/>`, false},
+		"one less":            {rewriting + tcc, false},
+		"two in one":          {rewriting + `<feature var="http://jitsi.org/tcc&lt;urn:ietf:rfc:4588"/>`, false},
+		"two as an identity":  {`<identity category="http:" type="" xml:lang="jitsi.org" name="ssrc-rewriting-1&lt;http://jitsi.org/tcc"/>` + rtx, false},
+		"each as an identity": {`<identity category="http:" type="" xml:lang="jitsi.org" name="ssrc-rewriting-1"/><identity category="http:" type="" xml:lang="jitsi.org" name="tcc"/>` + rtx, false},
+		"as a form": {rewriting + `<x xmlns="jabber:x:data" type="result"><field var="FORM_TYPE" type="hidden"><value>http://jitsi.org/tcc</value></field>` +
+			`<field var="urn:ietf:rfc:4588"/></x>`, false},
 	} {
 		el, err := xmpp.ParseElement(`<query xmlns="`+xmpp.NSInfo+`">`+tc.inner+`</query>`, xmpp.Limits{}, xmpp.Scope{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := capsMatch(capsKey("sha-1", tc.ver), el); got != tc.want {
-			t.Errorf("%s: %v", tc.name, got)
+		if got := capsMatch(capsKey("sha-1", ver), el); got != tc.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
