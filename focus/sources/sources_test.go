@@ -89,6 +89,8 @@ func TestHostileAdd(t *testing.T) {
 		{"own msid for another track", Set{Sources: []Source{{7, Video, "aaaa-v1", "aaaa-video-0-1 x-1", ""}}}, `MSID "aaaa-video-0-1 x-1" is already used`},
 		{"foreign name", Set{Sources: []Source{{7, Video, "bbbb-v1", "m", ""}}}, `Source name "bbbb-v1" is not one of the sender's`},
 		{"the bridge's name", Set{Sources: []Source{{7, Video, "jvb-v0", "m", ""}}}, `Source name "jvb-v0" is not one of the sender's`},
+		{"name of a longer owner", Set{Sources: []Source{{7, Video, "aaaa-b-v1", "m", ""}}}, `Source name "aaaa-b-v1" is not one of the sender's`},
+		{"name without index", Set{Sources: []Source{{7, Video, "aaaa-v", "m", ""}}}, `Source name "aaaa-v" is not one of the sender's`},
 		{"name in two media", Set{Sources: []Source{{7, Audio, "aaaa-v0", "m", ""}}}, `Source name "aaaa-v0" is used for two media`},
 		{"long msid", Set{Sources: []Source{{7, Video, "aaaa-v1", strings.Repeat("m", 257), ""}}}, "Source name or MSID is too long"},
 		{"too many", many, "SSRC limit (20) exceeded"},
@@ -97,6 +99,9 @@ func TestHostileAdd(t *testing.T) {
 		{"group of another's", Set{Groups: []Group{{jingle.FID, Video, []uint32{1001, 2001}}}}, "ssrc-group contains an SSRC that hasn't been signaled"},
 		{"group over media", Set{Sources: []Source{{7, Audio, "aaaa-a0", "aaaa-video-0-1 x-1", ""}}, Groups: []Group{{jingle.FID, Video, []uint32{1001, 7}}}}, "ssrc-group contains an SSRC that hasn't been signaled"},
 		{"FID of three", Set{Groups: []Group{{jingle.FID, Video, []uint32{1001, 1002, 1003}}}}, "Invalid FID group"},
+		{"FID of one, twice", Set{Sources: []Source{{7, Video, "aaaa-v1", "m", ""}}, Groups: []Group{{jingle.FID, Video, []uint32{7, 7}}}}, "ssrc-group contains an SSRC twice"},
+		{"long SIM of few", Set{Groups: []Group{{jingle.SIM, Video, []uint32{1001, 1002, 1001, 1002, 1001}}}}, "ssrc-group contains an SSRC twice"},
+		{"two retransmissions", Set{Groups: []Group{{jingle.FID, Video, []uint32{1001, 1012}}}}, "Invalid FID group"},
 		{"group without msid", Set{Sources: []Source{{7, Video, "aaaa-v1", "", ""}, {8, Video, "aaaa-v1", "", ""}}, Groups: []Group{{jingle.FID, Video, []uint32{7, 8}}}}, "Required source parameter 'msid' is missing"},
 		{"group of two msids", Set{Sources: []Source{{7, Video, "aaaa-v1", "m", ""}, {8, Video, "aaaa-v1", "n", ""}}, Groups: []Group{{jingle.FID, Video, []uint32{7, 8}}}}, "Sources of a group have different MSIDs"},
 	} {
@@ -121,6 +126,7 @@ func TestAllowed(t *testing.T) {
 	mustAdd(t, m, "aaaa", Set{Sources: []Source{{1, Audio, "aaaa-a0", "same", ""}, {2, Video, "aaaa-v0", "same", ""}}}) // audio and video may share
 	mustAdd(t, m, "aaaa", Set{Sources: []Source{{3, Video, "aaaa-v1", "", ""}, {4, Video, "aaaa-v2", "", ""}}})         // no msid, no group
 	mustAdd(t, m, "aaaa", Set{Groups: []Group{{jingle.SIM, Video, nil}}})                                               // empty group
+	mustAdd(t, m, "bbbb", Set{Sources: []Source{{5, Audio, "bbbb-a0.en", "", ""}}})
 	mustAdd(t, m, "aaaa", Set{})
 	for i := range uint32(16) {
 		mustAdd(t, m, "aaaa", Set{Sources: []Source{{100 + i, Video, "aaaa-v9", "", ""}}})

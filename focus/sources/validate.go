@@ -2,6 +2,7 @@ package sources
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"confab/xmpp/xep/jingle"
@@ -14,6 +15,7 @@ var (
 	errUnsignaled   = &Error{"ssrc-group contains an SSRC that hasn't been signaled"}
 	errMSIDRequired = &Error{"Required source parameter 'msid' is missing"}
 	errMSIDs        = &Error{"Sources of a group have different MSIDs"}
+	errTwice        = &Error{"ssrc-group contains an SSRC twice"}
 )
 
 func errTooManySources(n int) error { return &Error{fmt.Sprintf("SSRC limit (%d) exceeded", n)} }
@@ -33,7 +35,7 @@ func (m *Map) checkSource(owner string, src Source, next Set) error {
 		return &Error{fmt.Sprintf("MSID %.80q is already used", src.MSID)}
 	}
 	// Receivers trust the owner in a name: nobody may speak for another.
-	if !strings.HasPrefix(src.Name, owner+"-") {
+	if rest, ok := strings.CutPrefix(src.Name, owner+"-"); !ok || !sourceIndex(rest) {
 		return &Error{fmt.Sprintf("Source name %.80q is not one of the sender's", src.Name)}
 	}
 	if len(src.Name) > maxText || len(src.MSID) > maxText {
@@ -45,6 +47,16 @@ func (m *Map) checkSource(owner string, src Source, next Set) error {
 		}
 	}
 	return nil
+}
+
+// sourceIndex reports whether s is what follows the owner in a source name, as LJM
+// reads it: a0, v1, a0.en. Without that "ab" could speak for an endpoint "ab-c".
+func sourceIndex(s string) bool {
+	if s == "" || s[0] != 'a' && s[0] != 'v' {
+		return false
+	}
+	digits, _, _ := strings.Cut(s[1:], ".")
+	return digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
 // maxText bounds names and msids, which every receiver gets.
@@ -64,21 +76,30 @@ func (s Set) check() error {
 		}
 		return ssrc
 	}
+	paired := map[uint32]bool{}
 	for _, g := range s.Groups {
 		if g.Semantics == jingle.FID && len(g.SSRCs) != 2 {
 			return errFID
 		}
-		for _, ssrc := range g.SSRCs {
+		for i, ssrc := range g.SSRCs {
 			src := s.source(ssrc)
 			switch {
 			case src == nil || src.Media != g.Media:
 				return errUnsignaled
+			case slices.Contains(g.SSRCs[:i], ssrc):
+				return errTwice // also bounds the length of a group
 			case src.MSID == "":
 				return errMSIDRequired
 			case src.MSID != s.source(g.SSRCs[0]).MSID:
 				return errMSIDs
 			}
 			track[root(ssrc)] = root(g.SSRCs[0])
+		}
+		if g.Semantics == jingle.FID {
+			if paired[g.SSRCs[0]] || paired[g.SSRCs[1]] {
+				return errFID // LJM takes one retransmission to a source
+			}
+			paired[g.SSRCs[0]], paired[g.SSRCs[1]] = true, true
 		}
 	}
 	type key struct {
