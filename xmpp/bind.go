@@ -32,8 +32,7 @@ func (st *stream) bind(in inbound) error {
 	case err != nil:
 		return err
 	}
-	token := s.q.attach()
-	s.token = token
+	token := s.attach()
 	// LJM drops its handler for the push when it is connected: the push comes
 	// before the result (client-signaling.md §5.2).
 	if push := st.push(s.jid); push != nil {
@@ -79,12 +78,9 @@ func (st *stream) newSession(resource string) (*Session, error) {
 		s.rates = newStanzaRates(&st.srv.cfg)
 	}
 	for range maxTakeovers {
-		release, err := st.host.Host.bind(s)
-		if err == nil {
-			s.release = release
+		if st.host.Host.bind(s) == nil {
 			if !st.srv.add(s) {
-				release()
-				s.cancel()
+				s.close(nil)
 				return nil, &StreamError{Cond: "system-shutdown"}
 			}
 			return s, nil

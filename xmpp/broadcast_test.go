@@ -50,9 +50,8 @@ func benchSessions(tb testing.TB, n int, newFramer func() framer) (*Server, []Po
 		if err != nil {
 			tb.Fatal(err)
 		}
-		s.token = s.q.attach()
 		st.session = s
-		st.startWriter(s, s.token)
+		st.startWriter(s, s.attach())
 		ports[i] = s
 		streams = append(streams, st)
 	}

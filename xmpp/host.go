@@ -236,25 +236,29 @@ func (h *Host) Resources(local string) []Resource {
 	return slices.Clone(h.accounts[local])
 }
 
-// bind makes r known to the router and as one of its account's sessions.
-func (h *Host) bind(r Resource) (release func(), err error) {
-	unbind, err := h.router.Bind(r)
-	if err != nil {
-		return nil, err
+// bind makes r known to the router and as one of its account's sessions. From
+// then on others may find it, and unbind it.
+func (h *Host) bind(r Resource) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, err := h.router.Bind(r); err != nil {
+		return err
 	}
 	local := r.JID().Local
-	h.mu.Lock()
 	h.accounts[local] = append(h.accounts[local], r)
-	h.mu.Unlock()
-	return sync.OnceFunc(func() {
-		unbind()
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		rest := slices.DeleteFunc(slices.Clone(h.accounts[local]), func(o Resource) bool { return o == r })
-		if len(rest) == 0 {
-			delete(h.accounts, local)
-		} else {
-			h.accounts[local] = rest
-		}
-	}), nil
+	return nil
+}
+
+// unbind undoes bind.
+func (h *Host) unbind(r Resource) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.router.unbind(r)
+	local := r.JID().Local
+	rest := slices.DeleteFunc(slices.Clone(h.accounts[local]), func(o Resource) bool { return o == r })
+	if len(rest) == 0 {
+		delete(h.accounts, local)
+	} else {
+		h.accounts[local] = rest
+	}
 }

@@ -84,11 +84,10 @@ func TestHostMessagesToBareAddress(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.LocalPort = lp
-		release, err := h.bind(c)
-		if err != nil {
+		if err := h.bind(c); err != nil {
 			t.Fatal(err)
 		}
-		defer release()
+		defer h.unbind(c)
 	}
 	p.Send(NewStanza(Message, "chat", "m1", JID{}, MustJID("bob@meet.test"), "<body>hi</body>"))
 	p.Send(NewStanza(Message, "chat", "m2", JID{}, MustJID("bob@meet.test/gone"), "<body>hi</body>"))
@@ -99,7 +98,7 @@ func TestHostMessagesToBareAddress(t *testing.T) {
 
 func TestHostMessageToNobody(t *testing.T) {
 	t.Parallel()
-	r, _, p, got := newHostTest(t)
+	_, _, p, got := newHostTest(t)
 	p.Send(NewStanza(Message, "groupchat", "m", JID{}, MustJID("ann@meet.test"), "<body>hi</body>"))
 	select {
 	case s := <-got:
@@ -107,9 +106,6 @@ func TestHostMessageToNobody(t *testing.T) {
 	default: // the router drops bounces of messages to those who left
 	}
 	p.Send(NewStanza(IQ, "get", "i", JID{}, MustJID("meet.test"), `<x xmlns="y"/>`))
-	if !r.Serves("meet.test") || r.Serves("other.test") {
-		t.Error("domains")
-	}
 	if strings.Contains(DiscoInfo{}.Inner(`a"b`), `a"b`) {
 		t.Error("node not escaped")
 	}

@@ -89,6 +89,7 @@ type outQueue struct {
 	unasked      int    // stanzas written since the last <r/>
 	catchingUp   bool   // a resumed client has more to read than the limit
 	closed       bool
+	closeErr     *StreamError // that it was closed with
 	writer       *outToken
 }
 
@@ -143,7 +144,7 @@ func (q *outQueue) close(err *StreamError) {
 	if q.closed {
 		return
 	}
-	q.closed = true
+	q.closed, q.closeErr = true, err
 	q.unacked, q.unackedBytes = deque[*Stanza]{}, 0
 	q.counting = false
 	if q.writer == nil {
@@ -154,11 +155,15 @@ func (q *outQueue) close(err *StreamError) {
 	q.wake()
 }
 
-// attach makes a new writer the only one.
+// attach makes a new writer the only one. That of a closed queue writes the end.
 func (q *outQueue) attach() *outToken {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.attachLocked()
+	t := q.attachLocked()
+	if q.closed {
+		q.pending.push(outItem{mark: markEnd, err: q.closeErr})
+	}
+	return t
 }
 
 func (q *outQueue) attachLocked() *outToken {

@@ -62,12 +62,6 @@ func (r *Router) Serve(domain string, h Handler) {
 	r.domains.Store(&next)
 }
 
-// Serves reports whether the domain is one of ours.
-func (r *Router) Serves(domain string) bool {
-	_, ok := (*r.domains.Load())[domain]
-	return ok
-}
-
 // Bind makes p the receiver for its JID. It refuses an address that is bound.
 func (r *Router) Bind(p Port) (release func(), err error) {
 	j := p.JID()
@@ -78,13 +72,18 @@ func (r *Router) Bind(p Port) (release func(), err error) {
 		return nil, Conflict("address in use")
 	}
 	sh.ports[j] = p
-	return sync.OnceFunc(func() {
-		sh.mu.Lock()
-		defer sh.mu.Unlock()
-		if sh.ports[j] == p {
-			delete(sh.ports, j)
-		}
-	}), nil
+	return func() { r.unbind(p) }, nil
+}
+
+// unbind frees the address of p, unless it is another's by now.
+func (r *Router) unbind(p Port) {
+	j := p.JID()
+	sh := r.shard(j)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.ports[j] == p {
+		delete(sh.ports, j)
+	}
 }
 
 // Port is the receiver bound to a full JID.

@@ -64,10 +64,6 @@ const (
 // errTriesExceeded ends a stream after too many wrong passwords (RFC 6120 §6.4.5).
 var errTriesExceeded = &StreamError{Cond: "policy-violation", Text: "Too many failed logins"}
 
-func isSASL(text string) bool {
-	return strings.HasPrefix(text, "<auth") || strings.HasPrefix(text, "<response") || strings.HasPrefix(text, "<abort")
-}
-
 // handleSASL is one step of the login.
 func (st *stream) handleSASL(el *Element) error {
 	out, done, err := st.stepSASL(el)

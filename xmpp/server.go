@@ -126,14 +126,17 @@ func (s *Server) host(domain string) *LoginHost {
 	return nil
 }
 
-// add makes a session known; it is refused while the server closes.
+// add makes a session known; it is refused while the server closes. One that
+// somebody has ended already is not kept.
 func (s *Server) add(se *Session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
 		return false
 	}
-	s.sessions[se] = struct{}{}
+	if !se.ended() {
+		s.sessions[se] = struct{}{}
+	}
 	return true
 }
 
@@ -157,10 +160,14 @@ func (s *Server) userOf(previd, domain string) string {
 	return ""
 }
 
+// setResumable makes a session known by its stream-management id, unless it has
+// ended.
 func (s *Server) setResumable(id string, se *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.resumable[id] = se
+	if !se.ended() {
+		s.resumable[id] = se
+	}
 }
 
 func (s *Server) resumed(id string) *Session {

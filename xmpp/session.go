@@ -19,7 +19,6 @@ type Session struct {
 	rates   *stanzaRates // nil without limits
 	ctx     context.Context
 	cancel  context.CancelFunc
-	release func() // unbinds the address
 
 	// inMu is held while one inbound stanza is handled, so that a connection
 	// that takes the session over goes on exactly where the old one stopped.
@@ -101,6 +100,14 @@ func (s *Session) send(it outItem) error {
 	return nil
 }
 
+// attach makes a first writer.
+func (s *Session) attach() *outToken {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token = s.q.attach()
+	return s.token
+}
+
 // detach takes the connection away; the session waits to be resumed, or ends.
 func (s *Session) detach(st *stream) {
 	s.mu.Lock()
@@ -121,32 +128,23 @@ func (s *Session) detach(st *stream) {
 }
 
 // lapse ends a session that nobody resumed.
-func (s *Session) lapse() {
-	s.mu.Lock()
-	attached := s.stream != nil
-	s.mu.Unlock()
-	if !attached {
-		s.srv.log.Debug("session lapsed", "jid", s.jid.String())
-		s.close(nil)
-	}
-}
+func (s *Session) lapse() { s.endedBy(nil, nil) }
 
-// endedBy ends the session because its connection st did, cleanly or not; not
-// when another connection has taken it over.
+// endedBy ends the session because its connection st did, cleanly or not, or
+// because it has had none for too long; not when another connection has taken it
+// over.
 func (s *Session) endedBy(st *stream, err *StreamError) {
-	s.mu.Lock()
-	current := s.stream == st
-	s.mu.Unlock()
-	if current {
-		s.close(err)
-	}
+	s.closeIf(err, func() bool { return s.stream == st })
 }
 
 // close ends the session for good: the writer sends what is queued and the end,
 // the address is free, and whoever saw the presence is told (RFC 6121 §4.6.3).
-func (s *Session) close(err *StreamError) {
+func (s *Session) close(err *StreamError) { s.closeIf(err, func() bool { return true }) }
+
+// closeIf is close under a condition that is looked at with mu held.
+func (s *Session) closeIf(err *StreamError, cond func() bool) {
 	s.mu.Lock()
-	if s.closed {
+	if s.closed || !cond() {
 		s.mu.Unlock()
 		return
 	}
@@ -159,11 +157,19 @@ func (s *Session) close(err *StreamError) {
 
 	// The address is free before the client can see the end and come back.
 	s.cancel()
-	s.release()
+	s.host.Host.unbind(s)
 	s.srv.forget(s, smID)
 	s.q.close(err)
 	s.unavailable(NewStanza(Presence, TypeUnavailable, "", s.jid, JID{}, ""))
 	s.srv.log.Debug("session ended", "jid", s.jid.String())
+}
+
+// ended reports whether the session is closed. What closes it forgets it after
+// that, so what is made known before this is asked is forgotten, too.
+func (s *Session) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // unavailable sends x, an unavailable presence, to all who have seen the session

@@ -52,12 +52,8 @@ func (s *Session) enable(resume bool) error {
 	if resume {
 		id := randomID(smIDBytes)
 		s.mu.Lock()
-		closed := s.closed
 		s.smID = id
 		s.mu.Unlock()
-		if closed {
-			return ErrGone
-		}
 		s.srv.setResumable(id, s)
 		e.Attr("id", id).Attr("resume", "true").
 			Attr("max", strconv.Itoa(int(s.srv.cfg.ResumeTimeout.Seconds())))

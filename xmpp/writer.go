@@ -44,7 +44,7 @@ func (st *stream) write(s *Session, t *outToken) error {
 			return nil
 		case errors.Is(err, errUnacked):
 			if stalled == nil {
-				stalled = time.AfterFunc(st.srv.cfg.WriteTimeout, s.unacknowledged)
+				stalled = time.AfterFunc(st.srv.cfg.WriteTimeout, func() { s.unacknowledged(st) })
 			}
 			<-t.ready
 			continue
@@ -84,6 +84,6 @@ func (st *stream) write(s *Session, t *outToken) error {
 
 // unacknowledged ends a session whose client reads and never acknowledges; it
 // can't be resumed.
-func (s *Session) unacknowledged() {
-	s.close(&StreamError{Cond: "resource-constraint", Text: "Too many unacknowledged stanzas"})
+func (s *Session) unacknowledged(st *stream) {
+	s.endedBy(st, &StreamError{Cond: "resource-constraint", Text: "Too many unacknowledged stanzas"})
 }
