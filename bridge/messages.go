@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -15,6 +16,10 @@ func (c *Conference) transportChanged(ep *endpoint, st transport.State) {
 		ep.fwd.SetSender(sender{ep.transport})
 		c.dirty[ep] = true
 	case transport.StateFailed:
+		if errors.Is(ep.transport.Err(), transport.ErrPeerClosed) {
+			c.log.Debug("client ended its transport", "endpoint", ep.id)
+			return // on its way out; the focus or the time takes the endpoint away
+		}
 		// The client notices as well and asks the focus for a restart; until then
 		// the endpoint only expires by time.
 		c.s.counters.iceFailed.Add(1)
