@@ -103,6 +103,9 @@ func (s *Site) values(domain string, o origin) object {
 			"codecPreferenceOrder":       []any{"AV1", "VP9", "VP8", "H264"},
 			"mobileCodecPreferenceOrder": []any{"VP8", "VP9", "H264", "AV1"},
 			"enableAdaptiveMode":         true,
+			// The order above wins over it. The December 2021 library takes a
+			// videoQuality without it as a wish for H264 and sends no simulcast.
+			"preferredCodec": "VP8",
 		},
 		"resolution": 720,
 		"constraints": object{"video": object{
