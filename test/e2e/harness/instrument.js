@@ -63,6 +63,7 @@ window.instrument = (() => {
             const kind = String(url).includes('colibri-ws') ? 'bridge' : 'xmpp';
 
             this.addEventListener('open', () => note(`${kind} socket open`));
+            this.addEventListener('message', e => String(e.data).startsWith('<resumed') && note('resumed'));
             this.addEventListener('close', e => note(`${kind} socket closed`, { code: e.code }));
         }
     };

@@ -110,8 +110,15 @@ window.meet = (() => {
                 error => mine === connection && lost('connection failed', error));
             connection.addEventListener(names.connection.CONNECTION_DISCONNECTED,
                 message => mine === connection && note('disconnected', { message: String(message) }));
+            let entered = false;
+
             connection.addEventListener(names.connection.CONNECTION_ESTABLISHED, () => {
                 note('connected');
+                // The library says so again when a session has been resumed; the conference then goes on.
+                if (entered) {
+                    return;
+                }
+                entered = true;
                 conference = connection.initJitsiConference(options.room, config);
                 listen(conference, { resolve, lost, options });
                 options.name && conference.setDisplayName(options.name);

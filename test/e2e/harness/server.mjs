@@ -14,8 +14,12 @@ import { promisify } from 'node:util';
 import { Final, until } from './figures.mjs';
 import { cache, program } from './paths.mjs';
 
-/** The name all pages use. Chromium maps it to loopback; nothing else needs to resolve it. */
-export const DOMAIN = 'meet.test';
+/**
+ * The name all pages use. Chromium resolves it without asking anybody, for STUN and TURN servers too (it looks those
+ * up in a way that --host-resolver-rules don't reach, and its network process may crash over a name it can't resolve).
+ * Nothing else needs to resolve it.
+ */
+export const DOMAIN = 'meet.localhost';
 
 /** deployment.md §7.1: sixteen symbols of Crockford base32 in four groups, printed once. */
 const PASSWORD = /\b[0-9A-HJKMNP-TV-Z]{4}(?:-[0-9A-HJKMNP-TV-Z]{4}){3}\b/;
@@ -46,6 +50,8 @@ export class Server {
             ...top,
             '[network]',
             'public_addresses = ["127.0.0.1"]',
+            '[admin]',
+            `listen = "127.0.0.1:${s.ports.admin}"`,
             toml,
             ''
         ].join('\n'));
@@ -133,6 +139,11 @@ export class Server {
         return stdout;
     }
 
+    /** The bridge's own view of its conferences: what it gets from whom and forwards to whom. */
+    async bridge() {
+        return (await fetch(`http://127.0.0.1:${this.ports.admin}/debug/bridge`)).json();
+    }
+
     /** Resident memory in bytes, once after the kernel's own count. */
     async memory() {
         const status = await readFile(`/proc/${this.pid}/status`, 'utf8');
@@ -167,14 +178,14 @@ export class Server {
 }
 
 /**
- * Four free ports whose neighbours are free too: `--xmpp-port P` also takes P+1, as does `--turn-port`. They lie
+ * Five free ports whose neighbours are free too: `--xmpp-port P` also takes P+1, as does `--turn-port`. They lie
  * below the range that the kernel hands out, so that no outgoing connection takes one between kill and restart.
  */
 async function freePorts() {
     const ports = {};
     const taken = new Set();
 
-    for (const use of [ 'https', 'media', 'turn', 'xmpp' ]) {
+    for (const use of [ 'https', 'media', 'turn', 'xmpp', 'admin' ]) {
         do {
             ports[use] = 20000 + 2 * Math.floor(Math.random() * 5000);
         } while (taken.has(ports[use]) || !(await free(ports[use]) && await free(ports[use] + 1)));
