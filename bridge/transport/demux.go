@@ -21,12 +21,13 @@ func (s *Sockets) run(k *socket) {
 		}
 		now := s.cfg.Clock()
 		for i := range n {
+			age := r.age(i)
 			p, src := r.take(i)
 			if p == nil {
 				s.drops.oversize.Add(1)
 				continue
 			}
-			p.Arrived = now
+			p.Arrived = now - age
 			s.dispatch(p, src, k.local)
 			p.Release()
 		}

@@ -146,6 +146,28 @@ func reading(t testing.TB) (*reader, *net.UDPConn, netip.AddrPort) {
 	return r, from, l.addr
 }
 
+// Datagrams read together have the ages with which the kernel got them, not one.
+func TestReaderAges(t *testing.T) {
+	if !reusePort {
+		t.Skip("the kernel's time of arrival is only read on Linux")
+	}
+	r, from, to := reading(t)
+	began := time.Now()
+	for range 2 {
+		if _, err := from.WriteToUDPAddrPort([]byte("a datagram"), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := r.read()
+	limit := int64(time.Since(began))
+	if err != nil || n != 2 { // loopback delivers within the write
+		t.Fatalf("%d datagrams, %v", n, err)
+	}
+	if first, second := r.age(0), r.age(1); second <= 0 || first <= second || first > limit {
+		t.Errorf("ages %d and %d ns, want a falling pair within %d", first, second, limit)
+	}
+}
+
 func TestReaderAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("allocation counts mean nothing under the race detector")

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,17 @@ type mmsghdr struct {
 	len uint32
 }
 
+// arrivalControl is the control message with the kernel's time of arrival
+// (SO_TIMESTAMPNS, socket(7)).
+type arrivalControl struct {
+	hdr unix.Cmsghdr
+	at  unix.Timespec
+}
+
+// maxAge is how much waiting in the socket buffer is believed: the kernel's
+// stamps are wall clock, which may be set meanwhile.
+const maxAge = int64(time.Second)
+
 // reader reads batches of datagrams into pooled packets.
 type reader struct {
 	s     *socket
@@ -58,6 +70,8 @@ type reader struct {
 	hdrs  [batchSize]mmsghdr
 	iovs  [batchSize]unix.Iovec
 	names [batchSize]unix.RawSockaddrInet6
+	ctls  [batchSize]arrivalControl
+	wall  int64 // Unix ns at the return of the last read
 	fn    func(fd uintptr) bool
 	n     int
 	errno syscall.Errno
@@ -69,8 +83,13 @@ func newReader(s *socket, pool *rtpx.Pool) *reader {
 		r.hdrs[i].hdr.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		r.hdrs[i].hdr.Iov = &r.iovs[i]
 		r.hdrs[i].hdr.SetIovlen(1)
+		r.hdrs[i].hdr.Control = (*byte)(unsafe.Pointer(&r.ctls[i]))
 		r.fill(i)
 	}
+	// A kernel without it has every datagram arrive when it is read.
+	_ = s.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	})
 	r.fn = func(fd uintptr) bool {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd,
 			uintptr(unsafe.Pointer(&r.hdrs[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
@@ -94,12 +113,14 @@ func (r *reader) read() (int, error) {
 	for {
 		for i := range r.hdrs {
 			r.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+			r.hdrs[i].hdr.SetControllen(int(unsafe.Sizeof(r.ctls[i])))
 		}
 		r.n, r.errno = 0, 0
 		if err := r.s.raw.Read(r.fn); err != nil {
 			return 0, err
 		}
 		if r.errno == 0 && r.n > 0 {
+			r.wall = time.Now().UnixNano()
 			return r.n, nil
 		}
 		// Errors of datagrams we sent (ICMP) surface here; the socket lives on.
@@ -118,6 +139,18 @@ func (r *reader) take(i int) (*rtpx.Packet, netip.AddrPort) {
 	p.SetLen(int(h.len))
 	r.fill(i)
 	return p, src
+}
+
+// age is for how many ns datagram i of the last read had waited for it. The
+// senders' bandwidth estimation measures the network with arrival times; how
+// busy this process is and how it batches must not show in them.
+func (r *reader) age(i int) int64 {
+	c := &r.ctls[i]
+	if int(r.hdrs[i].hdr.Controllen) < unix.CmsgLen(int(unsafe.Sizeof(c.at))) ||
+		c.hdr.Level != unix.SOL_SOCKET || c.hdr.Type != unix.SCM_TIMESTAMPNS {
+		return 0
+	}
+	return min(max(r.wall-c.at.Nano(), 0), maxAge)
 }
 
 func (r *reader) close() {

@@ -66,6 +66,9 @@ func (r *reader) take(int) (*rtpx.Packet, netip.AddrPort) {
 	return p, src
 }
 
+// age is how long datagram i of the last read had waited; unknown here.
+func (r *reader) age(int) int64 { return 0 }
+
 func (r *reader) close() { r.p.Release() }
 
 type destination struct{}
