@@ -10,14 +10,17 @@ import { Network } from './harness/network.mjs';
 
 const ROOM = 'three';
 
+/** kbit/s, enough for all layers of a 720-line camera. */
+const BITRATE = 4000;
+
 test('three pages in one room', { timeout: 240000 }, async t => {
-    const { server, browser } = await stage(t, 'three');
+    const { server, browser } = await stage(t, 'three', { bitrate: BITRATE });
 
     // Cem sits behind a network that can be taken away.
     const network = await Network.to(server.ports);
 
     t.after(() => network.close());
-    const elsewhere = await Browser.launch('three-cem', server, { network });
+    const elsewhere = await Browser.launch('three-cem', server, { network, bitrate: BITRATE });
 
     t.after(() => elsewhere.close());
 

@@ -24,8 +24,9 @@ export class Browser {
      * @param {Server} server - the server its pages use; undefined for pages that only load the library.
      * @param {object} options
      * @param {Network} options.network - the way there, if it has to be one that can be cut.
+     * @param {number} options.bitrate - kbit/s that its pages believe they can send at least.
      */
-    static async launch(name, server, { network } = {}) {
+    static async launch(name, server, { network, bitrate } = {}) {
         const b = new Browser();
         const rules = [ `MAP ${DOMAIN} 127.0.0.1` ];
 
@@ -35,6 +36,7 @@ export class Browser {
         b.name = name;
         b.server = server;
         b.network = network;
+        b.bitrate = bitrate;
         b.#browser = await playwright.launch({
             executablePath: chromium,
             headless: true,
@@ -62,7 +64,7 @@ export class Browser {
 
         await page.addInitScript(options => {
             window.harness = options;
-        }, { media: this.network?.media ?? null });
+        }, { media: this.network?.media, bitrate: this.bitrate });
         await context.route('**/harness/*', async route => {
             const file = new URL(route.request().url()).pathname.split('/').pop();
 

@@ -17,10 +17,17 @@ window.instrument = (() => {
     };
 
     // The bridge's port in the offered candidates becomes that of the proxy, where the test may cut the network.
-    const media = window.harness?.media;
+    const { media, bitrate } = window.harness ?? {};
     const redirect = text => media
         ? text.replace(new RegExp(`(candidate:\\S+ \\d \\w+ \\d+ \\S+) ${media.from} typ`, 'g'), `$1 ${media.to} typ`)
         : text;
+
+    // Two cores that encode for three and decode for six look like a slow network to the browser's bandwidth
+    // estimation. A test that needs all layers tells it what the network can carry at least.
+    const pin = sdp => bitrate
+        ? sdp.replace(/a=rtpmap:(\d+) (?:VP8|VP9|AV1|H264)\/90000\r\n/g,
+            `$&a=fmtp:$1 x-google-start-bitrate=${bitrate};x-google-min-bitrate=${bitrate}\r\n`)
+        : sdp;
 
     window.RTCPeerConnection = class extends RTCPeerConnection {
         constructor(...args) {
@@ -41,7 +48,7 @@ window.instrument = (() => {
 
         setRemoteDescription(description, ...rest) {
             return super.setRemoteDescription(
-                description?.sdp ? { type: description.type, sdp: redirect(description.sdp) } : description, ...rest);
+                description?.sdp ? { type: description.type, sdp: pin(redirect(description.sdp)) } : description, ...rest);
         }
 
         addIceCandidate(candidate, ...rest) {

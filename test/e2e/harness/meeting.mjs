@@ -9,13 +9,13 @@ import { Server } from './server.mjs';
  *
  * @param {TestContext} t
  * @param {string} name - of the log files.
- * @param {object} options - for Server.start.
+ * @param {object} options - for Server.start; options.bitrate for Browser.launch.
  */
-export async function stage(t, name, options) {
+export async function stage(t, name, { bitrate, ...options } = {}) {
     const server = await Server.start(name, options);
 
     t.after(() => server.stop());
-    const browser = await Browser.launch(name, server);
+    const browser = await Browser.launch(name, server, { bitrate });
 
     t.after(() => browser.close());
 
