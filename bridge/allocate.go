@@ -101,7 +101,10 @@ func (c *Conference) owners(sources []string) []string {
 }
 
 // constrainSender tells a sender how large each of its sources is wanted at most,
-// so that nobody encodes what nobody watches (bridge.md §15).
+// so that nobody encodes what nobody watches (bridge.md §15). That nobody watches
+// it at all is told when it has stayed so for a while: often somebody does a moment
+// later, when the channel of a receiver opens or the speaker changes, and clients
+// that are told both at once may keep to the first.
 func (c *Conference) constrainSender(ep *endpoint) {
 	for _, s := range ep.sources {
 		if s.Kind != forward.Video {
@@ -113,11 +116,26 @@ func (c *Conference) constrainSender(ep *endpoint) {
 				height = h
 			}
 		}
-		if last, told := ep.sent[s.Name]; told && last == height {
+		last, told := ep.sent[s.Name]
+		if told && last == height || height != 0 {
+			delete(ep.unwanted, s.Name)
+		}
+		if told && last == height {
 			continue
 		}
 		if ep.ws == nil && !ep.sctp {
 			continue // told when a channel opens
+		}
+		if height == 0 {
+			since, waiting := ep.unwanted[s.Name]
+			if !waiting {
+				ep.unwanted[s.Name] = now()
+				continue
+			}
+			if now().Sub(since) < c.s.cfg.SuspendAfter {
+				continue
+			}
+			delete(ep.unwanted, s.Name)
 		}
 		ep.sent[s.Name] = height
 		ep.send(channel.SenderConstraints(s.Name, height))

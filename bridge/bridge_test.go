@@ -31,7 +31,7 @@ type world struct {
 	web   *httptest.Server
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, options ...func(*Config)) *world {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	router := xmpp.NewRouter(log)
@@ -43,6 +43,10 @@ func newWorld(t *testing.T) *world {
 	}
 	engine := forward.NewEngine(forward.Config{NewBatch: NewBatches(sockets), Workers: 1})
 	cfg := DefaultConfig()
+	cfg.SuspendAfter = 0 // at the next look
+	for _, option := range options {
+		option(&cfg)
+	}
 	cfg.ID, cfg.JID = "b1", xmpp.MustJID("jvb@auth.meet.example/b1")
 	cfg.Brewery = xmpp.MustJID("jvbbrewery@internal.auth.meet.example")
 	w := &world{t: t}
@@ -250,6 +254,21 @@ func TestChannel(t *testing.T) {
 	w.say(a, `{"colibriClass":"EndpointMessage","to":"","from":"bbbbbbbb","msgPayload":{"name":"wave"}}`)
 	if m := w.expect(b, "EndpointMessage"); m["from"] != "aaaaaaaa" || m["msgPayload"].(map[string]any)["name"] != "wave" {
 		t.Fatalf("%v", m)
+	}
+}
+
+// A sender whose channel opens a moment before that of who watches it is not told
+// to stop: two opposite constraints at once are more than some clients can take.
+func TestSenderIsNotStoppedForAMoment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Config) { c.SuspendAfter = time.Minute })
+	a := w.dial(w.must(createFirst), "aaaaaaaa")
+	w.must(modify(`<endpoint id="aaaaaaaa">` + sourcesOfA + `</endpoint>`))
+	w.expect(a, "ServerHello")
+	b := w.dial(w.must(modify(endpointB())), "bbbbbbbb")
+	w.say(b, `{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"constraints":{"aaaaaaaa-v0":{"maxHeight":720}}}`)
+	if m := w.expect(a, "SenderSourceConstraints"); m["maxHeight"] != 720.0 {
+		t.Errorf("%v", m)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"time"
 
 	"confab/bridge/alloc"
 	"confab/bridge/forward"
@@ -131,7 +132,7 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 	}
 	ep := &endpoint{
 		c: c, id: req.ID, visitor: req.MUCRole == colibri2.RoleVisitor, created: now(), password: randomHex(12),
-		videoTypes: map[string]alloc.VideoType{}, sent: map[string]int{}, want: c.s.cfg.Alloc.Initial(-1),
+		videoTypes: map[string]alloc.VideoType{}, sent: map[string]int{}, unwanted: map[string]time.Time{}, want: c.s.cfg.Alloc.Initial(-1),
 		messages:   rate.NewLimiter(rate.Limit(c.s.cfg.MessageRate), 2*c.s.cfg.MessageRate),
 		broadcasts: rate.NewLimiter(rate.Limit(c.s.cfg.BroadcastRate), 5*c.s.cfg.BroadcastRate),
 	}

@@ -121,6 +121,10 @@ func (c *Conference) end() {
 func (c *Conference) check(at time.Time) {
 	for _, ep := range slices.Clone(c.order) {
 		c.checkEndpoint(ep, at)
+		if len(ep.unwanted) > 0 {
+			maps.DeleteFunc(ep.unwanted, func(name string, _ time.Time) bool { return !hasSource(ep.sources, name) })
+			c.constrainSender(ep)
+		}
 	}
 	if len(c.endpoints) == 0 && at.Sub(c.emptied) > c.s.cfg.ConferenceGrace {
 		c.expired = true

@@ -48,6 +48,9 @@ type Config struct {
 	// InactiveAfter and InactiveNever are the silences after which others are told
 	// that an endpoint is not reachable: of one that was, of one that never was.
 	InactiveAfter, InactiveNever time.Duration
+	// SuspendAfter is how long nobody must want a source before its sender is told
+	// to stop encoding it.
+	SuspendAfter time.Duration
 
 	MaxConferences int
 	MaxEndpoints   int // of one conference
@@ -68,7 +71,7 @@ func DefaultConfig() Config {
 
 		StatsInterval: 5 * time.Second, RejoinDelay: 2 * time.Second,
 		IdleTimeout: 60 * time.Second, ConferenceGrace: 20 * time.Second,
-		InactiveAfter: 8 * time.Second, InactiveNever: 15 * time.Second,
+		InactiveAfter: 8 * time.Second, InactiveNever: 15 * time.Second, SuspendAfter: time.Second,
 		MaxConferences: 10_000, MaxEndpoints: 1000, MaxMessages: 50, MessageRate: 100, BroadcastRate: 10, MaxCPU: 0.9,
 	}
 }

@@ -37,12 +37,13 @@ type endpoint struct {
 	endpoints bool // it speaks of endpoints: a client of December 2021
 
 	want      alloc.Constraints
-	oldHeight int            // SelectedHeight of an old client, 0 while unsaid
-	heard     bool           // it has said what it wants
-	effective map[string]int // source: the height it counts for at its sender
-	forwarded []string       // the last ForwardedSources
-	sent      map[string]int // own source: the last SenderSourceConstraints
-	inactive  bool           // others were told that it is not reachable
+	oldHeight int                  // SelectedHeight of an old client, 0 while unsaid
+	heard     bool                 // it has said what it wants
+	effective map[string]int       // source: the height it counts for at its sender
+	forwarded []string             // the last ForwardedSources
+	sent      map[string]int       // own source: the last SenderSourceConstraints
+	unwanted  map[string]time.Time // own source: since when nobody wants it, which it was not told yet
+	inactive  bool                 // others were told that it is not reachable
 
 	waiting    atomic.Int32  // messages in the mailbox
 	messages   *rate.Limiter // from the client
