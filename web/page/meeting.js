@@ -174,7 +174,50 @@ export class Meeting extends EventTarget {
         }
         if (!this.over) {
             this.#status('Joining…');
-            conference.join();
+            await this.#enter();
+        }
+    }
+
+    /** Joins, or waits for the host if the meeting isn't open yet. */
+    async #enter() {
+        if (this.config.hosts.authdomain && !await this.#isOpen()) {
+            this.#waitForHost();
+        } else if (!this.over && !this.joined) {
+            this.conference.join(this.roomPassword);
+        }
+    }
+
+    /**
+     * Asks the server whether we may open the meeting or it is open. The
+     * library's own AUTHENTICATION_REQUIRED does not come in the npm build of
+     * December 2021: it emits the event under the name undefined.
+     */
+    async #isOpen() {
+        const url = new URL(this.config.conferenceRequestUrl ?? '/conference-request/v1', location.href);
+        const stored = key => localStorage.getItem(key) ?? undefined;
+        try {
+            const response = await fetch(url, {
+                method: 'POST',
+                headers: { 'Content-Type': 'application/json' },
+                body: JSON.stringify({
+                    room: `${roomNode(this.room)}@${this.config.hosts.muc}`,
+                    // Where the library keeps what a login gave it.
+                    machineUid: stored('jitsiMeetId'),
+                    sessionId: stored('sessionId')
+                })
+            });
+            return response.status !== 403;
+        } catch (err) {
+            console.warn('conference request', err);
+            return true; // the library will find out
+        }
+    }
+
+    #waitForHost() {
+        if (!this.over && !this.joined) {
+            this.#status('Waiting for the host…');
+            this.#tell('waiting');
+            this.#askAgain(WAIT_FOR_HOST);
         }
     }
 
@@ -186,9 +229,7 @@ export class Meeting extends EventTarget {
         const e = this.lib.errors.conference;
         switch (error) {
         case e.AUTHENTICATION_REQUIRED:
-            this.#status('Waiting for the host…');
-            this.#tell('waiting');
-            this.#askAgain(WAIT_FOR_HOST);
+            this.#waitForHost();
             break;
         case e.PASSWORD_REQUIRED:
             this.#tell('password', { again: this.roomPassword !== undefined });
@@ -233,7 +274,7 @@ export class Meeting extends EventTarget {
         clearTimeout(this.retry);
         this.retry = setTimeout(() => {
             if (!this.joined && !this.over) {
-                this.conference.join(this.roomPassword);
+                this.#enter();
             }
         }, after);
     }
