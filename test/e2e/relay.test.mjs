@@ -1,23 +1,35 @@
-// With only relayed candidates allowed, media flows through our TURN server.
+// With only relayed candidates allowed, media flows through our TURN server: over TCP, as the library asks for by
+// default, and over UDP.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { figure } from './harness/figures.mjs';
+import { figure, until } from './harness/figures.mjs';
 import { everybodySeesEverybody, gather, stage } from './harness/meeting.mjs';
 
-test('iceTransportPolicy relay', { timeout: 120000 }, async t => {
-    const { server, browser } = await stage(t, 'relay');
-    const people = await gather(browser, 'relay', [ 'Ann', 'Bob' ], { relay: true });
+const WAYS = {
+    TCP: { toml: '[turn]\nudp = false', relays: [ 'tcp', 'tls' ], config: {} },
+    UDP: { toml: '[turn]\ntcp = false\ntls = false', relays: [ 'udp' ], config: { useTurnUdp: true } }
+};
 
-    await everybodySeesEverybody(people);
-    for (const person of people) {
-        const { paths } = await person.stats();
-        const path = paths.find(p => p.state === 'connected');
+for (const [ way, { toml, relays, config } ] of Object.entries(WAYS)) {
+    test(`iceTransportPolicy relay over ${way}`, { timeout: 120000 }, async t => {
+        const { server, browser } = await stage(t, `relay-${way.toLowerCase()}`, { toml });
+        const people = await gather(browser, 'relay', [ 'Ann', 'Bob' ], { relay: true, config });
 
-        assert.equal(path.local, 'relay');
-        assert.equal(path.port, server.ports.media);
-        assert.ok(path.received > 20000 && path.sent > 20000, `bytes through the relay: ${JSON.stringify(path)}`);
-        figure(`relay-${person.name.toLowerCase()}`, `${path.relay} ${path.received} bytes in, ${path.sent} out`);
-    }
-});
+        await everybodySeesEverybody(people);
+        for (const person of people) {
+            const path = await until(`${person.name}'s media flows through the relay`, async () => {
+                const { paths } = await person.stats();
+                const connected = paths.find(p => p.state === 'connected');
+
+                return connected?.received > 20000 && connected.sent > 20000 && connected;
+            }, { state: () => person.stats() });
+
+            assert.equal(path.local, 'relay');
+            assert.equal(path.port, server.ports.media);
+            assert.ok(relays.includes(path.relay), `relayed over ${path.relay}`);
+            figure(`relay-${person.name.toLowerCase()}`, `${path.relay} ${path.received} bytes in, ${path.sent} out`);
+        }
+    });
+}

@@ -7,7 +7,7 @@ import { mkdirSync, createWriteStream } from 'node:fs';
 import { chromium as playwright } from 'playwright-core';
 
 import { Participant } from './participant.mjs';
-import { cache, chromium, library, root } from './paths.mjs';
+import { cache, chromium, generation, library, root } from './paths.mjs';
 import { DOMAIN } from './server.mjs';
 
 /** Frames per second of the fake camera: the least that the library accepts, so that two cores can encode for three. */
@@ -64,7 +64,7 @@ export class Browser {
 
         await page.addInitScript(options => {
             window.harness = options;
-        }, { media: this.network?.media, bitrate: this.bitrate });
+        }, { media: this.network?.media, bitrate: this.bitrate, generation: generation() });
         await context.route('**/harness/*', async route => {
             const file = new URL(route.request().url()).pathname.split('/').pop();
 
