@@ -3,17 +3,17 @@
 import { test } from 'node:test';
 
 import { figure } from './harness/figures.mjs';
-import { stage } from './harness/meeting.mjs';
+import { last, stage } from './harness/meeting.mjs';
 import { OverTCP, OverWebSocket } from './harness/plain.mjs';
 
 test('plain clients and a browser in one room', { timeout: 120000 }, async t => {
     const { server, browser } = await stage(t, 'plain');
     const pat = await OverTCP.connect('Pat', server);
 
-    t.after(() => pat.close());
+    last(t, () => pat.close());
     const wim = await OverWebSocket.connect('Wim', server);
 
-    t.after(() => wim.close());
+    last(t, () => wim.close());
 
     await t.test('one that comes first starts the meeting', async () => {
         const began = Date.now();

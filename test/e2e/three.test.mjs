@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { Browser } from './harness/browser.mjs';
 import { figure, sleep, until } from './harness/figures.mjs';
-import { everybodySeesEverybody, gather, stage } from './harness/meeting.mjs';
+import { everybodySeesEverybody, gather, last, stage } from './harness/meeting.mjs';
 import { Network } from './harness/network.mjs';
 
 const ROOM = 'three';
@@ -19,10 +19,10 @@ test('three pages in one room', { timeout: 240000 }, async t => {
     // Cem sits behind a network that can be taken away.
     const network = await Network.to(server.ports);
 
-    t.after(() => network.close());
+    last(t, () => network.close());
     const elsewhere = await Browser.launch('three-cem', server, { network, bitrate: BITRATE });
 
-    t.after(() => elsewhere.close());
+    last(t, () => elsewhere.close());
 
     const [ ann, bob ] = await gather(browser, ROOM, [ 'Ann', 'Bob' ]);
     const [ cem ] = await gather(elsewhere, ROOM, [ 'Cem' ], { rejoin: true });

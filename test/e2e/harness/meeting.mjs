@@ -14,12 +14,37 @@ import { Server } from './server.mjs';
 export async function stage(t, name, { bitrate, ...options } = {}) {
     const server = await Server.start(name, options);
 
-    t.after(() => server.stop());
+    last(t, () => server.stop());
     const browser = await Browser.launch(name, server, { bitrate });
 
-    t.after(() => browser.close());
+    last(t, () => browser.close());
 
     return { server, browser };
+}
+
+const endings = new WeakMap();
+
+/**
+ * Has `end` called when the test is over, after what was begun later has ended: clients go before their server.
+ * (Node's own hooks run in the order in which they were added.)
+ */
+export function last(t, end) {
+    const list = endings.get(t) ?? [];
+
+    if (!list.length) {
+        endings.set(t, list);
+        t.after(async () => {
+            const failed = [];
+
+            for (const f of list.reverse()) {
+                await Promise.resolve(f()).catch(e => failed.push(e));
+            }
+            if (failed.length) {
+                throw new AggregateError(failed, failed.map(String).join('; '));
+            }
+        });
+    }
+    list.push(end);
 }
 
 /** Lets people into a room one after the other and prints how long each took. */

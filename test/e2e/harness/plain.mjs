@@ -72,7 +72,11 @@ export class OverTCP extends Plain {
 
     async close() {
         this.#child.stdin.end();
-        await until(`${this.name} ends`, () => this.#child.exitCode !== null);
+        try {
+            await until(`${this.name} ends`, () => this.#child.exitCode !== null, { timeout: 10000 });
+        } finally {
+            this.#child.kill('SIGKILL');
+        }
     }
 }
 
