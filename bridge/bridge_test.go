@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -282,6 +283,9 @@ func TestChannelFlood(t *testing.T) {
 	w.expect(b, "ServerHello")
 	for range 2000 {
 		w.say(a, `{"colibriClass":"EndpointMessage","to":"","msgPayload":{}}`)
+	}
+	for w.s.Stats().MessagesIn < 2000 {
+		runtime.Gosched() // another channel could overtake the flood
 	}
 	w.say(b, `{"colibriClass":"EndpointMessage","to":"aaaaaaaa","msgPayload":{}}`)
 	w.expect(a, "EndpointMessage")
