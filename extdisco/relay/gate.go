@@ -5,7 +5,6 @@ import (
 	"hash/maphash"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -57,12 +56,38 @@ func (g *gate) admit(ip netip.Addr, t time.Time) bool {
 	}
 }
 
-// gatedConn is the UDP listener that pion reads: it drops what is neither STUN
-// nor ChannelData, and what is over a source's budget, before any state or answer.
+// intake looks at every message before pion does.
+type intake struct {
+	gate     *gate
+	keys     *keyring
+	counters *counters
+}
+
+// admit lets through what is STUN or ChannelData and within the budget of its
+// source; the rest is dropped before any state or answer.
+func (in *intake) admit(b []byte, src netip.Addr) bool {
+	if !plausible(b) {
+		in.counters.garbage.Add(1)
+		return false
+	}
+	if b[0]&0xc0 != 0 {
+		return true // ChannelData
+	}
+	switch binary.BigEndian.Uint16(b) {
+	case bindingRequest, allocateRequest:
+		if !in.gate.admit(src, now()) {
+			in.counters.overBudget.Add(1)
+			return false
+		}
+	}
+	in.keys.learn(b)
+	return true
+}
+
+// gatedConn is the UDP listener that pion reads.
 type gatedConn struct {
 	*net.UDPConn
-	gate     *gate
-	counters *counters
+	in *intake
 }
 
 func (c *gatedConn) ReadFrom(b []byte) (int, net.Addr, error) {
@@ -71,19 +96,9 @@ func (c *gatedConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		if err != nil {
 			return n, nil, err
 		}
-		if !plausible(b[:n]) {
-			c.counters.garbage.Add(1)
-			continue
-		}
 		ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-		if b[0]&0xc0 == 0 {
-			switch binary.BigEndian.Uint16(b) {
-			case bindingRequest, allocateRequest:
-				if !c.gate.admit(ap.Addr(), now()) {
-					c.counters.overBudget.Add(1)
-					continue
-				}
-			}
+		if !c.in.admit(b[:n], ap.Addr()) {
+			continue
 		}
 		return n, net.UDPAddrFromAddrPort(ap), nil
 	}
@@ -103,106 +118,4 @@ func plausible(b []byte) bool {
 		return len(b) >= 4+length
 	}
 	return false
-}
-
-// gatedListener bounds what connections that have shown no credential can hold:
-// their number per address and in all, and their time.
-type gatedListener struct {
-	net.Listener
-	perIP, total int
-	authTimeout  time.Duration
-	counters     *counters
-
-	mu         sync.Mutex
-	conns      map[string]*gatedListenerConn // by remote address
-	perIPCount map[netip.Addr]int
-	closed     bool
-	wg         sync.WaitGroup
-}
-
-func newGatedListener(ln net.Listener, perIP, total int, authTimeout time.Duration, c *counters) *gatedListener {
-	return &gatedListener{Listener: ln, perIP: perIP, total: total, authTimeout: authTimeout, counters: c,
-		conns: map[string]*gatedListenerConn{}, perIPCount: map[netip.Addr]int{}}
-}
-
-// gatedListenerConn ends itself unless it gets an allocation in time.
-type gatedListenerConn struct {
-	net.Conn
-	owner *gatedListener
-	ip    netip.Addr
-	timer *time.Timer
-	once  sync.Once
-}
-
-func (l *gatedListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.admit(conn); c != nil {
-			return c, nil
-		}
-		l.counters.overBudget.Add(1)
-		_ = conn.Close()
-	}
-}
-
-func (l *gatedListener) admit(conn net.Conn) net.Conn {
-	var ip netip.Addr
-	if ta, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		ip = ta.AddrPort().Addr().Unmap()
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed || len(l.conns) >= l.total || l.perIPCount[ip] >= l.perIP {
-		return nil
-	}
-	c := &gatedListenerConn{Conn: conn, owner: l, ip: ip}
-	c.timer = time.AfterFunc(l.authTimeout, func() { _ = c.Close() })
-	l.conns[conn.RemoteAddr().String()] = c
-	l.perIPCount[ip]++
-	l.wg.Add(1)
-	return c
-}
-
-// authenticated lets the connection of an allocation live on.
-func (l *gatedListener) authenticated(remote string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c, ok := l.conns[remote]; ok {
-		c.timer.Stop()
-	}
-}
-
-func (c *gatedListenerConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() {
-		c.timer.Stop()
-		c.owner.mu.Lock()
-		delete(c.owner.conns, c.RemoteAddr().String())
-		if c.owner.perIPCount[c.ip]--; c.owner.perIPCount[c.ip] <= 0 {
-			delete(c.owner.perIPCount, c.ip)
-		}
-		c.owner.mu.Unlock()
-		c.owner.wg.Done()
-	})
-	return err
-}
-
-// Close ends the listener and all its connections.
-func (l *gatedListener) Close() error {
-	err := l.Listener.Close()
-	l.mu.Lock()
-	l.closed = true
-	conns := make([]*gatedListenerConn, 0, len(l.conns))
-	for _, c := range l.conns {
-		conns = append(conns, c)
-	}
-	l.mu.Unlock()
-	for _, c := range conns {
-		_ = c.Close()
-	}
-	l.wg.Wait()
-	return err
 }

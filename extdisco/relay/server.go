@@ -87,6 +87,7 @@ type Server struct {
 	cfg       Config
 	log       *slog.Logger
 	pion      *turn.Server
+	keys      *keyring
 	sockets   *sockets
 	listeners []*gatedListener
 	counters  counters
@@ -96,19 +97,25 @@ type Server struct {
 	byUser map[string]int
 	byAddr map[netip.Addr]int
 	total  int
-	live   map[string]*allocation // by the client's address
+	live   map[string]*holder // by clientKey
 }
 
-// allocation is what is kept of a live one.
-type allocation struct {
-	user     string // its requests stay valid past the expiry of the credential
-	peers    map[netip.Addr]struct{}
+// holder is what is kept of a client's address while it has allocations: more
+// than one if it comes to several addresses of ours from the same port. pion asks
+// about a peer without saying for which of them, so the bounds hold for all.
+type holder struct {
+	users    map[string]int // allocations by user: their requests stay valid past the expiry of the credential
+	peers    map[netip.Addr]int
 	channels int
 }
 
+// clientKey tells a UDP port from the TCP port of the same number.
+func clientKey(a net.Addr) string { return a.Network() + " " + a.String() }
+
 // Listen opens the sockets and serves until Close.
 func Listen(cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg, log: log, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, live: map[string]*allocation{}}
+	s := &Server{cfg: cfg, log: log, byUser: map[string]int{}, byAddr: map[netip.Addr]int{}, live: map[string]*holder{},
+		keys: newKeyring(cfg.Secrets, cfg.Realm)}
 	s.sockets = &sockets{addrs: cfg.Relays, min: cfg.MinPort, max: cfg.MaxPort, maxBps: cfg.MaxBps,
 		peers: &s.cfg.Peers, counters: &s.counters, live: map[netip.AddrPort]struct{}{}}
 	if s.cfg.QuotaTotal == 0 {
@@ -158,19 +165,19 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 }
 
 func (s *Server) open(pc *turn.ServerConfig, allowPeer turn.PermissionHandler) error {
-	g := newGate(s.cfg.RequestRate)
+	in := &intake{gate: newGate(s.cfg.RequestRate), keys: s.keys, counters: &s.counters}
 	for _, ap := range s.cfg.UDP {
 		conn, err := net.ListenUDP(family("udp", ap), net.UDPAddrFromAddrPort(ap))
 		if err != nil {
 			return fmt.Errorf("TURN over UDP on %s: %w", ap, err)
 		}
-		gc := &gatedConn{UDPConn: conn, gate: g, counters: &s.counters}
+		gc := &gatedConn{UDPConn: conn, in: in}
 		s.udp = append(s.udp, gc)
 		pc.PacketConnConfigs = append(pc.PacketConnConfigs, turn.PacketConnConfig{
 			PacketConn: gc, RelayAddressGenerator: s.sockets, PermissionHandler: allowPeer})
 	}
 	add := func(ln net.Listener) {
-		gl := newGatedListener(ln, s.cfg.ConnsPerAddress, s.cfg.Conns, s.cfg.AuthTimeout, &s.counters)
+		gl := newGatedListener(ln, s.cfg.ConnsPerAddress, s.cfg.Conns, s.cfg.AuthTimeout, in)
 		s.listeners = append(s.listeners, gl)
 		pc.ListenerConfigs = append(pc.ListenerConfigs, turn.ListenerConfig{
 			Listener: gl, RelayAddressGenerator: s.sockets, PermissionHandler: allowPeer})
@@ -220,7 +227,7 @@ func (s *Server) authenticate(req *turn.RequestAttributes) (userID string, key [
 	deadline := expires
 	if req.Method != stun.MethodAllocate {
 		s.mu.Lock()
-		if a := s.live[req.SrcAddr.String()]; a != nil && a.user == id {
+		if c := s.live[clientKey(req.SrcAddr)]; c != nil && c.users[id] > 0 {
 			deadline = expires.Add(s.cfg.MaxSession)
 		}
 		s.mu.Unlock()
@@ -229,9 +236,7 @@ func (s *Server) authenticate(req *turn.RequestAttributes) (userID string, key [
 		s.counters.badCredential.Add(1)
 		return "", nil, false
 	}
-	// pion checks one key. With a rotated secret the request was signed by an
-	// older one only until the credentials of that secret run out.
-	return id, s.cfg.Secrets.Keys(req.Username, s.cfg.Realm)[0], true
+	return id, s.keys.key(req.Username), true
 }
 
 func (s *Server) quota(user, _ string, src net.Addr) bool {
@@ -246,44 +251,73 @@ func (s *Server) quota(user, _ string, src net.Addr) bool {
 }
 
 func (s *Server) created(src, _ net.Addr, _, user, _ string, relayed net.Addr, _ int) {
+	key := clientKey(src)
 	s.mu.Lock()
 	s.byUser[user]++
 	s.byAddr[addrOf(src)]++
 	s.total++
-	s.live[src.String()] = &allocation{user: user, peers: map[netip.Addr]struct{}{}}
-	s.mu.Unlock()
-	for _, l := range s.listeners {
-		l.authenticated(src.String())
+	c := s.live[key]
+	if c == nil {
+		c = &holder{users: map[string]int{}, peers: map[netip.Addr]int{}}
+		s.live[key] = c
 	}
+	c.users[user]++
+	s.mu.Unlock()
+	s.authorized(src, true)
 	s.log.Debug("allocation created", "remote", src.String(), "relayed", relayed.String(), "id", user)
 }
 
 func (s *Server) deleted(src, _ net.Addr, _, user, _ string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byUser[user]--; s.byUser[user] <= 0 {
-		delete(s.byUser, user)
-	}
-	ip := addrOf(src)
-	if s.byAddr[ip]--; s.byAddr[ip] <= 0 {
-		delete(s.byAddr, ip)
-	}
+	decrement(s.byUser, user)
+	decrement(s.byAddr, addrOf(src))
 	s.total--
-	delete(s.live, src.String())
+	key := clientKey(src)
+	last := false
+	if c := s.live[key]; c != nil {
+		decrement(c.users, user)
+		if last = len(c.users) == 0; last {
+			delete(s.live, key)
+		}
+	}
+	s.mu.Unlock()
+	if last {
+		s.authorized(src, false)
+	}
 	s.log.Debug("allocation deleted", "remote", src.String(), "id", user)
 }
 
-// room reports whether the client's allocation may have the peer beside those it
-// has: each costs memory and a timer, and each channel time on every packet.
+// authorized says whether a TCP connection has an allocation and may stay.
+func (s *Server) authorized(src net.Addr, yes bool) {
+	if src.Network() != "tcp" {
+		return
+	}
+	for _, l := range s.listeners {
+		l.authorized(src.String(), yes)
+	}
+}
+
+// decrement counts down and forgets what has come to nothing.
+func decrement[K comparable](m map[K]int, k K) {
+	if m[k]--; m[k] <= 0 {
+		delete(m, k)
+	}
+}
+
+// room reports whether the client may have the peer beside those it has: each
+// costs memory and a timer, and each channel time on every packet.
 func (s *Server) room(src net.Addr, peer netip.Addr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a, limit := s.live[src.String()], s.cfg.PeersPerAllocation
-	if a == nil || limit == 0 {
+	limit := s.cfg.PeersPerAllocation
+	if limit == 0 {
 		return true
 	}
-	_, known := a.peers[peer]
-	return (known || len(a.peers) < limit) && a.channels < limit
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.live[clientKey(src)]
+	if c == nil {
+		return false // it has no allocation
+	}
+	return (c.peers[peer] > 0 || len(c.peers) < limit) && c.channels < limit
 }
 
 func (s *Server) permitted(src net.Addr, ip net.IP, created bool) {
@@ -291,20 +325,20 @@ func (s *Server) permitted(src net.Addr, ip net.IP, created bool) {
 	peer = peer.Unmap()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch a := s.live[src.String()]; {
-	case a == nil:
+	switch c := s.live[clientKey(src)]; {
+	case c == nil:
 	case created:
-		a.peers[peer] = struct{}{}
+		c.peers[peer]++
 	default:
-		delete(a.peers, peer)
+		decrement(c.peers, peer)
 	}
 }
 
 func (s *Server) bound(src net.Addr, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.live[src.String()]; a != nil {
-		a.channels += n
+	if c := s.live[clientKey(src)]; c != nil {
+		c.channels += n
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"confab/extdisco/credential"
 
+	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
 	"go.uber.org/goleak"
 )
@@ -48,6 +49,12 @@ func start(t *testing.T, peer netip.AddrPort, change func(*Config)) *Server {
 // client allocates; network is udp or tcp.
 func client(t *testing.T, s *Server, network string, ttl time.Duration) (net.PacketConn, error) {
 	t.Helper()
+	return clientOf(t, s, network, s.cfg.Secrets, ttl)
+}
+
+// clientOf allocates with a credential of other secrets than the relay's.
+func clientOf(t *testing.T, s *Server, network string, secrets credential.Secrets, ttl time.Duration) (net.PacketConn, error) {
+	t.Helper()
 	var conn net.PacketConn
 	server := s.UDPAddrs()[0].String()
 	if network == "tcp" {
@@ -64,7 +71,7 @@ func client(t *testing.T, s *Server, network string, ttl time.Duration) (net.Pac
 		}
 		conn = c
 	}
-	cred, err := s.cfg.Secrets.Mint(time.Now(), ttl, "k3v9")
+	cred, err := secrets.Mint(time.Now(), ttl, "k3v9")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,9 +202,10 @@ func TestCredentials(t *testing.T) {
 	if _, err := client(t, s, "udp", -time.Minute); err == nil {
 		t.Fatal("an expired credential opened an allocation")
 	}
-	s.cfg.Secrets = credential.Secrets{"forged"}
-	cred, _ := s.cfg.Secrets.Mint(time.Now(), time.Hour, "x")
-	s.cfg.Secrets = credential.Secrets{"north"}
+	cred, err := credential.Secrets{"forged"}.Mint(time.Now(), time.Hour, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, key, ok := s.authenticate(&turn.RequestAttributes{Username: cred.Username, Realm: "meet.example", SrcAddr: &net.UDPAddr{}}); !ok || bytes.Equal(key, turn.GenerateAuthKey(cred.Username, "meet.example", cred.Password)) {
 		t.Fatal("a credential of another secret would verify")
 	}
@@ -258,6 +266,17 @@ func TestGarbageIsDroppedUnanswered(t *testing.T) {
 	if got := s.Stats().Garbage; got != 5 {
 		t.Fatalf("%d dropped", got)
 	}
+}
+
+// signed is an Allocate request with the integrity of a credential.
+func signed(t *testing.T, cred credential.Credential, realm string) []byte {
+	t.Helper()
+	m, err := stun.Build(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest), stun.NewUsername(cred.Username),
+		stun.NewRealm(realm), stun.NewLongTermIntegrity(cred.Username, realm, cred.Password))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Raw
 }
 
 func FuzzPlausible(f *testing.F) {

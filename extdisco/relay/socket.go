@@ -53,6 +53,11 @@ func (s *sockets) AllocatePacketConn(cfg turn.AllocateListenerConfig) (net.Packe
 	if err != nil {
 		return nil, nil, err
 	}
+	// pion turns a reservation into the port behind an even one, without asking
+	// whether that is ours.
+	if p := cfg.RequestedPort; p != 0 && (p < int(s.min) || p > int(s.max)) {
+		return nil, nil, errNoPort
+	}
 	size := int(s.max) - int(s.min) + 1
 	start := rand.IntN(size)
 	for i := range size {
