@@ -54,6 +54,24 @@ func TestRelayedMessageKeepsItsFieldsAndLosesItsForgedSender(t *testing.T) {
 	}
 }
 
+// Go reads the names of fields in any case, clients do not: a message that the
+// bridge takes for one between clients must be no other for them.
+func TestRelayedMessageIsWhatItWasTakenFor(t *testing.T) {
+	for in, class := range map[string]string{
+		`{"colibriClass":"SenderSourceConstraints","COLIBRICLASS":"EndpointMessage","sourceName":"a-v0","maxHeight":0}`: "EndpointMessage",
+		`{"ColibriClass":"EndpointStats","bitrate":1}`: "EndpointStats",
+	} {
+		m, err := Parse([]byte(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out map[string]any
+		if err := json.Unmarshal(m.(Relayed).Encode("4a1c9f02"), &out); err != nil || out["colibriClass"] != class {
+			t.Errorf("%s goes out as %v %v", in, out["colibriClass"], err)
+		}
+	}
+}
+
 func TestOutgoing(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
 		{string(SenderConstraints("a-v0", 180)), `{"colibriClass":"SenderSourceConstraints","sourceName":"a-v0","maxHeight":180}`},

@@ -76,8 +76,14 @@ type Relayed struct {
 	fields map[string]json.RawMessage
 }
 
-// Encode is the message with its true sender.
+// Encode is the message with its true sender, and of the class as which it was
+// read: Go takes COLIBRICLASS for colibriClass, where clients see another one.
 func (r Relayed) Encode(from string) []byte {
+	class := classEndpointMessage
+	if r.Stats {
+		class = classEndpointStats
+	}
+	r.fields["colibriClass"], _ = json.Marshal(class)
 	r.fields["from"], _ = json.Marshal(from)
 	b, _ := json.Marshal(r.fields) // what was parsed can be written
 	return b

@@ -27,6 +27,7 @@ var (
 	ErrReplaced = errors.New("replaced")
 	ErrExpired  = errors.New("endpoint closed")
 	ErrSlow     = errors.New("too slow")
+	ErrFlood    = errors.New("too many messages")
 )
 
 // Conn is the WebSocket form of a bridge channel.
@@ -61,23 +62,25 @@ func (c *Conn) Send(b []byte) {
 	}
 }
 
-// Close ends the channel with the reason: ErrReplaced or ErrExpired.
+// Close ends the channel with the reason: ErrReplaced, ErrExpired or ErrFlood.
 func (c *Conn) Close(reason error) { c.cancel(reason) }
 
 // Serve delivers messages until the channel ends, and waits for its writer.
 func (c *Conn) Serve(deliver func([]byte)) {
 	var writer sync.WaitGroup
 	writer.Go(c.write)
+	defer writer.Wait()
+	defer c.cancel(errServed) // also when deliver panics
 	for {
 		_, b, err := c.ws.Read(context.Background())
 		if err != nil {
-			c.cancel(err)
-			break
+			return
 		}
 		deliver(b)
 	}
-	writer.Wait()
 }
+
+var errServed = errors.New("served")
 
 func (c *Conn) write() {
 	ping := time.NewTicker(c.lim.Ping)
@@ -111,7 +114,7 @@ func (c *Conn) goodbye() {
 		_ = c.ws.Close(websocket.StatusNormalClosure, err.Error())
 	case errors.Is(err, ErrExpired):
 		_ = c.ws.Close(websocket.StatusGoingAway, err.Error())
-	case errors.Is(err, ErrSlow):
+	case errors.Is(err, ErrSlow), errors.Is(err, ErrFlood):
 		_ = c.ws.Close(websocket.StatusPolicyViolation, err.Error())
 	default:
 		_ = c.ws.CloseNow()
