@@ -379,6 +379,41 @@ func TestWriterRuns(t *testing.T) {
 	}
 }
 
+// An address that can't be sent to costs its own packets, not the segmentation of
+// everybody else's.
+func TestWriterSkipsWhatCannotBeReached(t *testing.T) {
+	t.Parallel()
+	l, err := openLocal(0, netip.MustParseAddrPort("127.0.0.1:0"), 1, 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	sink, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	w := newWriter()
+	// An IPv4 socket refuses the address of the other family.
+	for _, remote := range []netip.AddrPort{netip.MustParseAddrPort("[::1]:9"), sink.LocalAddr().(*net.UDPAddr).AddrPort()} {
+		to := &path{local: l, remote: remote, dest: newDestination(remote)}
+		for range 3 {
+			w.add(make([]byte, 100), to)
+		}
+	}
+	if n := w.flush(l.sockets[0]); n != 3 || w.plain {
+		t.Errorf("sent %d, segmentation given up: %v", n, w.plain)
+	}
+	if err := sink.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if n, err := sink.Read(make([]byte, 200)); n != 100 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+}
+
 // BenchmarkNew is what an endpoint costs before its client appears.
 func BenchmarkNew(b *testing.B) {
 	s := listen(b, nil)

@@ -85,23 +85,26 @@ func (t *Transport) setFingerprints(list []Fingerprint) {
 	case "passive":
 		t.setup = "active"
 	case "actpass":
-		// An answer must not say so (reference/bridge.md §3.7); an offerer
-		// does, and whoever answers it is the client.
-		if t.cfg.Controlled {
-			t.setup = "active"
-		}
+		// RFC 4145 §4: it takes connections as well as it makes them. An offerer
+		// says so and RFC 5763 §5 wants its answerer active; a client that says so
+		// in its answer breaks that rule but does as it says.
+		t.setup = "active"
 	}
 }
 
 // Restart begins an ICE restart and returns the description to signal, with
 // Generation ≥ 1. Asked again before the client answered, it returns the same.
-// A transport that is not established returns its present description with
-// Generation 0 and starts nothing.
+// A transport that is not established yet returns its present description with
+// Generation 0 and starts nothing; one that failed without DTLS, or whose DTLS is
+// over, can't be restarted and returns ErrNotConnected.
 func (t *Transport) Restart() (Description, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return Description{}, ErrClosed
+	}
+	if !t.secured && t.state == StateFailed {
+		return Description{}, fmt.Errorf("%w: %w", ErrNotConnected, t.err)
 	}
 	if !t.secured || t.state != StateConnected && t.state != StateFailed {
 		d := t.describe(t.cur)

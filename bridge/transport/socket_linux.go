@@ -282,6 +282,16 @@ func (w *writer) runs(i int) {
 	}
 }
 
+// cannotSegment tells a kernel, card or path that cannot segment from one that
+// cannot send to this address at all.
+func cannotSegment(e syscall.Errno) bool {
+	switch e {
+	case unix.EIO, unix.EINVAL, unix.EMSGSIZE, unix.EOPNOTSUPP:
+		return true
+	}
+	return false
+}
+
 // flush sends what was added and returns how many datagrams the kernel took.
 // It never waits: when the send buffer is full the rest is dropped.
 func (w *writer) flush(s *socket) (sent int) {
@@ -303,14 +313,14 @@ func (w *writer) flush(s *socket) (sent int) {
 		case unix.EAGAIN, unix.ENOBUFS:
 			w.first = w.last
 		default:
-			if k := int(w.hdrs[w.first].hdr.Iovlen); k > 1 {
-				// A kernel, card or path that cannot segment this.
+			k := int(w.hdrs[w.first].hdr.Iovlen)
+			if k > 1 && cannotSegment(w.errno) {
 				w.plain = true
 				w.runs(done)
-			} else {
-				done++ // this datagram cannot be sent (no route, refused by a filter)
-				w.first++
+				continue
 			}
+			done += k // these cannot be sent: no route, refused by a filter
+			w.first++
 		}
 	}
 	clear(w.to[:w.n])

@@ -256,6 +256,48 @@ func TestRestartBeforeConnected(t *testing.T) {
 	}
 }
 
+// Without DTLS nothing is left to restart: the focus must learn that.
+func TestRestartAfterDTLSFailed(t *testing.T) {
+	t.Parallel()
+	s := listen(t, nil)
+	tr, h, c := connect(t, s, nil)
+	c.close()
+	h.waitState(t, StateFailed)
+	if d, err := tr.Restart(); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("restart: %+v, %v", d, err)
+	}
+}
+
+// Somebody who would take either role gets ours named, and DTLS comes about.
+func TestActpassIsAnsweredActive(t *testing.T) {
+	t.Parallel()
+	s1, s2 := listen(t, nil), listen(t, nil)
+	h1, h2 := newHeard(), newHeard()
+	bridge, err := s1.New(TransportConfig{}, h1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := s2.New(TransportConfig{Controlled: true}, h2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := peer.Local()
+	if d.Fingerprints[0].Setup != "actpass" {
+		t.Fatalf("setup %q before a role is known", d.Fingerprints[0].Setup)
+	}
+	if err := bridge.SetRemote(d); err != nil {
+		t.Fatal(err)
+	}
+	if got := bridge.Local().Fingerprints[0].Setup; got != "active" {
+		t.Errorf("setup %q in answer to actpass", got)
+	}
+	if err := peer.SetRemote(bridge.Local()); err != nil {
+		t.Fatal(err)
+	}
+	h1.waitState(t, StateConnected)
+	h2.waitState(t, StateConnected)
+}
+
 // The client's NAT gives it another address: the transport follows.
 func TestClientMoves(t *testing.T) {
 	t.Parallel()
