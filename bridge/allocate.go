@@ -145,6 +145,14 @@ func (c *Conference) constrainSender(ep *endpoint) {
 	}
 }
 
+// takeLayers looks at what the packet path found out about layers.
+func (c *Conference) takeLayers() {
+	c.layersAt, c.layersLater = now(), false
+	for _, name := range c.pipe.TakeEvents().Layers {
+		c.layersChanged(name)
+	}
+}
+
 // layersChanged allocates for those who may want the source.
 func (c *Conference) layersChanged(name string) {
 	for _, ep := range c.order {

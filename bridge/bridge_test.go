@@ -30,6 +30,9 @@ type world struct {
 	s     *Service
 	focus *xmpp.LocalPort
 	web   *httptest.Server
+
+	cancel context.CancelFunc
+	ended  chan struct{} // Run has returned
 }
 
 func newWorld(t *testing.T, options ...func(*Config)) *world {
@@ -60,18 +63,41 @@ func newWorld(t *testing.T, options ...func(*Config)) *world {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
+	w.cancel, w.ended = cancel, make(chan struct{})
+	go func() {
+		defer close(w.ended)
+		if err := w.s.Run(ctx); err != nil {
 			t.Error(err)
 		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-w.ended
 		w.web.Close()
 		_ = engine.Close()
 		_ = sockets.Close()
 	})
 	return w
+}
+
+// conference is the one of createFirst.
+func (w *world) conference() *Conference {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	return w.s.conferences["m1"]
+}
+
+// block keeps the conference busy until something is received from the channel.
+func (w *world) block(c *Conference) <-chan any {
+	w.t.Helper()
+	block := make(chan any)
+	if err := c.box.Put(evDebug{block}); err != nil {
+		w.t.Fatal(err)
+	}
+	for c.box.Len() > 0 {
+		runtime.Gosched()
+	}
+	return block
 }
 
 // ask sends a conference-modify and returns the answer.
@@ -318,13 +344,171 @@ func TestChannelOfAnOldClient(t *testing.T) {
 	if m := w.expect(b, "LastNEndpointsChangeEvent"); len(m["lastNEndpoints"].([]any)) != 1 || m["lastNEndpoints"].([]any)[0] != "aaaaaaaa" {
 		t.Fatalf("%v", m)
 	}
-	// A may have said what it wants before B did: then nobody wants it yet.
-	m := w.expect(a, "SenderVideoConstraints")
-	if m["videoConstraints"].(map[string]any)["idealHeight"] == 0.0 {
+	// 0 first, if a was heard before b.
+	for m := w.expect(a, "SenderVideoConstraints"); m["videoConstraints"].(map[string]any)["idealHeight"] != 360.0; {
 		m = w.expect(a, "SenderVideoConstraints")
 	}
-	if m["videoConstraints"].(map[string]any)["idealHeight"] != 360.0 {
+}
+
+// The focus invites somebody anew by expiring the endpoint and making one of the
+// same id with the same sources, as fast as it gets answers.
+func TestEndpointIsMadeAnewAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(createFirst)
+	w.must(modify(endpointB()))
+	b := w.dial(w.must(modify(strings.ReplaceAll(endpointB(), "bbbbbbbb", "cccccccc"))), "cccccccc")
+	w.say(b, `{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"defaultConstraints":{"maxHeight":180}}`)
+	for range 20 {
+		w.must(modify(`<endpoint id="aaaaaaaa">` + sourcesOfA + `</endpoint>`))
+		if m := w.expect(b, "ForwardedSources"); len(m["forwardedSources"].([]any)) != 1 {
+			m = w.expect(b, "ForwardedSources")
+			if len(m["forwardedSources"].([]any)) != 1 {
+				t.Fatalf("the sources of the new endpoint are not taken: %v", m)
+			}
+		}
+		w.must(modify(`<endpoint id="aaaaaaaa" expire="true"/>`))
+		w.must(modify(endpointA))
+	}
+}
+
+// A conference that ended with its last endpoint is gone when the focus knows.
+func TestConferenceIsMadeAnewAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range 50 {
+		w.must(createFirst)
+		w.must(modify(`<endpoint id="aaaaaaaa" expire="true"/>`))
+	}
+}
+
+// One whose only endpoint was refused is gone as well.
+func TestRefusedConferenceLeavesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, e := w.ask(strings.Replace(createFirst, `<capability name="source-names"/>`, "", 1)); e == nil || e.Stanza.Cond != xmpp.CondBadRequest {
+		t.Fatal(e)
+	}
+	w.must(createFirst)
+}
+
+func TestICERestartTooEarly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ice := w.must(createFirst).Endpoint("aaaaaaaa").Transport.ICE
+	ep := w.must(modify(`<endpoint id="aaaaaaaa"><transport ice-restart="true"/></endpoint>`)).Endpoint("aaaaaaaa")
+	if ep.Transport == nil || ep.Transport.ICE == nil || ep.Transport.ICE.Ufrag != ice.Ufrag || ep.Transport.ICE.Generation != 0 {
+		t.Fatalf("want the present transport without a generation: %+v", ep.Transport)
+	}
+}
+
+// A fingerprint that takes either role is answered with ours.
+func TestActpassIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	withRemote := strings.Replace(createFirst, `<sctp/></transport>`, `<sctp/><transport xmlns="urn:xmpp:jingle:transports:ice-udp:1" ufrag="Xk2p" pwd="y0Q1w2E3r4T5y6U7i8O9p0A1">`+
+		`<fingerprint xmlns="urn:xmpp:jingle:apps:dtls:0" hash="sha-256" setup="actpass">`+strings.TrimSuffix(strings.Repeat("AA:", 32), ":")+`</fingerprint></transport></transport>`, 1)
+	if got := w.must(withRemote).Endpoint("aaaaaaaa").Transport.ICE.Fingerprints[0].Setup; got != "active" {
+		t.Fatalf("setup %q", got)
+	}
+}
+
+// What a client of December 2021 knows of the last-N survives a lost channel.
+func TestOldClientIsBroughtUpToDate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(createFirst)
+	m := w.must(modify(endpointB()))
+	w.must(modify(`<endpoint id="aaaaaaaa">` + sourcesOfA + `</endpoint>`))
+	b := w.dial(m, "bbbbbbbb")
+	w.say(b, `{"colibriClass":"ReceiverVideoConstraints","constraints":{},"lastN":-1,"onStageEndpoints":["aaaaaaaa"],"selectedEndpoints":[]}`)
+	w.expect(b, "LastNEndpointsChangeEvent")
+	again := w.dial(m, "bbbbbbbb")
+	if m := w.expect(again, "LastNEndpointsChangeEvent"); len(m["lastNEndpoints"].([]any)) != 1 {
 		t.Fatalf("%v", m)
+	}
+}
+
+// A long message to everybody counts as many.
+func TestBroadcastsAreWeighed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.dial(w.must(createFirst), "aaaaaaaa")
+	b := w.dial(w.must(modify(endpointB())), "bbbbbbbb")
+	for range 20 {
+		w.say(a, `{"colibriClass":"EndpointMessage","to":"","msgPayload":{"long":"`+strings.Repeat("x", 30_000)+`"}}`)
+	}
+	w.say(a, `{"colibriClass":"EndpointMessage","to":"bbbbbbbb","msgPayload":{}}`)
+	passed := 0
+	for w.expect(b, "EndpointMessage")["to"] == "" {
+		passed++
+	}
+	if passed == 0 || passed > 10 {
+		t.Errorf("%d of 20 passed", passed)
+	}
+}
+
+// A request that waits in the mailbox of a conference that ends is answered, and
+// a socket that waits there is closed.
+func TestWhatComesTooLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.must(createFirst)
+	c := w.conference()
+	first := w.block(c)
+	second := make(chan any)
+	if err := c.box.Put(evDebug{second}); err != nil {
+		t.Fatal(err)
+	}
+	requests := make(chan error, 2)
+	request := func(inner string) {
+		_, err := w.focus.Request(context.Background(), xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "", xmpp.JID{}, w.s.cfg.JID, modify(inner)), 10*time.Second)
+		requests <- err
+	}
+	go request(`<endpoint id="aaaaaaaa" expire="true"/>`)
+	waitFor := func(n int) {
+		for c.box.Len() != n {
+			runtime.Gosched()
+		}
+	}
+	waitFor(2)
+	<-first
+	waitFor(0) // the conference is about to end
+	ws := w.dial(m, "aaaaaaaa")
+	waitFor(1)
+	go request(endpointB())
+	waitFor(2)
+	<-second
+	answers := []error{<-requests, <-requests}
+	if (answers[0] == nil) == (answers[1] == nil) {
+		t.Errorf("one is done, the other refused: %v", answers)
+	}
+	_, _, err := ws.Read(t.Context())
+	if websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("socket of a conference that is gone: %v", err)
+	}
+}
+
+// A full mailbox does not keep a conference, and so the server, from ending.
+func TestEndsWithAFullMailbox(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(createFirst)
+	c := w.conference()
+	block := w.block(c)
+	for c.box.Put(evDebug{make(chan any, 1)}) == nil {
+	}
+	w.cancel()
+	for stopping := false; !stopping; runtime.Gosched() {
+		w.s.mu.Lock()
+		stopping = w.s.stopping
+		w.s.mu.Unlock()
+	}
+	<-block
+	select {
+	case <-w.ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("still running")
 	}
 }
 

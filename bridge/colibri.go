@@ -39,6 +39,14 @@ func (c *Conference) refuse(iq *xmpp.Stanza, se *xmpp.StanzaError) {
 // modify carries out one request and answers it (bridge.md §3).
 func (c *Conference) modify(iq *xmpp.Stanza, m *colibri2.Modify) {
 	answer, err := c.carryOut(m)
+	// A request that leaves nobody ends the conference. It is forgotten before the
+	// answer, after which the focus may create it anew.
+	if len(c.endpoints) == 0 {
+		c.expired = true
+	}
+	if c.expired {
+		c.s.forget(c)
+	}
 	if err != nil {
 		var se *xmpp.StanzaError
 		if !errors.As(err, &se) {
@@ -48,10 +56,6 @@ func (c *Conference) modify(iq *xmpp.Stanza, m *colibri2.Modify) {
 		c.refuse(iq, se)
 	} else {
 		c.s.port.Send(iq.Result(answer.String()))
-	}
-	// A request that leaves nobody ends the conference, after the reply.
-	if len(c.endpoints) == 0 {
-		c.expired = true
 	}
 }
 
@@ -108,7 +112,7 @@ func (c *Conference) modifyEndpoint(req *colibri2.Endpoint, simple bool) (*colib
 	case ep == nil:
 		return nil, colibri2.Refuse(xmpp.ItemNotFound("Endpoint not found for ID: "+req.ID), colibri2.ReasonUnknownEndpoint, req.ID)
 	}
-	return c.update(ep, req)
+	return c.update(ep, req), nil
 }
 
 func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) {
@@ -151,6 +155,7 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 		Log:        c.log.With("endpoint", req.ID),
 	}, ep)
 	if err != nil {
+		fwd.Detach()
 		c.s.elsewhere(fwd.Close)
 		return nil, fmt.Errorf("transport of endpoint %s: %w", req.ID, err)
 	}
@@ -164,10 +169,7 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 	c.s.counters.endpointsCreated.Add(1)
 	c.log.Debug("endpoint created", "endpoint", ep.id)
 
-	if _, err := c.update(ep, req); err != nil {
-		c.remove(ep)
-		return nil, err
-	}
+	c.update(ep, req)
 	out := &colibri2.Endpoint{ID: ep.id, Transport: &colibri2.Transport{ICE: c.local(ep)}}
 	if req.Transport.SCTP != nil {
 		out.Transport.SCTP = &colibri2.SCTP{Role: "server", Port: sctpPort}
@@ -175,18 +177,18 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 	return out, nil
 }
 
-// update applies what a request says of a known endpoint. It is generous: any
-// error here makes a focus move everybody to another bridge (bridge.md §3.6).
-func (c *Conference) update(ep *endpoint, req *colibri2.Endpoint) (*colibri2.Endpoint, error) {
+// update applies what a request says of a known endpoint. It knows no errors: any
+// would make a focus move everybody to another bridge (bridge.md §3.6).
+func (c *Conference) update(ep *endpoint, req *colibri2.Endpoint) *colibri2.Endpoint {
 	out := &colibri2.Endpoint{ID: ep.id}
 	ep.setMedia(req.Media)
 	if t := req.Transport; t != nil && !req.Create && t.ICERestart {
-		// One that can't be started is answered without a transport (bridge.md §4.5):
-		// the focus then offers a whole new session.
-		d, err := ep.transport.Restart()
-		if err != nil {
+		// bridge.md §4.5: one that can't be started is answered without a transport,
+		// on which the focus offers a whole new session; one that comes too early
+		// with the present transport, which has no generation.
+		if _, err := ep.transport.Restart(); err != nil {
 			c.log.Debug("ICE restart not started", "endpoint", ep.id, "err", err)
-		} else if d.Generation > 0 {
+		} else {
 			out.Transport = &colibri2.Transport{ICE: c.local(ep)}
 		}
 	}
@@ -205,7 +207,7 @@ func (c *Conference) update(ep *endpoint, req *colibri2.Endpoint) (*colibri2.End
 		ep.want.LastN = max(*n, -1)
 		c.dirty[ep] = true
 	}
-	return out, nil
+	return out
 }
 
 func (c *Conference) setSources(ep *endpoint, list []source) {

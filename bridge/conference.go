@@ -42,6 +42,9 @@ type Conference struct {
 	dirty     map[*endpoint]bool // receivers to allocate for
 	allDirty  bool
 	allocated time.Time
+
+	layersAt    time.Time // when changed layers were last looked at
+	layersLater bool      // some wait for the next tick
 }
 
 func newConference(s *Service, m *colibri2.Modify, pipe *forward.Pipeline) *Conference {
@@ -67,8 +70,9 @@ func randomSSRC() uint32 {
 
 // run is the conference's goroutine.
 func (c *Conference) run() {
+	defer c.s.guard("end of conference " + c.meetingID)
 	defer c.end()
-	defer c.s.guard("conference "+c.meetingID, nil)
+	defer c.s.guard("conference " + c.meetingID)
 	c.log.Info("conference created")
 	levels := time.NewTicker(levelPeriod)
 	defer levels.Stop()
@@ -76,19 +80,32 @@ func (c *Conference) run() {
 	defer checks.Stop()
 	for !c.expired {
 		select {
+		case <-c.s.stop:
+			return
 		case <-c.box.Ready():
 			events, err := c.box.TakeNow()
 			if err != nil {
 				return
 			}
 			for _, e := range events {
+				if c.expired {
+					c.tooLate(e)
+					continue
+				}
 				e.apply(c)
 			}
 		case <-c.pipe.Changed():
-			for _, name := range c.pipe.TakeEvents().Layers {
-				c.layersChanged(name)
+			// A sender that changes its layers with every packet costs no more
+			// than one that does it now and then.
+			if now().Sub(c.layersAt) < layersPeriod {
+				c.layersLater = true
+				continue
 			}
+			c.takeLayers()
 		case <-levels.C:
+			if c.layersLater {
+				c.takeLayers()
+			}
 			c.listen()
 		case at := <-checks.C:
 			c.check(at)
@@ -102,12 +119,9 @@ func (c *Conference) run() {
 func (c *Conference) end() {
 	c.s.forget(c)
 	c.box.Close()
-	// What was asked meanwhile is answered as if the conference had never been.
-	if events, err := c.box.Take(context.Background()); err == nil {
+	if events, err := c.box.TakeNow(); err == nil {
 		for _, e := range events {
-			if e, ok := e.(evModify); ok {
-				c.refuse(e.iq, notFound())
-			}
+			c.tooLate(e)
 		}
 	}
 	for _, ep := range slices.Clone(c.order) {
@@ -124,6 +138,9 @@ func (c *Conference) check(at time.Time) {
 		if len(ep.unwanted) > 0 {
 			maps.DeleteFunc(ep.unwanted, func(name string, _ time.Time) bool { return !hasSource(ep.sources, name) })
 			c.constrainSender(ep)
+		}
+		if ep.behind {
+			c.bringUpToDate(ep)
 		}
 	}
 	if len(c.endpoints) == 0 && at.Sub(c.emptied) > c.s.cfg.ConferenceGrace {
@@ -179,6 +196,9 @@ func (c *Conference) remove(ep *endpoint) {
 	c.allDirty = true
 	c.s.counters.endpointsExpired.Add(1)
 	ep.closeChannel()
+	// At once: the focus may make an endpoint of this id, with these sources, anew
+	// with its next request.
+	ep.fwd.Detach()
 	c.s.elsewhere(func() {
 		ep.fwd.SetSender(nil)
 		// The transport first: after it no packet reaches the endpoint.

@@ -57,8 +57,9 @@ type Config struct {
 	// MaxMessages bounds the messages of an endpoint that wait to be processed.
 	MaxMessages int
 	// MessageRate and BroadcastRate are how many messages a second an endpoint may
-	// send over its channel, and of these to everybody; what is above is dropped.
-	// Bursts may be twice and five times as long.
+	// send over its channel, and of these to everybody, where one counts for every
+	// 4 KiB begun; what is above is dropped. Bursts may be twice and five times as
+	// long.
 	MessageRate, BroadcastRate int
 	// MaxCPU is the share of the machine's CPUs that counts as full load.
 	MaxCPU float64
@@ -80,6 +81,8 @@ const (
 	mailboxLimit = 8192
 	// levelPeriod is how often audio levels are handed to the speaker detection.
 	levelPeriod = 40 * time.Millisecond
+	// layersPeriod is the least time between two looks at changed layers.
+	layersPeriod = 20 * time.Millisecond
 	// checkPeriod is how often reachability and expiry are looked at.
 	checkPeriod = 500 * time.Millisecond
 	// allocatePeriod is the longest time between two allocations of a receiver.

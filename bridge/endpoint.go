@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,7 @@ type endpoint struct {
 	sent      map[string]int       // own source: the last SenderSourceConstraints
 	unwanted  map[string]time.Time // own source: since when nobody wants it, which it was not told yet
 	inactive  bool                 // others were told that it is not reachable
+	behind    bool                 // a message found its channel full
 
 	waiting    atomic.Int32  // messages in the mailbox
 	messages   *rate.Limiter // from the client
@@ -88,6 +90,11 @@ func (ep *endpoint) received(b []byte, ws bool) {
 		ep.c.log.Debug("bridge channel message dropped", "endpoint", ep.id, "err", err)
 		return
 	}
+	// What goes to everybody costs as often as there are receivers.
+	if r, ok := m.(channel.Relayed); ok && r.To == "" && !ep.broadcasts.AllowN(now(), 1+len(b)>>12) {
+		n.messagesDropped.Add(1)
+		return
+	}
 	if int(ep.waiting.Add(1)) > ep.c.s.cfg.MaxMessages {
 		ep.waiting.Add(-1)
 		n.messagesDropped.Add(1)
@@ -99,21 +106,24 @@ func (ep *endpoint) received(b []byte, ws bool) {
 }
 
 // send writes to the channel that the client used last, else to the one that is
-// open. Without any the message is lost: all state is sent when one opens.
+// open. Without any the message is lost: all state is sent when one opens, and
+// again when a full one has room.
 func (ep *endpoint) send(b []byte) {
 	n := &ep.c.s.counters
-	if ep.ws != nil && (ep.overWS || !ep.sctp) {
-		ep.ws.Send(b)
-		n.messagesOut.Add(1)
-		return
-	}
-	if ep.sctp {
-		if err := ep.transport.SendMessage(b); err == nil {
+	if ep.sctp && (ep.ws == nil || !ep.overWS) {
+		err := ep.transport.SendMessage(b)
+		if err == nil {
 			n.messagesOut.Add(1)
 			return
 		}
+		ep.behind = ep.behind || errors.Is(err, transport.ErrChannelFull)
 	}
-	n.messagesDropped.Add(1)
+	if ep.ws == nil {
+		n.messagesDropped.Add(1)
+		return
+	}
+	ep.ws.Send(b)
+	n.messagesOut.Add(1)
 }
 
 // videoType is what the client says of a source, else what was signalled.

@@ -44,9 +44,6 @@ type evMessage struct {
 // evDebug asks for the conference's state.
 type evDebug struct{ reply chan<- any }
 
-// evExpire ends the conference.
-type evExpire struct{}
-
 func (e evModify) apply(c *Conference) { c.modify(e.iq, e.m) }
 
 func (e evState) apply(c *Conference) {
@@ -81,4 +78,15 @@ func (e evMessage) apply(c *Conference) {
 
 func (e evDebug) apply(c *Conference) { e.reply <- c.debug() }
 
-func (evExpire) apply(c *Conference) { c.expired = true }
+// tooLate takes an event that came when the conference had ended: requests are
+// answered as if it had never been, sockets are closed.
+func (c *Conference) tooLate(e event) {
+	switch e := e.(type) {
+	case evModify:
+		c.refuse(e.iq, notFound())
+	case evChannel:
+		if e.ws != nil {
+			e.ws.Close(channel.ErrExpired)
+		}
+	}
+}

@@ -38,9 +38,18 @@ func (c *Conference) channelOpened(ep *endpoint, ws *channel.Conn) {
 	} else {
 		ep.sctp, ep.overWS = true, false
 	}
+	c.bringUpToDate(ep)
+}
+
+// bringUpToDate sends all that a client must know.
+func (c *Conference) bringUpToDate(ep *endpoint) {
+	ep.behind = false
 	clear(ep.sent)
 	c.constrainSender(ep)
 	ep.send(channel.ForwardedSources(ep.forwarded))
+	if ep.endpoints {
+		ep.send(channel.LastNEndpoints(c.owners(ep.forwarded)))
+	}
 	for _, o := range c.order {
 		if o.inactive {
 			ep.send(channel.Connectivity(o.id, false))
@@ -75,7 +84,8 @@ func (c *Conference) message(ep *endpoint, m channel.Incoming) {
 			name = ep.id + "-v0"
 		}
 		// Only of its own sources, and only as many as it can have.
-		if strings.HasPrefix(name, ep.id+"-") && len(ep.videoTypes) < maxVideoTypes {
+		_, known := ep.videoTypes[name]
+		if strings.HasPrefix(name, ep.id+"-") && (known || len(ep.videoTypes) < maxVideoTypes) {
 			ep.videoTypes[name] = m.Type
 			c.allDirty = true
 		}
@@ -107,10 +117,6 @@ func (c *Conference) constraints(ep *endpoint, m channel.ReceiverConstraints) {
 // them ends them.
 func (c *Conference) relay(from *endpoint, m channel.Relayed) {
 	if from.visitor {
-		return
-	}
-	if m.To == "" && !from.broadcasts.Allow() {
-		c.s.counters.messagesDropped.Add(1)
 		return
 	}
 	b := m.Encode(from.id)
@@ -170,6 +176,12 @@ func (s *Service) ChannelHandler() http.Handler {
 			http.Error(w, "authentication failed", http.StatusForbidden)
 			return
 		}
+		leave, ok := s.enter()
+		if !ok {
+			http.Error(w, "shutting down", http.StatusServiceUnavailable)
+			return
+		}
+		defer leave()
 		conn, err := channel.Accept(w, r, s.cfg.Channel)
 		if err != nil {
 			return // Accept has answered

@@ -33,7 +33,8 @@ type Service struct {
 	conferences map[string]*Conference // by meeting id
 	byKey       map[string]*Conference // by the id in channel URLs
 	stopping    bool
-	wg          sync.WaitGroup // conferences and the closing of transports
+	wg          sync.WaitGroup // conferences, the closing of transports, channel sockets
+	stop        chan struct{}  // closed when all conferences are to end
 
 	healthy  atomic.Bool // in the brewery
 	draining atomic.Bool
@@ -64,6 +65,7 @@ func NewService(cfg Config, router *xmpp.Router, sockets *transport.Sockets, eng
 		brewery:     make(chan *xmpp.Stanza, 64),
 		conferences: map[string]*Conference{},
 		byKey:       map[string]*Conference{},
+		stop:        make(chan struct{}),
 	}
 	s.stress.full = cfg.MaxCPU
 	port, err := router.NewLocalPort(cfg.JID, s.receive)
@@ -81,14 +83,8 @@ func (s *Service) Run(ctx context.Context) error {
 	s.healthy.Store(false)
 	s.mu.Lock()
 	s.stopping = true
-	all := make([]*Conference, 0, len(s.conferences))
-	for _, c := range s.conferences {
-		all = append(all, c)
-	}
 	s.mu.Unlock()
-	for _, c := range all {
-		_ = c.box.Put(evExpire{})
-	}
+	close(s.stop) // not an event: a full mailbox must not keep a conference alive
 	s.wg.Wait()
 	s.port.Close()
 	return nil
@@ -208,20 +204,29 @@ func (s *Service) forget(c *Conference) {
 // elsewhere runs what may wait, and is waited for by Run.
 func (s *Service) elsewhere(f func()) {
 	s.wg.Go(func() {
-		defer s.guard("closing an endpoint", nil)
+		defer s.guard("closing an endpoint")
 		f()
 	})
 }
 
+// enter has Run wait for a goroutine that is not ours until leave is called;
+// false when the bridge is ending.
+func (s *Service) enter() (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return nil, false
+	}
+	s.wg.Add(1)
+	return s.wg.Done, true
+}
+
 // guard is deferred at the root of every goroutine: one bad conference must not
 // end the others.
-func (s *Service) guard(what string, after func()) {
+func (s *Service) guard(what string) {
 	if r := recover(); r != nil {
 		s.counters.panics.Add(1)
 		s.log.Error("panic in the bridge", "where", what, "err", r, "stack", string(debug.Stack()))
-		if after != nil {
-			after()
-		}
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *stress) sample(at time.Time) {
 	if !ok {
 		return
 	}
-	if d := all - s.all; s.all != 0 && d > 0 && all > s.all && s.full > 0 {
+	if d := all - s.all; s.all != 0 && all > s.all && busy >= s.busy && s.full > 0 { // stolen time may be corrected downwards
 		s.value.Store(math.Float64bits(float64(busy-s.busy) / float64(d) / s.full))
 	}
 	s.busy, s.all, s.lastSample = busy, all, at

@@ -59,7 +59,7 @@ func TestRelayedMessageKeepsItsFieldsAndLosesItsForgedSender(t *testing.T) {
 func TestRelayedMessageIsWhatItWasTakenFor(t *testing.T) {
 	for in, class := range map[string]string{
 		`{"colibriClass":"SenderSourceConstraints","COLIBRICLASS":"EndpointMessage","sourceName":"a-v0","maxHeight":0}`: "EndpointMessage",
-		`{"ColibriClass":"EndpointStats","bitrate":1}`: "EndpointStats",
+		`{"ColibriClass":"EndpointStats","bitrate":1}`:                                                                  "EndpointStats",
 	} {
 		m, err := Parse([]byte(in))
 		if err != nil {

@@ -27,7 +27,6 @@ var (
 	ErrReplaced = errors.New("replaced")
 	ErrExpired  = errors.New("endpoint closed")
 	ErrSlow     = errors.New("too slow")
-	ErrFlood    = errors.New("too many messages")
 )
 
 // Conn is the WebSocket form of a bridge channel.
@@ -62,7 +61,7 @@ func (c *Conn) Send(b []byte) {
 	}
 }
 
-// Close ends the channel with the reason: ErrReplaced, ErrExpired or ErrFlood.
+// Close ends the channel with the reason: ErrReplaced or ErrExpired.
 func (c *Conn) Close(reason error) { c.cancel(reason) }
 
 // Serve delivers messages until the channel ends, and waits for its writer.
@@ -70,7 +69,7 @@ func (c *Conn) Serve(deliver func([]byte)) {
 	var writer sync.WaitGroup
 	writer.Go(c.write)
 	defer writer.Wait()
-	defer c.cancel(errServed) // also when deliver panics
+	defer c.cancel(nil) // also when deliver panics
 	for {
 		_, b, err := c.ws.Read(context.Background())
 		if err != nil {
@@ -79,8 +78,6 @@ func (c *Conn) Serve(deliver func([]byte)) {
 		deliver(b)
 	}
 }
-
-var errServed = errors.New("served")
 
 func (c *Conn) write() {
 	ping := time.NewTicker(c.lim.Ping)
@@ -114,7 +111,7 @@ func (c *Conn) goodbye() {
 		_ = c.ws.Close(websocket.StatusNormalClosure, err.Error())
 	case errors.Is(err, ErrExpired):
 		_ = c.ws.Close(websocket.StatusGoingAway, err.Error())
-	case errors.Is(err, ErrSlow), errors.Is(err, ErrFlood):
+	case errors.Is(err, ErrSlow):
 		_ = c.ws.Close(websocket.StatusPolicyViolation, err.Error())
 	default:
 		_ = c.ws.CloseNow()

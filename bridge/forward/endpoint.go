@@ -29,6 +29,8 @@ type Endpoint struct {
 	subs    map[string]*sub
 	closed  bool
 
+	released sync.Once // by the worker
+
 	mu sync.Mutex // guards in and the ingress state of the sources' streams
 	in ingress
 
@@ -170,10 +172,9 @@ func (ep *Endpoint) LastActivity() int64 { return ep.active.Load() }
 // RTT is the round-trip time to the endpoint in nanoseconds, 0 while unknown.
 func (ep *Endpoint) RTT() int64 { return ep.rtt.Load() }
 
-// Close detaches the endpoint: its sources are gone for all, it receives no
-// more. When Close returns, its Sender is not used any more. RTP and RTCP may
-// still be called; what they bring is dropped.
-func (ep *Endpoint) Close() {
+// Detach takes the endpoint off its conference: its sources and its id are free
+// again at once, it receives no more. It does not wait; Close is to follow.
+func (ep *Endpoint) Detach() {
 	p := ep.p
 	p.mu.Lock()
 	if ep.closed {
@@ -190,10 +191,18 @@ func (ep *Endpoint) Close() {
 	p.mu.Unlock()
 	p.e.retire(ep)
 	p.dominant.CompareAndSwap(ep, nil)
+}
 
-	ep.w.receivers.Add(-1)
-	ep.w.call(func() {
-		delete(ep.w.egresses, ep)
-		ep.eg.release()
+// Close detaches the endpoint and waits for its worker. When Close returns, its
+// Sender is not used any more. RTP and RTCP may still be called; what they bring
+// is dropped.
+func (ep *Endpoint) Close() {
+	ep.Detach()
+	ep.released.Do(func() {
+		ep.w.receivers.Add(-1)
+		ep.w.call(func() {
+			delete(ep.w.egresses, ep)
+			ep.eg.release()
+		})
 	})
 }
