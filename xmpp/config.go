@@ -50,6 +50,10 @@ type Config struct {
 	// Token buckets of this size, refilled by half per second; a client that
 	// empties one is read more slowly, nothing is dropped (limits.*_rate).
 	LoginRate, PresenceRate, IQRate, MessageRate int
+	// ByteRate is how many bytes a second a session may send on average
+	// (limits.byte_rate), of whatever kind; one stanza of the greatest size, or a
+	// second's worth if that is more, may come at once.
+	ByteRate int
 	// LoginDelay is the longest that a connection waits for LoginRate.
 	LoginDelay time.Duration
 	// ConnectionsPerAddress bounds the connections of one address
@@ -99,6 +103,7 @@ func DefaultConfig() Config {
 		PresenceRate:          4,
 		IQRate:                15,
 		MessageRate:           3,
+		ByteRate:              20_000,
 		LoginDelay:            5 * time.Second,
 		ConnectionsPerAddress: 500,
 		Exempt:                []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
@@ -123,7 +128,7 @@ func (c Config) orDefault() Config {
 		{&c.StanzaUnauthenticated, d.StanzaUnauthenticated}, {&c.QueuedStanzas, d.QueuedStanzas},
 		{&c.QueuedBytes, d.QueuedBytes}, {&c.DirectedPresences, d.DirectedPresences}, {&c.AckEvery, d.AckEvery},
 		{&c.LoginRate, d.LoginRate}, {&c.PresenceRate, d.PresenceRate}, {&c.IQRate, d.IQRate},
-		{&c.MessageRate, d.MessageRate}, {&c.ConnectionsPerAddress, d.ConnectionsPerAddress},
+		{&c.MessageRate, d.MessageRate}, {&c.ByteRate, d.ByteRate}, {&c.ConnectionsPerAddress, d.ConnectionsPerAddress},
 		{&c.TriesPerStream, d.TriesPerStream}, {&c.TriesPerAddress, d.TriesPerAddress},
 		{&c.TriesPerAccount, d.TriesPerAccount}, {&c.BOSHSessions, d.BOSHSessions},
 	} {

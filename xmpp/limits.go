@@ -160,18 +160,27 @@ func (g *gate) failed(a netip.Addr, account JID) time.Duration {
 
 // stanzaRates are the token buckets of one session.
 type stanzaRates struct {
-	presence, iq, message *rate.Limiter
+	presence, iq, message, bytes *rate.Limiter
 }
 
 func newStanzaRates(cfg *Config) *stanzaRates {
-	return &stanzaRates{presence: halfRate(cfg.PresenceRate), iq: halfRate(cfg.IQRate), message: halfRate(cfg.MessageRate)}
+	return &stanzaRates{
+		presence: halfRate(cfg.PresenceRate), iq: halfRate(cfg.IQRate), message: halfRate(cfg.MessageRate),
+		bytes: rate.NewLimiter(rate.Limit(cfg.ByteRate), max(cfg.ByteRate, cfg.Stanza.Bytes)),
+	}
 }
 
-// wait holds the reader back until s may pass. Replies are free: we asked.
-func (r *stanzaRates) wait(ctx context.Context, s *Stanza) error {
-	switch {
-	case r == nil:
+// wait holds the reader back until s, which came as size bytes, may pass. Replies
+// are free, since we asked, but for their bytes: anybody may send them to anybody,
+// and who gets more than it can read loses its connection.
+func (r *stanzaRates) wait(ctx context.Context, s *Stanza, size int) error {
+	if r == nil {
 		return nil
+	}
+	if err := r.bytes.WaitN(ctx, min(size, r.bytes.Burst())); err != nil {
+		return err
+	}
+	switch {
 	case s.Kind == Presence:
 		return r.presence.Wait(ctx)
 	case s.Kind == Message:

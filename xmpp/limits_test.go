@@ -14,7 +14,7 @@ func TestStanzaRates(t *testing.T) {
 		r := newStanzaRates(&c)
 		begin := time.Now()
 		for range 3 + 3 { // three at once, then one and a half per second
-			if err := r.wait(t.Context(), &Stanza{Kind: Message}); err != nil {
+			if err := r.wait(t.Context(), &Stanza{Kind: Message}, 100); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -23,17 +23,40 @@ func TestStanzaRates(t *testing.T) {
 		}
 		begin = time.Now()
 		for range 100 { // replies are not held back
-			if err := r.wait(t.Context(), &Stanza{Kind: IQ, Type: TypeResult}); err != nil {
+			if err := r.wait(t.Context(), &Stanza{Kind: IQ, Type: TypeResult}, 100); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for range 15 {
-			if err := r.wait(t.Context(), &Stanza{Kind: IQ, Type: TypeGet}); err != nil {
+			if err := r.wait(t.Context(), &Stanza{Kind: IQ, Type: TypeGet}, 100); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if d := time.Since(begin); d != 0 {
 			t.Errorf("fifteen requests took %v", d)
+		}
+	})
+}
+
+// Nobody can push a client over what it can read: not even with replies, which
+// are not counted, does more than the largest stanza come at once.
+func TestByteRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := DefaultConfig()
+		r := newStanzaRates(&c)
+		begin := time.Now()
+		for range 11 { // the first at once, then 20 kB a second
+			if err := r.wait(t.Context(), &Stanza{Kind: IQ, Type: TypeResult}, c.Stanza.Bytes); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := time.Duration(10*c.Stanza.Bytes/c.ByteRate) * time.Second
+		if d := time.Since(begin); d < want || d > want+2*time.Second {
+			t.Errorf("eleven replies of %d bytes took %v, not %v", c.Stanza.Bytes, d, want)
+		}
+		if err := r.wait(t.Context(), &Stanza{Kind: IQ, Type: TypeResult}, 10*c.Stanza.Bytes); err != nil {
+			t.Errorf("larger than the bucket: %v", err) // BOSH bodies are checked one by one, but still
 		}
 	})
 }

@@ -14,7 +14,7 @@ func (st *stream) inbound(in inbound) error {
 		st.srv.stats.in.Add(1)
 		// Held back before the session is locked: a resuming connection would
 		// have to wait, too.
-		if err := st.session.rates.wait(st.session.ctx, x); err != nil {
+		if err := st.session.rates.wait(st.session.ctx, x, len(in.text)); err != nil {
 			return err
 		}
 		return st.session.stanza(st, x)

@@ -135,6 +135,7 @@ type Config struct {
 		PresenceRate          int      `toml:"presence_rate"`
 		IQRate                int      `toml:"iq_rate"`
 		MessageRate           int      `toml:"message_rate"`
+		ByteRate              int      `toml:"byte_rate"`
 		ConnectionsPerIP      int      `toml:"connections_per_ip"`
 		RequestsPerIP         int      `toml:"requests_per_ip"`
 		PasswordTries         int      `toml:"password_tries"`
