@@ -96,6 +96,7 @@ type rewrite struct {
 	seq       uint16
 	pictureID uint16 // VP8, VP9; the frame number of AV1
 	ts        uint32
+	transport uint16 // transport-wide number
 	tl0       uint8
 	marker    bool
 }
@@ -149,7 +150,7 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 		}
 	}
 	first := !o.started
-	if !w.send(eg, o, st, pkt, rw, false) {
+	if !w.send(eg, o, st, pkt, &rw, 0) {
 		return
 	}
 	if !o.started || rtpx.SeqNewer(rw.seq, o.last.seq) {
@@ -193,9 +194,11 @@ func (eg *egress) out(ssrc uint32, limit int) *outStream {
 }
 
 // send writes one packet for a receiver: a fresh header, only extensions of our
-// own, the payload with its descriptor rewritten. With again it goes out as a
-// retransmission (RFC 4588) if that was negotiated, else unchanged.
-func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw rewrite, again bool) bool {
+// own, the payload with its descriptor rewritten. One that was first sent at a
+// time goes out as a retransmission (RFC 4588) if that was negotiated; else byte
+// for byte as it was, because it has the same packet index: other bytes under the
+// same nonce would give the authentication key of GCM away (RFC 7714 §8.4).
+func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw *rewrite, first int64) bool {
 	in := &pkt.Info
 	from := st.src.ep.media.Load()
 	m := eg.ep.media.Load()
@@ -212,7 +215,12 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 		return false
 	}
 	ssrc, seq := o.ssrc, rw.seq
+	again := first != 0
 	asRTX := again && o.rtx != nil && m.rtx[pt] != 0
+	at := w.now
+	if again && !asRTX {
+		at = first
+	}
 	if asRTX {
 		x := o.rtx
 		x.last.seq++
@@ -234,11 +242,18 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 			x.Add(m.ext.Orientation, w.ext1[:1])
 		}
 		if m.transportCC {
-			eg.transportSeq++
-			binary.BigEndian.PutUint16(w.ext2[:], eg.transportSeq)
+			number := rw.transport
+			if !again || asRTX {
+				eg.transportSeq++
+				number = eg.transportSeq
+			}
+			if !again {
+				rw.transport = number
+			}
+			binary.BigEndian.PutUint16(w.ext2[:], number)
 			x.Add(m.ext.TransportCC, w.ext2[:2])
 		} else {
-			rtpx.PutAbsSendTime(w.ext2[:], w.now)
+			rtpx.PutAbsSendTime(w.ext2[:], at)
 			x.Add(m.ext.AbsSendTime, w.ext2[:3])
 		}
 		if o.sub != nil && o.sub.mid != nil {
@@ -257,9 +272,9 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 			x.Add(m.ext.Mid, o.sub.mid)
 		}
 	}
-	n, at := x.Put(b)
+	n, offsets := x.Put(b)
 	if dd >= 0 {
-		rtpx.SetDDFrame(b[at[dd]:], rw.pictureID)
+		rtpx.SetDDFrame(b[offsets[dd]:], rw.pictureID)
 	}
 	if asRTX {
 		binary.BigEndian.PutUint16(b[n:], rw.seq)
@@ -417,7 +432,7 @@ func (w *worker) resend(eg *egress, o *outStream, seq uint16) {
 	if !eg.allow(len(h.pkt.Bytes()), w.now, w.e.cfg.RetransmitBitrate) {
 		return
 	}
-	if w.send(eg, o, h.st, h.pkt, h.rw, true) {
+	if w.send(eg, o, h.st, h.pkt, &h.rw, h.first) {
 		h.at = w.now
 		w.retransmitted.Add(1)
 		eg.ep.stats.retransmitted.Add(1)

@@ -190,6 +190,53 @@ func TestRetransmissionRespectsRTTAndAllowance(t *testing.T) {
 	}
 }
 
+// A packet index of SRTP must not be used for two different packets, and a plain
+// retransmission has the index of the first one.
+func TestPlainRetransmissionIsTheSamePacket(t *testing.T) {
+	t.Parallel()
+	for _, transportCC := range []bool{true, false} {
+		b := newBed(t, nil)
+		cam, enc := camera("alice-v0", 10, 1)
+		cam.Encodings[0].RTX = 0
+		alice, bob := b.join("alice", cam), b.join("bob")
+		m := stock()
+		if !transportCC {
+			m.Extensions.TransportCC = 0
+		}
+		bob.SetMedia(m)
+		bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+		alice.send(enc[0].frame(true, 0, 3)...)
+		first := bob.got()
+		b.pass(50 * time.Millisecond)
+		bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{2, 3}))
+		again := bob.got()
+		if len(first) != 3 || len(again) != 2 || !bytes.Equal(again[0].b, first[1].b) || !bytes.Equal(again[1].b, first[2].b) {
+			t.Errorf("transport-cc %v: %d packets, then %d\n%x\n%x", transportCC, len(first), len(again), first[1].b, again[0].b)
+		}
+	}
+}
+
+// A sender cannot have its reports multiplied by the number of receivers without
+// end: a compound holds dozens of them.
+func TestFloodOfSenderReports(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	alice, bob := b.join("alice", mic("alice-a0", 1)), b.join("bob")
+	alice.send(opus(1, 10, 20))
+	bob.got()
+	var compound []byte
+	for i := range 50 {
+		compound = rtpx.AppendSR(compound, 1, rtpx.SenderInfo{NTP: uint64(5+i) << 32, TS: 9600})
+	}
+	for range 20 {
+		alice.sendRTCP(compound)
+		b.pass(10 * time.Millisecond)
+	}
+	if n := len(bob.control()); n == 0 || n > 3 {
+		t.Errorf("%d reports in 200 ms", n)
+	}
+}
+
 func TestSenderReportsAreRewritten(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil)

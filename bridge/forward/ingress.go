@@ -231,8 +231,11 @@ func (ep *Endpoint) senderReport(p *rtpx.RTCP, now int64) {
 		return
 	}
 	ep.mu.Lock()
-	st.in.recv.senderReport(s.NTP, now)
+	taken := st.in.recv.senderReport(s.NTP, now)
 	ep.mu.Unlock()
+	if !taken {
+		return
+	}
 	// Workers without receivers of it keep the mapping for those to come.
 	for _, w := range ep.p.e.workers {
 		w.push(job{kind: jobSR, st: st, sr: senderReport{ntp: s.NTP, ts: s.TS, set: true}})

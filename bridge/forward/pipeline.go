@@ -18,8 +18,6 @@ type Pipeline struct {
 	list     atomic.Pointer[[]*Endpoint] // for the ticker
 	dominant atomic.Pointer[Endpoint]
 
-	unknown, foreign, malformed atomic.Uint64
-
 	changed chan struct{} // one slot
 	evMu    sync.Mutex
 	layers  map[string]struct{}

@@ -37,9 +37,17 @@ func (r *reception) note(seq uint16, ts uint32, now int64, clock uint32) {
 	r.fresh = true
 }
 
-// senderReport notes the clock of a sender report.
-func (r *reception) senderReport(ntp uint64, now int64) {
+// reportsApart is how far apart sender reports are taken: browsers send one or two
+// a second, and each goes on to every receiver.
+const reportsApart = int64(100e6)
+
+// senderReport notes the clock of a sender report; false when it comes too early.
+func (r *reception) senderReport(ntp uint64, now int64) bool {
+	if r.lsrAt != 0 && now-r.lsrAt < reportsApart {
+		return false
+	}
 	r.lsr, r.lsrAt = uint32(ntp>>16), now
+	return true
 }
 
 // report makes the next reception report; ok is false if nothing came since the
