@@ -30,6 +30,7 @@ func (f *countingFramer) put([]byte) error {
 	}
 	return nil
 }
+func (f *countingFramer) flush() error        { return nil }
 func (f *countingFramer) finish(*StreamError) {}
 func (f *countingFramer) kill()               {}
 

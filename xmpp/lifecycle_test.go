@@ -16,6 +16,7 @@ type endFramer struct {
 }
 
 func (f *endFramer) put([]byte) error { return nil }
+func (f *endFramer) flush() error     { return nil }
 func (f *endFramer) finish(e *StreamError) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

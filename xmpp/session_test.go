@@ -203,3 +203,20 @@ func TestWebSocketJoin(t *testing.T) {
 		t.Errorf("room got %s", p)
 	}
 }
+
+// A client that pings by WebSocket frames, as libraries outside of browsers do,
+// is answered however long nothing has been written to it.
+func TestWebSocketPing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *xmpp.Config) { c.WriteTimeout = 100 * time.Millisecond })
+	c := s.dial("")
+	c.bind()
+	idle := time.NewTimer(200 * time.Millisecond)
+	defer idle.Stop()
+	<-idle.C
+	ctx, cancel := context.WithTimeout(c.conn.CloseRead(t.Context()), 10*time.Second)
+	defer cancel()
+	if err := c.conn.Ping(ctx); err != nil {
+		t.Fatal(err)
+	}
+}

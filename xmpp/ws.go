@@ -165,7 +165,8 @@ func (f *wsFramer) greet(from JID, id string) error {
 }
 
 func (f *wsFramer) put(b []byte) error {
-	// The deadline is not moved for each write: one has at least 14/15 of timeout.
+	// The deadline is not moved for each write of a batch: one has at least 14/15 of
+	// timeout.
 	if now := time.Now(); f.deadline.Sub(now) < f.timeout-f.timeout/15 {
 		f.deadline = now.Add(f.timeout)
 		if err := f.net.SetWriteDeadline(f.deadline); err != nil {
@@ -175,10 +176,14 @@ func (f *wsFramer) put(b []byte) error {
 	return f.conn.Write(context.Background(), websocket.MessageText, b)
 }
 
-func (f *wsFramer) flush() error { return nil }
+// flush takes the deadline away: the library answers pings and the closing
+// handshake by itself, whenever they come, and has its own time for that.
+func (f *wsFramer) flush() error {
+	f.deadline = time.Time{}
+	return f.net.SetWriteDeadline(time.Time{})
+}
 
 func (f *wsFramer) finish(e *StreamError) {
-	f.deadline = time.Time{}
 	code := websocket.StatusNormalClosure
 	if e != nil {
 		if f.put([]byte(streamErrorText(e))) != nil {
@@ -198,6 +203,7 @@ func (f *wsFramer) finish(e *StreamError) {
 			return
 		}
 	}
+	_ = f.flush()
 	_ = f.conn.Close(code, "")
 }
 
