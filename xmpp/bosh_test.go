@@ -191,6 +191,35 @@ func TestBOSHInactivityAndWait(t *testing.T) {
 	s.answer(b.send("", ""), `<body .*item-not-found.*`)
 }
 
+// A client that goes on sending while what it has sent can't be handled is ended:
+// its requests are answered all the time.
+func TestBOSHBacklog(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *xmpp.Config) { c.BOSHWait = 10 * time.Millisecond })
+	stuck := make(chan *xmpp.Stanza)
+	s.router.Serve("stuck.meet.test", chanHandler(stuck))
+	b := &boshClient{s: s, rid: 5}
+	b.sid = s.answer(s.post(`<body hold="1" rid="5" to="meet.test" wait="60" xmlns="http://jabber.org/protocol/httpbind"/>`), `<body .* sid="([^"]+)">.*</body>`)[1]
+	s.answer(b.send("", anonymous), body(`<success .*`))
+	s.answer(b.send(` to="meet.test" xmlns:xmpp="urn:xmpp:xbosh" xmpp:restart="true"`, ""), body(boshFeature2))
+	s.answer(b.send("", bindIQ), body(`.*`))
+	big := `<message to="x@stuck.meet.test" xmlns="jabber:client"><body>` + strings.Repeat("x", 300<<10) + `</body></message>`
+	for i := range 20 {
+		if got := s.answer(b.send("", big), `(.*)`)[1]; strings.Contains(got, `condition="policy-violation"`) {
+			if i < 3 {
+				t.Errorf("ended after %d requests", i)
+			}
+			<-stuck
+			s.wait(func() bool { return s.srv.Stats().Streams == 0 }, "the end of the stream")
+			return
+		}
+	}
+	t.Error("not ended")
+	for range 20 {
+		<-stuck
+	}
+}
+
 func TestBOSHShutdown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)

@@ -23,6 +23,7 @@ type boshFramer struct {
 	mu       sync.Mutex
 	limit    int // of one element, as the stream last said
 	inbound  deque[boshInbound]
+	backlog  int    // what is in inbound costs
 	next     uint64 // the rid to handle next
 	early    map[uint64]*earlyRequest
 	open     []*boshRequest // unanswered, by rid
@@ -54,6 +55,8 @@ type boshInbound struct {
 	err error
 }
 
+func (i *boshInbound) cost() int { return len(i.text) + stanzaOverhead }
+
 // boshFinishWait is how long the end of a session waits for a request to tell it
 // to: LJM polls within 100 ms.
 const boshFinishWait = 2 * time.Second
@@ -82,6 +85,12 @@ func (f *boshFramer) request(b *boshBody, size int) (req *boshRequest, refusal s
 			}
 		}
 		return nil, "item-not-found"
+	}
+	if f.backlog > 2*f.bodyLimit() {
+		// Requests are answered while the reader is held back, so their window does
+		// not bound what a client has us keep.
+		f.killLocked()
+		return nil, "policy-violation"
 	}
 	if b.rid-f.next > uint64(f.requests()) || len(f.open) > f.requests() {
 		return nil, "item-not-found"
@@ -117,7 +126,11 @@ func (f *boshFramer) admit(e *earlyRequest) {
 		f.silence.Stop()
 		f.silence = nil
 	}
-	push := func(in inbound, err error) { f.inbound.push(boshInbound{in, err}) }
+	push := func(in inbound, err error) {
+		i := boshInbound{in, err}
+		f.backlog += i.cost()
+		f.inbound.push(i)
+	}
 	b := e.body
 	switch {
 	case e.err != nil:
@@ -155,6 +168,7 @@ func (f *boshFramer) read(limit int) (inbound, error) {
 			return inbound{}, io.ErrUnexpectedEOF
 		case f.inbound.len() > 0:
 			in := f.inbound.pop()
+			f.backlog -= in.cost()
 			f.mu.Unlock()
 			return in.inbound, in.err
 		}
@@ -298,10 +312,15 @@ func (f *boshFramer) finish(e *StreamError) {
 func (f *boshFramer) kill() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.killLocked()
+}
+
+func (f *boshFramer) killLocked() {
 	if f.killed {
 		return
 	}
 	f.killed, f.final = true, true
+	f.inbound, f.backlog = deque[boshInbound]{}, 0
 	for len(f.open) > 0 {
 		f.answer("remote-connection-failed", "")
 	}
