@@ -13,7 +13,7 @@ type Limits struct {
 	Bytes      int // of the whole element
 	Depth      int // of nesting
 	Elements   int // in all
-	Attributes int // of one element
+	Attributes int // of one element; as many prefixes may be in force
 }
 
 // DefaultLimits are those of an authenticated client (limits.stanza).
@@ -299,6 +299,9 @@ func (t *tokenizer) startTag(tok *token) error {
 				if b.Prefix == local {
 					return ErrNotWellFormed
 				}
+			}
+			if len(t.binds) >= t.lim.Attributes {
+				return ErrTooBig // each prefixed name is looked up among them all
 			}
 			t.binds = append(t.binds, Binding{local, value})
 		default:

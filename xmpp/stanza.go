@@ -219,9 +219,11 @@ func (s *Stanza) index() {
 }
 
 // withoutPrefixes re-encodes the payload in default-namespace form. It works on
-// the token stream, so mixed content keeps its order.
+// the token stream, so mixed content keeps its order. Namespaces are written out
+// where prefixes stood: what grows beyond the limit is refused.
 func (s *Stanza) withoutPrefixes(src string, lim Limits, scope Scope) (*Stanza, error) {
-	t := newTokenizer(src, lim.orDefault(), scope)
+	lim = lim.orDefault()
+	t := newTokenizer(src, lim, scope)
 	defer t.release()
 	var enc Enc
 	var tok token
@@ -245,7 +247,9 @@ func (s *Stanza) withoutPrefixes(src string, lim Limits, scope Scope) (*Stanza, 
 				enc.Attr("xmlns", tok.ns)
 			}
 			for _, a := range tok.attrs {
-				enc.attrNS(a)
+				if enc.attrNS(a); len(enc.b) > lim.Bytes {
+					return nil, ErrTooBig
+				}
 			}
 			nsStack = append(nsStack, tok.ns)
 		case tokText:
@@ -257,6 +261,9 @@ func (s *Stanza) withoutPrefixes(src string, lim Limits, scope Scope) (*Stanza, 
 				enc.End()
 				nsStack = nsStack[:len(nsStack)-1]
 			}
+		}
+		if len(enc.b) > lim.Bytes {
+			return nil, ErrTooBig
 		}
 	}
 	out := *s

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -45,6 +46,22 @@ func TestParseStanza(t *testing.T) {
 	}
 }
 
+func manyBindings(from, to int) string {
+	var b strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, ` xmlns:p%d="x"`, i)
+	}
+	return b.String()
+}
+
+func manyAttributes(prefix string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ` %s:a%d=""`, prefix, i)
+	}
+	return b.String()
+}
+
 func TestPrefixesAreRewritten(t *testing.T) {
 	in := `<c:message xmlns:c="jabber:client" xmlns:d="urn:d" to="r@x.example" type="groupchat">` +
 		`<c:body>hi</c:body><d:p d:q="1">a<d:b>b</d:b>c</d:p><e xmlns=""/></c:message>`
@@ -65,26 +82,32 @@ func TestPrefixesAreRewritten(t *testing.T) {
 
 func TestScannerRefuses(t *testing.T) {
 	for in, want := range map[string]error{
-		`<message xmlns="jabber:client">`:                                                  ErrNotWellFormed,
-		`<message xmlns="jabber:client"></iq>`:                                             ErrNotWellFormed,
-		`<message xmlns="jabber:client"><a></message></a>`:                                 ErrNotWellFormed,
-		`<message xmlns="jabber:client"/><iq/>`:                                            ErrNotWellFormed,
-		`<message xmlns="jabber:client" a="1" a="2"/>`:                                     ErrNotWellFormed,
-		`<message xmlns="jabber:client" a='<'/>`:                                           ErrNotWellFormed,
-		`<message xmlns="jabber:client" a="1"b="2"/>`:                                      ErrNotWellFormed,
-		`<message xmlns="jabber:client">` + "\x01" + `</message>`:                          ErrNotWellFormed,
-		`<message xmlns="jabber:client">` + "\xff" + `</message>`:                          ErrNotWellFormed,
-		`<message xmlns="jabber:client">&#0;</message>`:                                    ErrRestrictedXML,
-		`<message xmlns="jabber:client">&foo;</message>`:                                   ErrRestrictedXML,
-		`<message xmlns="jabber:client"><!-- c --></message>`:                              ErrRestrictedXML,
-		`<!DOCTYPE a [<!ENTITY b "c">]><message xmlns="jabber:client"/>`:                   ErrRestrictedXML,
-		`<?xml version="1.0"?><message xmlns="jabber:client"/>`:                            ErrRestrictedXML,
-		`<message xmlns="jabber:client"><u:a/></message>`:                                  ErrNamespace,
-		`<message xmlns="jabber:client"><a xmlns:b="urn:b"/><b:c/></message>`:              ErrNamespace,
-		`<message xmlns="jabber:client"><a xmlns:xmlns="urn:b"/></message>`:                ErrNamespace,
-		`<message xmlns="jabber:client">` + strings.Repeat("<a>", 70) + `</message>`:       ErrTooBig,
-		`<message xmlns="jabber:client">` + strings.Repeat("<a/>", 5000) + `</message>`:    ErrTooBig,
-		`<message xmlns="jabber:client">` + strings.Repeat("x", 600<<10) + `</message>`:    ErrTooBig,
+		`<message xmlns="jabber:client">`:                                               ErrNotWellFormed,
+		`<message xmlns="jabber:client"></iq>`:                                          ErrNotWellFormed,
+		`<message xmlns="jabber:client"><a></message></a>`:                              ErrNotWellFormed,
+		`<message xmlns="jabber:client"/><iq/>`:                                         ErrNotWellFormed,
+		`<message xmlns="jabber:client" a="1" a="2"/>`:                                  ErrNotWellFormed,
+		`<message xmlns="jabber:client" a='<'/>`:                                        ErrNotWellFormed,
+		`<message xmlns="jabber:client" a="1"b="2"/>`:                                   ErrNotWellFormed,
+		`<message xmlns="jabber:client">` + "\x01" + `</message>`:                       ErrNotWellFormed,
+		`<message xmlns="jabber:client">` + "\xff" + `</message>`:                       ErrNotWellFormed,
+		`<message xmlns="jabber:client">&#0;</message>`:                                 ErrRestrictedXML,
+		`<message xmlns="jabber:client">&foo;</message>`:                                ErrRestrictedXML,
+		`<message xmlns="jabber:client"><!-- c --></message>`:                           ErrRestrictedXML,
+		`<!DOCTYPE a [<!ENTITY b "c">]><message xmlns="jabber:client"/>`:                ErrRestrictedXML,
+		`<?xml version="1.0"?><message xmlns="jabber:client"/>`:                         ErrRestrictedXML,
+		`<message xmlns="jabber:client"><u:a/></message>`:                               ErrNamespace,
+		`<message xmlns="jabber:client"><a xmlns:b="urn:b"/><b:c/></message>`:           ErrNamespace,
+		`<message xmlns="jabber:client"><a xmlns:xmlns="urn:b"/></message>`:             ErrNamespace,
+		`<message xmlns="jabber:client">` + strings.Repeat("<a>", 70) + `</message>`:    ErrTooBig,
+		`<message xmlns="jabber:client">` + strings.Repeat("<a/>", 5000) + `</message>`: ErrTooBig,
+		`<message xmlns="jabber:client">` + strings.Repeat("x", 600<<10) + `</message>`: ErrTooBig,
+		// Many prefixes in force, over several elements.
+		`<message xmlns="jabber:client"><a ` + manyBindings(0, 200) + `><b ` + manyBindings(200, 400) + `/></a></message>`: ErrTooBig,
+		// A long namespace that the rewritten form would repeat for each element, or for
+		// each attribute.
+		`<message xmlns="jabber:client" xmlns:p="` + strings.Repeat("x", 100<<10) + `">` + strings.Repeat("<p:a/>", 1000) + `</message>`: ErrTooBig,
+		`<message xmlns="jabber:client" xmlns:p="` + strings.Repeat("x", 100<<10) + `"><a` + manyAttributes("p", 200) + `/></message>`:   ErrTooBig,
 		`<message xmlns="jabber:client">]]></message>`:                                     ErrNotWellFormed,
 		`<auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="ANONYMOUS"/>`:           errNotAStanza,
 		`<message xmlns="jabber:client" xmlns:p="urn:1" xmlns:q="urn:1" p:a="1" q:a="2"/>`: ErrNotWellFormed,
