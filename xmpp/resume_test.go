@@ -1,6 +1,7 @@
 package xmpp_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"confab/xmpp"
+	"confab/xmpp/auth"
 )
 
 // enable turns stream management on and returns the id.
@@ -156,6 +158,37 @@ func TestResumeRefused(t *testing.T) {
 	e.send(bindIQ)
 	e.expect(`<message .*`)
 	e.expect(`<iq .*<bind .*`)
+}
+
+// The id of an account's session, which stands in URLs, does not spare the
+// password: neither to resume it nor to be called like its owner.
+func TestResumeNeedsPassword(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *xmpp.Config) { c.Hosts[0].Auth = auth.Either{auth.Anonymous{}, passwords()} })
+	const anyFeatures = `<stream:features .*`
+	login := func(query, first string) *client {
+		c := s.dial(query)
+		c.send(openC)
+		c.expect(openS)
+		c.expect(anyFeatures)
+		c.send(first)
+		c.expect(success)
+		c.send(openC)
+		c.expect(openS)
+		c.expect(anyFeatures)
+		return c
+	}
+	host := login("", `<auth mechanism="PLAIN" xmlns="urn:ietf:params:xml:ns:xmpp-sasl">`+base64.StdEncoding.EncodeToString([]byte("\x00host\x00secret"))+`</auth>`)
+	host.send(bindIQ)
+	host.expect(`<message .*`)
+	host.expect(`<iq .*<jid>host@meet.test/.*`)
+	id := host.enable()
+	thief := login("?previd="+id, anonymous)
+	thief.send(`<resume xmlns="urn:xmpp:sm:3" h="0" previd="` + id + `"/>`)
+	thief.expect(`<failed .*item-not-found.*`)
+	thief.send(bindIQ)
+	thief.expect(`<message .*`)
+	thief.expect(`<iq .*<jid>[0-9a-f-]{36}@meet.test/.*`)
 }
 
 func TestAckOutOfRange(t *testing.T) {

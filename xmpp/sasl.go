@@ -19,8 +19,9 @@ type Peer struct {
 	// TLS is the connection's state when TLS ends here, else nil.
 	TLS   *tls.ConnectionState
 	Attrs Attrs
-	// Resumes is the user whose live or detached session of this host the
-	// client's previd names, or "" (client-signaling.md §4.3).
+	// Resumes is the guest whose live or detached session of this host the client's
+	// previd names, or "" (client-signaling.md §4.3). It is in a URL: who has an
+	// account logs in with the password again.
 	Resumes string
 }
 
@@ -30,6 +31,8 @@ type Account struct {
 	Name string
 	// Host says that the account opens rooms and is moderator where it goes.
 	Host bool
+	// Guest says that nobody is behind the name but who got it.
+	Guest bool
 }
 
 // Authenticator lets users in to one host. Implementations are in xmpp/auth.
@@ -193,7 +196,7 @@ func (st *stream) refuse(fail *SASLFailure) error {
 func (st *stream) peer() *Peer {
 	return &Peer{
 		Host: st.host.Host.JID(), Remote: st.remote, Secure: st.secure, TLS: st.tls, Attrs: st.attrs,
-		Resumes: st.srv.userOf(st.attrs.PrevID, st.host.Host.JID().Domain),
+		Resumes: st.srv.guestOf(st.attrs.PrevID, st.host.Host.JID().Domain),
 	}
 }
 

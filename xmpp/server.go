@@ -147,14 +147,14 @@ func (s *Server) forget(se *Session, smID string) {
 	delete(s.resumable, smID)
 }
 
-// userOf is the user of the host whose session a previd names, or "".
-func (s *Server) userOf(previd, domain string) string {
+// guestOf is the guest of the host whose session a previd names, or "".
+func (s *Server) guestOf(previd, domain string) string {
 	if previd == "" {
 		return ""
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if se := s.resumable[previd]; se != nil && se.jid.Domain == domain {
+	if se := s.resumable[previd]; se != nil && se.account.Guest && se.jid.Domain == domain {
 		return se.jid.Local
 	}
 	return ""

@@ -26,7 +26,7 @@ func (Anonymous) Start(_ context.Context, p *xmpp.Peer, _ string) (xmpp.Exchange
 	}
 	return &exchange{
 		neg:     sasl.NewServer(sasl.Anonymous, nil),
-		account: func() xmpp.Account { return xmpp.Account{Name: name} },
+		account: func() xmpp.Account { return xmpp.Account{Name: name, Guest: true} },
 	}, nil
 }
 
