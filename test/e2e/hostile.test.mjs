@@ -66,16 +66,21 @@ test('bad input disturbs nobody', { timeout: 300000 }, async t => {
     await t.test('a wrong password a hundred times', async () => {
         const answers = { failure: 0, closed: 0 };
         const asked = Date.now();
-        let rude;
+        let tries = 0;
 
-        for (let i = 0; i < 100; i++) {
-            rude = rude && !rude.closed ? rude : await (await RawWebSocket.open(server)).stream();
-            const answer = await rude.plain('host', `wrong-${i}`);
+        // The server takes its time with each answer: five ask side by side.
+        await Promise.all(Array.from({ length: 5 }, async () => {
+            let rude;
 
-            assert.doesNotMatch(answer, /<success/);
-            answers[answer.includes('<failure') ? 'failure' : 'closed']++;
-        }
-        rude.close();
+            while (tries++ < 100) {
+                rude = rude && !rude.closed ? rude : await (await RawWebSocket.open(server)).stream();
+                const answer = await rude.plain('host', `wrong-${tries}`);
+
+                assert.doesNotMatch(answer, /<success/);
+                answers[answer.includes('<failure') ? 'failure' : 'closed']++;
+            }
+            rude?.close();
+        }));
         figure('hundred-wrong-passwords-ms', Date.now() - asked);
         assert.ok(answers.failure > 0, `some were answered: ${JSON.stringify(answers)}`);
     });
@@ -156,11 +161,11 @@ function watch(people) {
         while (watching) {
             const now = (await person.stats()).participants[other.id]?.video?.frames ?? 0;
 
+            gaps[i] = Math.max(gaps[i], Date.now() - since);
             if (now > frames) {
                 frames = now;
                 since = Date.now();
             }
-            gaps[i] = Math.max(gaps[i], Date.now() - since);
             await new Promise(r => setTimeout(r, 200));
         }
     }));
