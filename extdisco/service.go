@@ -35,9 +35,6 @@ func NewService(list *List, domains []string) *Service {
 	return &Service{list: list, domains: domains, asked: map[xmpp.JID]int{}}
 }
 
-// Features are what disco#info of a host says when the service hangs on it.
-func (s *Service) Features() []string { return []string{NS2, NS1} }
-
 // HandleIQ answers one query; it is the payload handler of NS1 and NS2.
 func (s *Service) HandleIQ(_ context.Context, q *xmpp.Stanza) (inner string, err error) {
 	if q.Type != xmpp.TypeGet {

@@ -27,8 +27,7 @@ type Config struct {
 	ShareTURN bool   // "turn.share_443": hand TURN over TLS to Server.TURN
 	ShareXMPP bool   // hand connections with ALPN xmpp-client to Server.XMPP
 
-	Dir    string // "web.dir"; "" is DataDir/web when a build is installed there, else our own page; R
-	LibDir string // directory whose lib-jitsi-meet.min.js our own page uses; "" is the embedded one; R
+	Dir string // "web.dir"; "" is DataDir/web when a build is installed there, else our own page; R
 
 	TrustedProxies []netip.Prefix // "web.trusted_proxies": whose X-Forwarded-* counts; R
 	Origins        []string       // "web.origins" of WebSocket and BOSH; empty or "*" is any; R

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
-	"path"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -102,10 +99,6 @@ func (s *Server) pageFile(w http.ResponseWriter, r *http.Request, name string) {
 		s.ownPage(w, r)
 		return
 	}
-	st := s.state.Load()
-	if lib, ok := strings.CutPrefix(name, "lib/"); ok && st.cfg.LibDir != "" && s.libFile(w, r, st.cfg.LibDir, lib) {
-		return
-	}
 	body, ok := s.page.files[name]
 	if !ok {
 		plain(w, http.StatusNotFound, "not found\n")
@@ -139,21 +132,4 @@ func (s *Server) embedded(w http.ResponseWriter, r *http.Request, name string, b
 	}
 	h.Set("ETag", `"`+tag+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
-}
-
-// libFile serves another build of the client library, from a directory given by
-// whoever tests with it.
-func (s *Server) libFile(w http.ResponseWriter, r *http.Request, dir, name string) bool {
-	root, err := os.OpenRoot(filepath.Clean(dir))
-	if err != nil {
-		return false
-	}
-	defer root.Close()
-	f, fi, ok := openRegular(root, path.Clean("/"+name))
-	if !ok {
-		return false
-	}
-	defer f.Close()
-	s.content(w, r, name, cacheAsk, f, fi, func(string) (*os.File, bool) { return nil, false })
-	return true
 }

@@ -312,22 +312,6 @@ func TestRoutesOfOurOwnPage(t *testing.T) {
 	}
 }
 
-func TestAnotherLibraryForOurPage(t *testing.T) {
-	t.Parallel()
-	cfg := testConfig(t)
-	cfg.LibDir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(cfg.LibDir, "lib-jitsi-meet.min.js"), []byte("newest"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s := open(t, cfg, Handlers{})
-	if got := ask(t, s, "GET /_/page/lib/lib-jitsi-meet.min.js"); got.body != "newest" {
-		t.Errorf("got %.40q", got.body)
-	}
-	if got := ask(t, s, "GET /_/page/lib/README.md"); got.StatusCode != 200 {
-		t.Errorf("what the directory lacks comes from the program: %d", got.StatusCode)
-	}
-}
-
 // Nothing outside of the build may come out, whatever the path.
 func FuzzRoute(f *testing.F) {
 	for _, p := range []string{

@@ -386,7 +386,7 @@ func (c *client) read(conn *ice.Conn) {
 			}
 			var plain []byte
 			to := c.rtp
-			if isRTCP(b) {
+			if rtpx.IsRTCP(b) {
 				to = c.rtcp
 				plain, err = c.in.DecryptRTCP(nil, b, nil)
 			} else {
@@ -489,7 +489,7 @@ func (c *client) encrypt(plain []byte) []byte {
 	c.t.Helper()
 	var out []byte
 	var err error
-	if isRTCP(plain) {
+	if rtpx.IsRTCP(plain) {
 		out, err = c.out.EncryptRTCP(nil, plain, nil)
 	} else {
 		out, err = c.out.EncryptRTP(nil, plain, nil)

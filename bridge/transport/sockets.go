@@ -26,7 +26,7 @@ type Sockets struct {
 
 	addrs        addrTable
 	transactions transactions
-	offered      atomic.Pointer[offered]
+	offered      offered
 	drops        drops
 	readers      sync.WaitGroup
 
@@ -118,22 +118,10 @@ func (s *Sockets) offer(mappings []mapping) {
 	for _, l := range s.locals {
 		locals = append(locals, l.addr)
 	}
-	s.offered.Store(&offered{
+	s.offered = offered{
 		all:    candidates(locals, mappings, true),
 		public: candidates(locals, mappings, s.cfg.AdvertisePrivate),
-	})
-}
-
-// SetPublicAddresses replaces Config.PublicAddresses for the candidates of
-// transports made later; the sockets stay as they are. For addresses that are
-// found out after Listen or that change.
-func (s *Sockets) SetPublicAddresses(list []string) error {
-	mappings, err := parseAddresses(list)
-	if err != nil {
-		return err
 	}
-	s.offer(mappings)
-	return nil
 }
 
 // Port is the UDP port of all sockets.
@@ -149,7 +137,7 @@ func (s *Sockets) Locals() []netip.AddrPort {
 }
 
 // Candidates is what a new transport offers.
-func (s *Sockets) Candidates() []Candidate { return slices.Clone(s.offered.Load().public) }
+func (s *Sockets) Candidates() []Candidate { return slices.Clone(s.offered.public) }
 
 // Now is the clock of Packet.Arrived.
 func (s *Sockets) Now() int64 { return s.cfg.Clock() }

@@ -111,9 +111,6 @@ func (l *limiter) allow(now int64, size int, maxBits, maxPackets int64) bool {
 	return true
 }
 
-// isRTCP tells RTCP from RTP (RFC 5761 §4).
-func isRTCP(b []byte) bool { return len(b) > 1 && b[1] >= 192 && b[1] <= 223 }
-
 // srtpContexts derives the four uses of the DTLS keys. RTP and RTCP get a
 // context each for sending because different goroutines own them.
 func srtpContexts(conn *dtls.Conn, client bool) (in, rtpOut, rtcpOut *srtp.Context, profile string, err error) {

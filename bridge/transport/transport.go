@@ -133,14 +133,14 @@ func (s *Sockets) New(cfg TransportConfig, h Handler) (*Transport, error) {
 	}
 	t := &Transport{
 		s: s, cfg: cfg, h: h, log: cfg.Log, cert: cert, print: print,
-		offered: s.offered.Load().public,
+		offered: s.offered.public,
 		notes:   make(chan struct{}, 1),
 		setup:   "actpass",
 		claimed: map[netip.AddrPort]struct{}{},
 		done:    make(chan struct{}),
 	}
 	if cfg.Private {
-		t.offered = s.offered.Load().all
+		t.offered = s.offered.all
 	}
 	if t.log == nil {
 		t.log = s.log
@@ -264,7 +264,7 @@ func (t *Transport) media(p *rtpx.Packet, src netip.AddrPort) {
 		in.overLimit++
 		return
 	}
-	control := isRTCP(b)
+	control := rtpx.IsRTCP(b)
 	out, ok := in.decrypt(b, control, t.s.cfg.MaxSSRCs)
 	if !ok {
 		in.decryptFailures++
