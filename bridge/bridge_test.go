@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -329,6 +330,42 @@ func TestChannelFlood(t *testing.T) {
 	}
 	if limit := 5 * w.s.cfg.BroadcastRate; got == 0 || got > 3*limit || w.s.Stats().MessagesDropped < 1000 {
 		t.Errorf("%d messages came through, %d were dropped", got, w.s.Stats().MessagesDropped)
+	}
+}
+
+// In a large conference statistics go to those who watch the sender.
+func TestStatsInALargeConference(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.dial(w.must(createFirst), "aaaaaaaa")
+	w.must(modify(`<endpoint id="aaaaaaaa">` + sourcesOfA + `</endpoint>`))
+	ws := map[string]*websocket.Conn{}
+	for i := range statsThreshold {
+		id := fmt.Sprintf("%08x", i)
+		m := w.must(modify(strings.ReplaceAll(endpointB(), "bbbbbbbb", id)))
+		if i < 2 {
+			ws[id] = w.dial(m, id)
+			w.expect(ws[id], "ServerHello")
+		}
+	}
+	watching, other := ws["00000000"], ws["00000001"]
+	w.say(watching, `{"colibriClass":"ReceiverVideoConstraints","lastN":-1,"defaultConstraints":{"maxHeight":180}}`)
+	for len(w.expect(watching, "ForwardedSources")["forwardedSources"].([]any)) == 0 {
+	}
+	w.say(a, `{"colibriClass":"EndpointStats","bitrate":{"upload":1}}`)
+	w.expect(watching, "EndpointStats")
+	w.say(a, `{"colibriClass":"EndpointMessage","to":"","msgPayload":{}}`)
+	for {
+		_, b, err := other.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(b), "EndpointStats") {
+			t.Fatal("statistics of somebody who is not watched")
+		}
+		if strings.Contains(string(b), "EndpointMessage") {
+			return
+		}
 	}
 }
 

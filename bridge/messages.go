@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"confab/bridge/channel"
@@ -137,13 +138,13 @@ func (c *Conference) relay(from *endpoint, m channel.Relayed) {
 const statsThreshold = 20
 
 // wantsStats thins out statistics in a large conference: those of recent speakers
-// and of who is watched are passed on.
+// and of whom the receiver watches are passed on (bridge.md §7.9).
 func (c *Conference) wantsStats(to, from *endpoint) bool {
 	if len(c.order) <= statsThreshold || c.recent(from.id) {
 		return true
 	}
 	for _, s := range from.sources {
-		if want, ok := to.want.PerSource[s.Name]; ok && want.MaxHeight != 0 {
+		if to.effective[s.Name] != 0 || slices.Contains(to.want.OnStage, s.Name) || slices.Contains(to.want.Selected, s.Name) {
 			return true
 		}
 	}
