@@ -60,6 +60,7 @@ type Limits struct {
 	WriteTimeout     time.Duration  // until a response is out; longer than any BOSH wait
 	IdleTimeout      time.Duration  // of a kept-alive connection
 	Handshakes       int            // TLS handshakes under way; more connections are closed
+	HandshakesPerIP  int            // of these from one address; 0 no limit
 	GzipCache        int64          // bytes of compressed static files kept in memory
 }
 
@@ -99,6 +100,7 @@ func DefaultLimits() Limits {
 		WriteTimeout:     10 * time.Minute,
 		IdleTimeout:      2 * time.Minute,
 		Handshakes:       1024,
+		HandshakesPerIP:  128,
 		GzipCache:        64 << 20,
 	}
 }

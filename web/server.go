@@ -180,10 +180,17 @@ func (s *Server) shareFronts(cfg Config) {
 	}
 	alpn = append(alpn, "h2", "http/1.1", acme.ALPNProto)
 	slots := make(chan struct{}, max(cfg.Limits.Handshakes, 1))
+	perAddr := newConnCount(func(a netip.Addr) int {
+		st := s.state.Load()
+		if st.exempt(a) {
+			return 0
+		}
+		return st.cfg.Limits.HandshakesPerIP
+	})
 	for _, f := range s.fronts {
 		f.share = &share{
 			ln: f.ln, tls: s.certs.TLSConfig(alpn...), timeout: cfg.Limits.HeaderTimeout, log: s.log,
-			handshake: slots, http: newConnQueue(f.ln.Addr()), turn: s.turn, xmpp: s.xmpp,
+			handshake: slots, perAddr: perAddr, http: newConnQueue(f.ln.Addr()), turn: s.turn, xmpp: s.xmpp,
 		}
 	}
 }

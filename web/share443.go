@@ -27,6 +27,7 @@ type share struct {
 	timeout   time.Duration
 	log       *slog.Logger
 	handshake chan struct{} // one slot per handshake under way
+	perAddr   *connCount    // so that one address can't take them all
 
 	http *connQueue
 	turn *connQueue // nil: nobody takes TURN
@@ -59,14 +60,23 @@ func (s *share) run(ctx context.Context) error {
 			}
 			continue
 		}
+		addr := addrOf(c.RemoteAddr().String())
+		if !s.perAddr.add(addr) {
+			c.Close()
+			continue
+		}
 		select {
 		case s.handshake <- struct{}{}:
 		default:
+			s.perAddr.remove(addr)
 			c.Close()
 			continue
 		}
 		s.wg.Go(func() {
-			defer func() { <-s.handshake }()
+			defer func() {
+				<-s.handshake
+				s.perAddr.remove(addr)
+			}()
 			s.sort(ctx, c)
 		})
 	}

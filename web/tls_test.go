@@ -1,14 +1,18 @@
 package web
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
+	"io"
 	"math/big"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -161,4 +165,46 @@ func TestCertificateFilesAreWatched(t *testing.T) {
 			t.Errorf("%+v is taken", bad)
 		}
 	}
+}
+
+// One address can't take all handshakes with connections that say nothing.
+func TestHandshakesOfOneAddress(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := &share{
+		ln: ln, tls: &tls.Config{}, timeout: time.Minute, log: quiet(),
+		handshake: make(chan struct{}, 10), perAddr: newConnCount(func(netip.Addr) int { return 1 }), http: newConnQueue(ln.Addr()),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- sh.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if n := sh.perAddr.open(); n != 0 {
+			t.Errorf("%d are still counted", n)
+		}
+	})
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	silent := dial()
+	second := dial()
+	if err := second.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the second of an address that may have one: %v", err)
+	}
+	_ = silent.Close()
 }
