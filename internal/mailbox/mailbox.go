@@ -123,7 +123,7 @@ func (b *Box[E]) TakeNow() ([]E, error) {
 		return nil, nil
 	}
 	out := b.events
-	clear(b.spare[:cap(b.spare)])
+	clear(b.spare) // what is behind its length is clear already
 	b.events, b.spare = b.spare[:0], out
 	if b.space != nil {
 		close(b.space)

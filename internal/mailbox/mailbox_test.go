@@ -107,3 +107,22 @@ func TestReadyMayBeStale(t *testing.T) {
 		t.Fatalf("%v %v", got, err)
 	}
 }
+
+// What has been taken is kept no longer than until the next Take, however few
+// come after many.
+func TestTakenEventsAreForgotten(t *testing.T) {
+	b := New[*int](100)
+	for _, n := range []int{50, 2, 1, 30, 1, 1} {
+		for range n {
+			_ = b.Put(new(int))
+		}
+		if _, err := b.Take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range b.events[:cap(b.events)] {
+			if p != nil {
+				t.Fatal("an event of an earlier Take is kept")
+			}
+		}
+	}
+}
