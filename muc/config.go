@@ -114,12 +114,13 @@ type Client struct {
 	Addr string
 	// Host says that the user logged in with an account: it is always admitted.
 	Host bool
-	// Token is the JWT that the session logged in with, passed on in conference
+	// Token is the JWT of the session's URL, verified or not, passed on in conference
 	// requests made on its behalf.
 	Token string
-	// Features are those of a token; nil when there is none.
+	// Features are those of a verified token; nil when there is none.
 	Features map[string]bool
-	// Identity is an encoded <identity/> that every presence gets, or "".
+	// Identity is an encoded <identity/> of a verified token, which every presence
+	// gets, or "".
 	Identity string
 	// Region is where the session's network is, or "".
 	Region string

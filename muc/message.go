@@ -217,8 +217,8 @@ func (r *Room) remember(o *Occupant, s *xmpp.Stanza) {
 // displayName is the name that an occupant shows, and where it is from.
 func (o *Occupant) displayName() (name, source string) {
 	source = "guest"
-	if o.Seats[0].Client.Token != "" {
-		source = "token"
+	if o.Seats[0].Client.Identity != "" {
+		source = "token" // a verified one; anybody may have something in the URL
 	}
 	if o.pres != nil {
 		name = elText(o.pres.Child(NSNick, "nick"))
