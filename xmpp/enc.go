@@ -81,11 +81,10 @@ func (e *Enc) Leaf(name, ns, text string) *Enc { return e.Start(name, ns).Text(t
 
 // Element writes a tree below an element of namespace parentNS.
 func (e *Enc) Element(el *Element, parentNS string) *Enc {
-	ns := ""
+	e.Start(el.Name, "")
 	if el.NS != parentNS {
-		ns = el.NS
+		e.Attr("xmlns", el.NS) // "" where the parent has one and el has none
 	}
-	e.Start(el.Name, ns)
 	for _, a := range el.Attr {
 		e.attrNS(a)
 	}

@@ -80,6 +80,18 @@ func TestPrefixesAreRewritten(t *testing.T) {
 	}
 }
 
+// A tree is written in the namespaces that it was read in.
+func TestElementsKeepTheirNamespace(t *testing.T) {
+	const in = `<a xmlns="urn:a"><b xmlns=""><c/></b><d xmlns="urn:d"/><e/></a>`
+	el, err := ParseElement(in, Limits{}, Scope{Default: NSClient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := el.String(); got != in {
+		t.Errorf("got  %s\nwant %s", got, in)
+	}
+}
+
 func TestScannerRefuses(t *testing.T) {
 	for in, want := range map[string]error{
 		`<message xmlns="jabber:client">`:                                               ErrNotWellFormed,
