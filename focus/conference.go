@@ -57,9 +57,10 @@ type Conference struct {
 	noBridge  bool // bridgeNotAvailable is published
 	published string
 
-	start  *time.Timer // nobody has come
-	lonely *time.Timer // one participant is left
-	grace  *time.Timer // without a bridge
+	occupied bool        // somebody has been in
+	start    *time.Timer // nobody is in
+	lonely   *time.Timer // one participant is left
+	grace    *time.Timer // without a bridge
 }
 
 func newConference(s *Service, room xmpp.JID, first request) *Conference {
@@ -254,11 +255,16 @@ func (c *Conference) answer(ready bool, err *xmpp.StanzaError) {
 	c.waiting = nil
 }
 
-// armStart (re)starts the time that an empty room has.
+// armStart (re)starts the time that an empty room has: the room would end with the
+// focus, so that stays as long as the room is to.
 func (c *Conference) armStart() {
+	d := c.s.cfg.StartTimeout
+	if c.occupied {
+		d = max(d, c.s.cfg.Linger)
+	}
 	stop(c.start)
 	var t *time.Timer
-	t = c.after(c.s.cfg.StartTimeout, func() {
+	t = c.after(d, func() {
 		if c.start == t && len(c.members) == 0 {
 			c.end("nobody came")
 		}

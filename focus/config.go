@@ -47,6 +47,7 @@ type Config struct {
 	TrustedDomains []string
 
 	StartTimeout     time.Duration // of a room without a joiner (focus.start_timeout)
+	Linger           time.Duration // of a room that everybody has left (rooms.linger)
 	LonelyTimeout    time.Duration // of the media of a lone participant (focus.lonely_timeout)
 	MinParticipants  int           // before media is allocated
 	MaxConferences   int           // rooms.max_rooms

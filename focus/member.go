@@ -136,6 +136,7 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 		c.members[nick] = m
 		c.order = append(c.order, m)
 		c.log.Debug("member joined", "endpoint", nick)
+		c.occupied = true
 		c.stopStart()
 		c.discover(m)
 		c.elect()
@@ -205,11 +206,11 @@ func (c *Conference) memberLeft(m *Member, switching bool) {
 		c.owner = nil
 	}
 	if len(c.members) == 0 {
-		if !switching {
+		if !switching && c.s.cfg.Linger == 0 {
 			c.end("everybody has left")
 			return
 		}
-		c.armStart() // it goes to a side room and may come back
+		c.armStart() // it goes to a side room, or reloads, and may come back
 	}
 	c.elect()
 	switch n := c.participants(); {

@@ -86,6 +86,35 @@ func TestSwitchRoom(t *testing.T) {
 	})
 }
 
+// A room that is to linger outlives a reload of the only participant, with its
+// password; not more than that.
+func TestLinger(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, func(c *focus.Config) { c.Linger = 20 * time.Second })
+		a := w.meet("aaaaaaaa")
+		lock := xmpp.NewStanza(xmpp.IQ, "set", "", xmpp.JID{}, w.room, `<query xmlns="http://jabber.org/protocol/muc#owner"><x xmlns="jabber:x:data" type="submit">`+
+			`<field var="FORM_TYPE"><value>http://jabber.org/protocol/muc#roomconfig</value></field><field var="muc#roomconfig_roomsecret"><value>s</value></field></x></query>`)
+		if _, err := a.port.Request(t.Context(), lock, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		a.leave()
+		time.Sleep(18 * time.Second)
+		b := w.client("u2@meet.example", "bbbbbbbb")
+		if r, se := b.request(`machine-uid="m"`); se != nil || !r.Ready {
+			t.Fatal(se)
+		}
+		b.join(caps2026)
+		if p := b.presences("bbbbbbbb"); len(p) != 1 || p[0].Type != "error" {
+			t.Errorf("let in without the password: %v", p)
+		}
+		time.Sleep(21 * time.Second)
+		synctest.Wait()
+		if n := w.focus.Stats().Conferences; n != 0 {
+			t.Errorf("%d conferences", n)
+		}
+	})
+}
+
 // What a client asks the service and the focus itself.
 func TestSmallQuestions(t *testing.T) {
 	bubble(t, func(t *testing.T) {

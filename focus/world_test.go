@@ -39,8 +39,18 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 	admin := xmpp.MustJID("focus@auth.meet.example")
 	jvb := xmpp.MustJID("jvb@auth.meet.example")
 
+	cfg := focus.DefaultConfig()
+	cfg.Domain, cfg.Service, cfg.MUC = "meet.example", "focus.meet.example", "conference.meet.example"
+	cfg.JID = admin.WithResource("focus")
+	cfg.Brewery = xmpp.MustJID("jvbbrewery@internal.auth.meet.example")
+	cfg.BridgeSilence = 1000 * time.Hour // scripted bridges say nothing by themselves
+	if change != nil {
+		change(&cfg)
+	}
+
 	mc := muc.DefaultConfig()
 	mc.Domain = "conference.meet.example"
+	mc.Linger = cfg.Linger
 	mc.Admins, mc.Focus = []xmpp.JID{admin}, admin
 	mc.FocusService = xmpp.MustJID("focus.meet.example")
 	mc.ServiceDomains = []string{"auth.meet.example"}
@@ -58,14 +68,6 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 	w.router.Serve(mc.Domain, main)
 	w.router.Serve("internal.auth.meet.example", brew)
 
-	cfg := focus.DefaultConfig()
-	cfg.Domain, cfg.Service, cfg.MUC = "meet.example", "focus.meet.example", mc.Domain
-	cfg.JID = admin.WithResource("focus")
-	cfg.Brewery = xmpp.MustJID("jvbbrewery@internal.auth.meet.example")
-	cfg.BridgeSilence = 1000 * time.Hour // scripted bridges say nothing by themselves
-	if change != nil {
-		change(&cfg)
-	}
 	var err error
 	if w.focus, err = focus.NewService(cfg, w.router, log); err != nil {
 		t.Fatal(err)

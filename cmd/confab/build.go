@@ -227,7 +227,7 @@ func (s *server) buildFocus() (err error) {
 	fc.TrustedDomains = []string{s.names.recorder}
 	fc.StartTimeout, fc.LonelyTimeout = f.StartTimeout.Duration, f.LonelyTimeout.Duration
 	fc.MinParticipants, fc.MaxSources, fc.ICERestart, fc.Codecs = f.MinParticipants, f.MaxSourcesPerUser, f.ICERestart, f.Codecs
-	fc.MaxConferences = s.cfg.Rooms.MaxRooms
+	fc.MaxConferences, fc.Linger = s.cfg.Rooms.MaxRooms, s.cfg.Rooms.Linger.Duration
 	fc.Channel = s.cfg.Bridge.Channel
 	fc.SessionLifetime, fc.AutoLogin = s.cfg.Auth.SessionLifetime.Duration, s.cfg.Auth.AutoLogin
 	fc.Version = version()
