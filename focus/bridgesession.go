@@ -75,7 +75,7 @@ func (bs *bridgeSession) waiting(id string) *bridgeOp {
 
 func merge(to, from *colibri2.Endpoint) {
 	if from.Transport != nil {
-		to.Transport = from.Transport
+		to.Transport = mergeTransports(to.Transport, from.Transport)
 	}
 	if from.Sources != nil {
 		to.Sources = from.Sources
@@ -86,6 +86,23 @@ func merge(to, from *colibri2.Endpoint) {
 	if from.InitialLastN != nil {
 		to.InitialLastN = from.InitialLastN
 	}
+}
+
+// mergeTransports is b, with what of a it does not repeat: the candidates that the
+// client of December 2021 sends by themselves come without the fingerprint.
+func mergeTransports(a, b *colibri2.Transport) *colibri2.Transport {
+	if a == nil || a.ICE == nil || b.ICE == nil {
+		return b
+	}
+	out, ice := *b, *b.ICE
+	if len(ice.Fingerprints) == 0 {
+		ice.Fingerprints = a.ICE.Fingerprints
+	}
+	if ice.Ufrag == a.ICE.Ufrag {
+		ice.Candidates = slices.Concat(a.ICE.Candidates, ice.Candidates)
+	}
+	out.ICE = &ice
+	return &out
 }
 
 // restartICE asks for new ICE credentials.
