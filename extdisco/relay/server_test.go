@@ -279,15 +279,6 @@ func signed(t *testing.T, cred credential.Credential, realm string) []byte {
 	return m.Raw
 }
 
-func FuzzPlausible(f *testing.F) {
-	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if plausible(b) && len(b) < 4 {
-			t.Fatal("too short")
-		}
-	})
-}
-
 // One allocation can't make the server remember peers without end.
 func TestPeersOfOneAllocationAreBounded(t *testing.T) {
 	s := start(t, echo(t), func(c *Config) {

@@ -199,3 +199,46 @@ func TestReservedPortStaysInTheRange(t *testing.T) {
 		t.Fatal("a port outside of the range was opened")
 	}
 }
+
+// bytesConn is a connection that delivers some bytes, at most three at a time.
+type bytesConn struct {
+	net.Conn
+	rest []byte
+}
+
+func (c *bytesConn) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), 3)], c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *bytesConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+// Whatever a stream holds: pion gets whole messages that it can take, in order
+// and without a byte invented, and the stream comes to an end.
+func FuzzStream(f *testing.F) {
+	f.Add(header(0x00, 0x01, 0))
+	f.Add(header(0x00, 0x01, 0xffec))
+	f.Add(append(header(0x40, 0x00, 13), header(0x00, 0x01, 0)...))
+	f.Add(append(header(0x40, 0x00, 0xfffc), 1, 2, 3))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		in := &intake{gate: newGate(0), keys: newKeyring(credential.Secrets{"new", "old"}, "meet.example"), counters: &counters{}}
+		l := newGatedListener(nil, 1, 1, time.Minute, in)
+		conn := l.admit(&bytesConn{rest: b}).(*gatedListenerConn)
+		defer conn.timer.Stop()
+		rest, buf := b, make([]byte, 1600)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			if n < 4 || n > maxMessage || n > len(rest) || !plausible(buf[:n]) || !bytes.Equal(buf[:n], rest[:n]) {
+				t.Fatalf("%d bytes of %d: % x", n, len(rest), buf[:n])
+			}
+			rest = rest[n:]
+		}
+	})
+}
