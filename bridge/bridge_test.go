@@ -535,6 +535,9 @@ func TestEndsWithAFullMailbox(t *testing.T) {
 	block := w.block(c)
 	for c.box.Put(evDebug{make(chan any, 1)}) == nil {
 	}
+	if _, e := w.ask(modify(endpointB())); e == nil || e.Stanza.Cond != xmpp.CondInternalServerError || e.Reason != colibri2.ReasonUnspecified {
+		t.Errorf("a request that finds no room: %v", e)
+	}
 	w.cancel()
 	for stopping := false; !stopping; runtime.Gosched() {
 		w.s.mu.Lock()

@@ -13,6 +13,7 @@ import (
 
 	"confab/bridge/forward"
 	"confab/bridge/transport"
+	"confab/internal/mailbox"
 	"confab/xmpp"
 	"confab/xmpp/xep/colibri2"
 )
@@ -159,36 +160,58 @@ func (s *Service) receive(st *xmpp.Stanza) error {
 	return xmpp.ServiceUnavailable("Unsupported IQ request " + name)
 }
 
-// modify finds or creates the conference; all else is its own business.
+// modify finds or creates the conference; all else is its own business. Whatever
+// is refused is refused in words that show that the bridge speaks, and not the
+// room in between (bridge.md §3.6).
 func (s *Service) modify(st *xmpp.Stanza) error {
 	m, err := colibri2.ParseModify(st.Child(colibri2.NS, "conference-modify"))
 	if err != nil {
-		return colibri2.Refuse(xmpp.BadRequest(err.Error()), colibri2.ReasonUnspecified, "")
+		return refused(xmpp.BadRequest(err.Error()))
 	}
+	c, err := s.conference(m)
+	if err == nil {
+		err = c.box.Put(evModify{st, m})
+	}
+	var se *xmpp.StanzaError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &se):
+		return se
+	case errors.Is(err, mailbox.ErrClosed): // it ended meanwhile
+		return notFound()
+	}
+	s.log.Error("colibri request failed", "conf", m.MeetingID, "stanza_id", st.ID, "err", err)
+	return refused(xmpp.InternalServerError(""))
+}
+
+// conference returns the one that a request is for. The error is a StanzaError if
+// the request is at fault.
+func (s *Service) conference(m *colibri2.Modify) (*Conference, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conferences[m.MeetingID]
 	switch {
 	case c == nil && !m.Create:
-		return colibri2.Refuse(xmpp.ItemNotFound("Conference not found"), colibri2.ReasonConferenceNotFound, "")
-	case c != nil && m.Create:
-		return colibri2.Refuse(xmpp.Conflict("Conference already exists"), colibri2.ReasonConferenceAlreadyExists, "")
+		return nil, notFound()
 	case c == nil && s.stopping:
-		return colibri2.Refuse(xmpp.ServiceUnavailable("The bridge is shutting down"), colibri2.ReasonGracefulShutdown, "")
+		return nil, colibri2.Refuse(xmpp.ServiceUnavailable("The bridge is shutting down"), colibri2.ReasonGracefulShutdown, "")
 	case c == nil && len(s.conferences) >= s.cfg.MaxConferences:
-		return colibri2.Refuse(xmpp.ResourceConstraint("Too many conferences"), colibri2.ReasonUnspecified, "")
+		return nil, refused(xmpp.ResourceConstraint("Too many conferences"))
 	case c == nil:
 		pipe, err := s.engine.NewPipeline(m.MeetingID)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c = newConference(s, m, pipe)
 		s.conferences[m.MeetingID] = c
 		s.byKey[c.key] = c
 		s.counters.conferencesCreated.Add(1)
 		s.wg.Go(c.run)
+	case m.Create:
+		return nil, colibri2.Refuse(xmpp.Conflict("Conference already exists"), colibri2.ReasonConferenceAlreadyExists, "")
 	}
-	return c.box.Put(evModify{st, m})
+	return c, nil
 }
 
 // forget takes a conference out of the maps.
