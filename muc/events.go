@@ -19,7 +19,6 @@ const (
 	evTimer                        // a timer of the room ran out
 	evResult                       // an answer to a request of the room
 	evDebug                        // somebody wants to look
-	evStop                         // the service ends
 )
 
 // event is what a meeting's mailbox holds.

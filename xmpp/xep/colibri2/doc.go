@@ -25,8 +25,6 @@ const (
 	CapSourceNames    = "source-names" // mandatory at creation
 	CapSSRCRewriting  = "ssrc-rewriting"
 	CapPrivateAddress = "private-address-connectivity"
-	CapMIDDemux       = "rtp-mid-demux"
-	CapSynthetic      = "synthetic-endpoint"
 )
 
 // RoleVisitor is the muc-role of a visitor.

@@ -26,7 +26,6 @@ const (
 	FeatureREMB          = "http://jitsi.org/remb"
 	FeatureOpusRED       = "http://jitsi.org/opus-red"
 	FeatureSSRCRewriting = "http://jitsi.org/ssrc-rewriting-1"
-	FeatureMIDDemux      = "http://jitsi.org/rtp-mid-demux"
 	FeatureJSONSources   = "http://jitsi.org/json-encoded-sources"
 	FeatureAudioMute     = "http://jitsi.org/protocol/audio-mute"
 	FeatureJibri         = "http://jitsi.org/protocol/jibri"
