@@ -56,7 +56,7 @@ func (c *Client) secured(t *transport, conn *dtls.Conn) {
 	if sess == nil || sess.transport != t {
 		return
 	}
-	t.wg.Go(func() {
+	t.run(func() {
 		defer func() { _ = conn.Close() }()
 		if sess.formats.data && !c.opt.WebSocket {
 			sess.channel.ended(sess.channel.dialSCTP(conn))

@@ -240,6 +240,12 @@ func (c *Client) Kill() {
 	if s != nil {
 		_ = s.ws.CloseNow()
 	}
+	c.closeSession()
+	c.wg.Wait()
+	c.closeSession() // one that the worker was just accepting
+}
+
+func (c *Client) closeSession() {
 	c.mu.Lock()
 	sess := c.session
 	c.session = nil
@@ -247,7 +253,6 @@ func (c *Client) Kill() {
 	if sess != nil {
 		sess.close()
 	}
-	c.wg.Wait()
 }
 
 // Cut loses the network of the signalling without a word to the server.

@@ -94,7 +94,7 @@ func TestMediaThroughMirror(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.wg.Go(sess.receiver.feedback)
+	tr.run(sess.receiver.feedback)
 	if err := c.Media(wait(t)); err != nil {
 		t.Fatal(err)
 	}

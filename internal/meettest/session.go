@@ -138,10 +138,10 @@ func (c *Client) accept(focus string, j *jingle.Jingle) error {
 		}
 		if len(remote.WebSockets) > 0 {
 			url := remote.WebSockets[0]
-			tr.wg.Go(func() { sess.channel.ended(sess.channel.dialWebSocket(tr.ctx, url)) })
+			tr.run(func() { sess.channel.ended(sess.channel.dialWebSocket(tr.ctx, url)) })
 		}
 	}
-	tr.wg.Go(sess.receiver.feedback)
+	tr.run(sess.receiver.feedback)
 	ctx, cancel := context.WithTimeout(c.ctx, iqPatience)
 	defer cancel()
 	if _, err := c.IQ(ctx, xmpp.TypeSet, focus, sess.acceptance(local).String()); err != nil {

@@ -128,8 +128,8 @@ func (t *transport) start(remote *jingle.Transport) (*jingle.Transport, error) {
 	if first {
 		t.remote = remote.Fingerprints
 	}
-	t.wg.Go(func() { t.read(conn) })
-	t.wg.Go(func() { t.connect(agent, conn, first) })
+	t.run(func() { t.read(conn) })
+	t.run(func() { t.connect(agent, conn, first) })
 	return &jingle.Transport{
 		Ufrag: ufrag, Pwd: pwd, Generation: remote.Generation,
 		Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: "active", Value: t.fingerprint}},
@@ -338,6 +338,15 @@ func (t *transport) sendRTCP(plain []byte) {
 	}
 	if b, err := t.out.EncryptRTCP(nil, plain, nil); err == nil {
 		_, _ = conn.Write(b)
+	}
+}
+
+// run starts a goroutine that close waits for, unless the transport is closed.
+func (t *transport) run(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.wg.Go(f)
 	}
 }
 
