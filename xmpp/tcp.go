@@ -55,7 +55,14 @@ func (s *Server) serveConn(conn net.Conn, direct bool) {
 	st := &stream{fr: f, remote: remote}
 	switch {
 	case direct:
+		// A handshake is a connection, too.
+		leave, ok := s.gate.enter(remote)
+		if !ok {
+			f.release()
+			return
+		}
 		state, err := f.startTLS(s.ctx, s.directTLS(), s.cfg.NegotiationTimeout)
+		leave()
 		if err != nil {
 			s.log.Debug("tls handshake failed", "addr", remote.String(), "err", err)
 			f.release()

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -285,4 +287,32 @@ func TestTCPStreamErrors(t *testing.T) {
 			t.Errorf("C: %.200s\nS: %s\nwant %s", c.send, got, c.cond)
 		}
 	}
+}
+
+// Who never finishes a handshake counts against the bound of its address.
+func TestHandshakesPerAddress(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *xmpp.Config) {
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{{}}}
+		c.Exempt, c.ConnectionsPerAddress = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, 1
+	})
+	addr := s.listen(true)
+	first := dialTCP(t, addr)
+	second := dialTCP(t, addr)
+	for _, c := range []*tcpClient{first, second} {
+		_ = c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	}
+	// One of the two is in the handshake, the other is closed at once.
+	ended := make(chan error, 2)
+	for _, c := range []*tcpClient{first, second} {
+		go func() {
+			_, err := c.conn.Read(make([]byte, 1))
+			ended <- err
+		}()
+	}
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	_, _ = first.conn.Close(), second.conn.Close()
+	<-ended
 }
