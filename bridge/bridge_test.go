@@ -526,6 +526,25 @@ func TestWhatComesTooLate(t *testing.T) {
 	}
 }
 
+// A conference that lost events is made anew.
+func TestOverrunConferenceEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(createFirst)
+	c := w.conference()
+	block := w.block(c)
+	for c.put(evDebug{make(chan any, 1)}) == nil {
+	}
+	<-block
+	for w.conference() != nil {
+		runtime.Gosched()
+	}
+	if n := w.s.Stats().Overruns; n != 1 {
+		t.Errorf("%d overruns", n)
+	}
+	w.must(createFirst)
+}
+
 // A full mailbox does not keep a conference, and so the server, from ending.
 func TestEndsWithAFullMailbox(t *testing.T) {
 	t.Parallel()

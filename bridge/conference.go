@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -25,6 +26,8 @@ type Conference struct {
 	log       *slog.Logger
 	pipe      *forward.Pipeline
 	box       *mailbox.Box[event]
+	overrun   chan struct{} // closed when an event found box full
+	overran   sync.Once
 	size      atomic.Int32 // endpoints
 
 	passwords struct { // of channel URLs, read by HTTP handlers
@@ -52,6 +55,7 @@ func newConference(s *Service, m *colibri2.Modify, pipe *forward.Pipeline) *Conf
 		s: s, meetingID: m.MeetingID, key: randomHex(8), pipe: pipe,
 		log:       s.log.With("conf", m.MeetingID, "room", m.Name),
 		box:       mailbox.New[event](mailboxLimit),
+		overrun:   make(chan struct{}),
 		endpoints: map[string]*endpoint{},
 		speakers:  forward.NewSpeakers(recentSpeakers),
 		emptied:   now(),
@@ -60,6 +64,17 @@ func newConference(s *Service, m *colibri2.Modify, pipe *forward.Pipeline) *Conf
 	c.passwords.by = map[string]*endpoint{}
 	c.feedback.audio, c.feedback.video = randomSSRC(), randomSSRC()
 	return c
+}
+
+// put queues an event for the conference. One that finds no room is lost, and with
+// it the conference's knowledge of itself: it ends, and the focus makes it anew
+// (architecture §13.3).
+func (c *Conference) put(e event) error {
+	err := c.box.Put(e)
+	if errors.Is(err, mailbox.ErrFull) {
+		c.overran.Do(func() { close(c.overrun) })
+	}
+	return err
 }
 
 func randomSSRC() uint32 {
@@ -81,6 +96,10 @@ func (c *Conference) run() {
 	for !c.expired {
 		select {
 		case <-c.s.stop:
+			return
+		case <-c.overrun:
+			c.s.counters.overruns.Add(1)
+			c.log.Error("mailbox full, conference ended", "events", c.box.Len())
 			return
 		case <-c.box.Ready():
 			events, err := c.box.TakeNow()
@@ -218,7 +237,7 @@ func (s *Service) Debug(ctx context.Context) []any {
 	out := []any{}
 	for _, c := range all {
 		reply := make(chan any, 1)
-		if c.box.Put(evDebug{reply}) != nil {
+		if c.put(evDebug{reply}) != nil {
 			continue // it is ending
 		}
 		select {

@@ -67,10 +67,10 @@ func (ep *endpoint) RTP(p *rtpx.Packet) { ep.fwd.RTP(p) }
 func (ep *endpoint) RTCP(p *rtpx.Packet) { ep.fwd.RTCP(p) }
 
 // State runs on a goroutine of the transport.
-func (ep *endpoint) State(s transport.State) { _ = ep.c.box.Put(evState{ep, s}) }
+func (ep *endpoint) State(s transport.State) { _ = ep.c.put(evState{ep, s}) }
 
 // ChannelOpen runs on a goroutine of the transport.
-func (ep *endpoint) ChannelOpen() { _ = ep.c.box.Put(evChannel{ep: ep}) }
+func (ep *endpoint) ChannelOpen() { _ = ep.c.put(evChannel{ep: ep}) }
 
 // Message takes a message of the data channel.
 func (ep *endpoint) Message(b []byte) { ep.received(b, false) }
@@ -95,12 +95,13 @@ func (ep *endpoint) received(b []byte, ws bool) {
 		n.messagesDropped.Add(1)
 		return
 	}
-	if int(ep.waiting.Add(1)) > ep.c.s.cfg.MaxMessages {
+	// The last quarter of the mailbox is not for clients.
+	if int(ep.waiting.Add(1)) > ep.c.s.cfg.MaxMessages || ep.c.box.Len() > mailboxLimit*3/4 {
 		ep.waiting.Add(-1)
 		n.messagesDropped.Add(1)
 		return
 	}
-	if ep.c.box.Put(evMessage{ep, ws, m}) != nil {
+	if ep.c.put(evMessage{ep, ws, m}) != nil {
 		ep.waiting.Add(-1)
 	}
 }

@@ -187,10 +187,10 @@ func (s *Service) ChannelHandler() http.Handler {
 		if err != nil {
 			return // Accept has answered
 		}
-		if ep.c.box.Put(evChannel{ep, conn}) != nil {
+		if ep.c.put(evChannel{ep, conn}) != nil {
 			conn.Close(channel.ErrExpired)
 		}
 		conn.Serve(func(b []byte) { ep.received(b, true) })
-		_ = ep.c.box.Put(evChannelGone{ep, conn})
+		_ = ep.c.put(evChannelGone{ep, conn})
 	})
 }

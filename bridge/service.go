@@ -45,7 +45,7 @@ type Service struct {
 type counters struct {
 	conferencesCreated, endpointsCreated, endpointsExpired atomic.Uint64
 	messagesIn, messagesOut, messagesDropped               atomic.Uint64
-	iceFailed, dominantChanges, panics                     atomic.Uint64
+	iceFailed, dominantChanges, overruns, panics           atomic.Uint64
 }
 
 // Stats is a snapshot for metrics.
@@ -53,7 +53,7 @@ type Stats struct {
 	Conferences, Endpoints                                 int
 	ConferencesCreated, EndpointsCreated, EndpointsExpired uint64
 	MessagesIn, MessagesOut, MessagesDropped               uint64
-	ICEFailed, DominantChanges, Panics                     uint64
+	ICEFailed, DominantChanges, Overruns, Panics           uint64
 	Stress                                                 float64
 	Forward                                                forward.Stats
 }
@@ -109,7 +109,7 @@ func (s *Service) Stats() Stats {
 		ConferencesCreated: c.conferencesCreated.Load(), EndpointsCreated: c.endpointsCreated.Load(),
 		EndpointsExpired: c.endpointsExpired.Load(), MessagesIn: c.messagesIn.Load(), MessagesOut: c.messagesOut.Load(),
 		MessagesDropped: c.messagesDropped.Load(), ICEFailed: c.iceFailed.Load(), DominantChanges: c.dominantChanges.Load(),
-		Panics: c.panics.Load(), Stress: s.stress.level(), Forward: s.engine.Stats(),
+		Overruns: c.overruns.Load(), Panics: c.panics.Load(), Stress: s.stress.level(), Forward: s.engine.Stats(),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +170,7 @@ func (s *Service) modify(st *xmpp.Stanza) error {
 	}
 	c, err := s.conference(m)
 	if err == nil {
-		err = c.box.Put(evModify{st, m})
+		err = c.put(evModify{st, m})
 	}
 	var se *xmpp.StanzaError
 	switch {

@@ -81,6 +81,7 @@ func (c *collector) figures() []figure {
 		gauge("confab_endpoints", "Endpoints of the bridge.", float64(b.Endpoints)),
 		counter("confab_endpoints_created_total", "Endpoints ever created.", b.EndpointsCreated),
 		counter("confab_ice_failed_total", "Endpoints whose ICE or DTLS failed.", b.ICEFailed),
+		counter("confab_bridge_overruns_total", "Conferences ended because their mailbox was full.", b.Overruns),
 		counter("confab_channel_messages_dropped_total", "Messages of the bridge channel that could not be read or sent.", b.MessagesDropped),
 		gauge("confab_stress", "Load of the bridge's machine, 1 is full.", b.Stress),
 	}
