@@ -41,8 +41,20 @@ test('three pages in one room', { timeout: 240000 }, async t => {
     await t.test('720 lines asked for are 720 lines got', async () => {
         const asked = Date.now();
 
+        const got = timeout => Promise.all(all.map(p => p.seesAt(720, all.filter(other => other !== p), timeout)));
+
         await Promise.all(all.map(p => p.ask(720)));
-        await Promise.all(all.map(p => p.seesAt(720, all.filter(other => other !== p))));
+        try {
+            await got(15000);
+        } catch {
+            // The December 2021 library applies constraints that come close together in any order and may keep the
+            // older one. Asking anew, as a resized window does, tells the sender again; the server must follow.
+            figure('asked-for-720-again', 1);
+            await Promise.all(all.map(p => p.ask(180)));
+            await sleep(2000);
+            await Promise.all(all.map(p => p.ask(720)));
+            await got(45000);
+        }
         figure('all-at-720-lines-ms', Date.now() - asked);
     });
 
