@@ -47,8 +47,8 @@ test('three pages in one room', { timeout: 240000 }, async t => {
         try {
             await got(15000);
         } catch {
-            // The December 2021 library applies constraints that come close together in any order and may keep the
-            // older one. Asking anew, as a resized window does, tells the sender again; the server must follow.
+            // Known fault, cause not found: now and then one sender with the December 2021 library stays at 180 lines.
+            // Until it is found a second asking is allowed, and shown in the figures; the first alone should do.
             figure('asked-for-720-again', 1);
             await Promise.all(all.map(p => p.ask(180)));
             await sleep(2000);
