@@ -42,6 +42,10 @@ type Config struct {
 	IsHost func(xmpp.JID) bool
 	// Moderators is one of first, hosts, everyone.
 	Moderators string
+	// Admission is asked before a room is opened; nil asks nobody. AdmissionTimeout is
+	// how long it takes at most.
+	Admission        Admission
+	AdmissionTimeout time.Duration
 	// TrustedDomains are those whose occupants are believed when they say that they
 	// are a recorder, SIP gateway or transcriber.
 	TrustedDomains []string

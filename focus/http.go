@@ -52,7 +52,7 @@ func (s *Service) serveRequest(w http.ResponseWriter, r *http.Request) {
 	done := make(chan result, 1)
 	s.request(req, xmpp.JID{}, func(resp *jitmeet.ConferenceResponse, err *xmpp.StanzaError) { done <- result{resp, err} })
 	// A conference answers within JoinTimeout; this is for one that broke.
-	timeout := time.NewTimer(s.cfg.JoinTimeout + 5*time.Second)
+	timeout := time.NewTimer(s.cfg.AdmissionTimeout + s.cfg.JoinTimeout + 5*time.Second)
 	defer timeout.Stop()
 	select {
 	case res := <-done:
@@ -78,6 +78,9 @@ func writeResult(w http.ResponseWriter, resp *jitmeet.ConferenceResponse, se *xm
 	case se.Cond == xmpp.CondNotAcceptable:
 		// LJM looks for "400 invalid-session" anywhere but at the beginning.
 		http.Error(w, "Error 400 invalid-session", http.StatusBadRequest)
+	case se.Cond == xmpp.CondServiceUnavailable && se.App != "":
+		// Not 403: LJM asks for a login then.
+		http.Error(w, "Not reserved: "+se.Text, http.StatusConflict)
 	default:
 		http.Error(w, "Bad request: "+se.Text, http.StatusBadRequest)
 	}

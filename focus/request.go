@@ -112,7 +112,8 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 		return
 	}
 	mayMake := !s.cfg.RequireHost || who.ok()
-	if !s.exists(room) {
+	opens := !s.exists(room)
+	if opens {
 		s.stats.requestsNew.Add(1)
 		if !mayMake {
 			deny(xmpp.NotAuthorized("not authorized user domain"))
@@ -135,11 +136,29 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 		resp.Ready = ready
 		answer(resp, nil)
 	}}
-	// A conference that has just ended is not made again by a guest's request.
-	c := s.conference(room, from, mayMake, r)
-	if c == nil || c.box.Put(event{request: &r}) != nil {
-		r.reply(false, nil) // ending or full: the client asks again
+	enter := func() {
+		// A conference that has just ended is not made again by a guest's request,
+		// nor without admission.
+		c := s.conference(room, from, mayMake && (opens || s.cfg.Admission == nil), r)
+		if c == nil || c.box.Put(event{request: &r}) != nil {
+			r.reply(false, nil) // ending or full: the client asks again
+		}
 	}
+	if !opens {
+		enter()
+		return
+	}
+	asks := who.identity
+	if asks.IsZero() {
+		asks = from.Bare()
+	}
+	s.admit(room, asks, func(err *xmpp.StanzaError) {
+		if err != nil {
+			deny(err)
+			return
+		}
+		enter()
+	})
 }
 
 // room reads the room of a request. The room of a tenant,
