@@ -97,13 +97,25 @@ func (r *Room) setAffiliation(actor *Occupant, it adminItem) error {
 	case aff != AffNone && old == AffNone && len(r.aff) >= r.sv.cfg.MaxAffiliations:
 		return xmpp.ResourceConstraint("")
 	}
-	if aff == old {
-		return nil
+	if aff != old {
+		r.Affiliate(bare, aff, actor, it.reason)
 	}
+	return nil
+}
+
+// Affiliate gives an account a standing in the whole meeting and tells everybody.
+// actor is who did it, or nil. It asks nobody's leave.
+func (r *Room) Affiliate(bare xmpp.JID, aff Affiliation, actor *Occupant, reason string) {
 	r.SetAffiliation(bare, aff)
-	ch := change{actor: actor, reason: it.reason}
+	for _, in := range r.Meeting() {
+		in.affiliated(bare, aff, change{actor: actor, reason: reason})
+	}
+}
+
+// affiliated carries an affiliation out in one room.
+func (r *Room) affiliated(bare xmpp.JID, aff Affiliation, ch change) {
 	for _, o := range r.ofBare(bare) {
-		if r.occ[o.Nick] != o {
+		if r.over || r.occ[o.Nick] != o {
 			continue
 		}
 		o.Aff = aff
@@ -121,11 +133,7 @@ func (r *Room) setAffiliation(actor *Occupant, it adminItem) error {
 			}
 			r.announce(o, ch)
 		}
-		if r.over {
-			return nil
-		}
 	}
-	return nil
 }
 
 // announce tells everybody of an occupant's new standing, the occupant with its
@@ -133,6 +141,15 @@ func (r *Room) setAffiliation(actor *Occupant, it adminItem) error {
 func (r *Room) announce(o *Occupant, ch change) {
 	r.publish(o, ch)
 	r.reflect(o, o.Seats, ch, "", true)
+	old := o.ranked
+	if o.ranked = o.Role; old == o.Role {
+		return
+	}
+	for _, svc := range r.services {
+		if c, ok := svc.(Ranked); ok {
+			c.Ranked(r, o, old, ch.actor)
+		}
+	}
 }
 
 // ofBare are the occupants of one account.
@@ -169,15 +186,8 @@ func (r *Room) setRole(actor *Occupant, it adminItem) error {
 		case o.Aff >= AffAdmin && role != RoleNone && role != RoleModerator:
 			return xmpp.NotAllowed("") // owners are moderators (XEP-0045 §5.2.1)
 		}
-		ch := change{actor: actor, reason: it.reason}
 		if role == RoleNone {
-			// What remains must not let the victim back into a members-only room.
-			if !(o.Aff == AffOwner && r.ownersBeside(o.bare) == 0) {
-				r.SetAffiliation(o.bare, AffNone)
-			}
-			o.Aff = AffNone
-			ch.codes = []int{307}
-			r.remove(o, payload{}, ch, r.sv.cfg.Linger)
+			r.Kick(o, actor, it.reason)
 			if r.over {
 				return nil
 			}
@@ -185,10 +195,20 @@ func (r *Room) setRole(actor *Occupant, it adminItem) error {
 		}
 		if o.Role != role {
 			o.Role = role
-			r.announce(o, ch)
+			r.announce(o, change{actor: actor, reason: it.reason})
 		}
 	}
 	return nil
+}
+
+// Kick removes an occupant; actor is who did it, or nil. What remains must not let
+// the victim back into a members-only room.
+func (r *Room) Kick(o *Occupant, actor *Occupant, reason string) {
+	if !(o.Aff == AffOwner && r.ownersBeside(o.bare) == 0) {
+		r.SetAffiliation(o.bare, AffNone)
+	}
+	o.Aff = AffNone
+	r.remove(o, payload{}, change{actor: actor, reason: reason, codes: []int{307}}, r.sv.cfg.Linger)
 }
 
 // adminList answers who has an affiliation or a role.

@@ -21,6 +21,8 @@ type change struct {
 	reason  string
 	codes   []int
 	destroy string // encoded
+
+	switching bool // to another room of the meeting
 }
 
 // occupantID is an address that can't be read back (XEP-0421).
@@ -89,7 +91,7 @@ func (r *Room) publish(o *Occupant, ch change) {
 		// Later joiners see how things are, not how they came about.
 		o.pres = presenceFrom(o, "", r.encode(o, o.payload, o.Role, o.Seats, change{}, false, false))
 	}
-	r.broadcast(shown, o)
+	r.broadcastOf(o, shown, o)
 }
 
 // reflect sends o its own presence.
@@ -99,6 +101,46 @@ func (r *Room) reflect(o *Occupant, to []*Seat, ch change, id string, perms bool
 	for _, t := range to {
 		r.deliver(t, s)
 	}
+}
+
+// broadcastOf gives what of sends to all occupants but except, to each as much of
+// it as it may see.
+func (r *Room) broadcastOf(of *Occupant, s *xmpp.Stanza, except *Occupant) {
+	if len(r.audience) == 0 {
+		r.broadcast(s, except)
+		return
+	}
+	var nameless *xmpp.Stanza
+	for _, o := range r.order {
+		if o == except {
+			continue
+		}
+		x := s
+		switch r.sees(o, of, s.Kind) {
+		case ViewNone:
+			continue
+		case ViewNameless:
+			if nameless == nil {
+				nameless = withoutName(s)
+			}
+			x = nameless
+		}
+		for _, t := range o.Seats {
+			r.deliver(t, x)
+		}
+	}
+}
+
+// withoutName takes out of a presence or message what says who somebody is.
+func withoutName(s *xmpp.Stanza) *xmpp.Stanza {
+	return s.Filter(func(ns, name string) bool {
+		switch {
+		case name == "identity", ns == NSNick, ns == nsDisplayName, ns == "" && (name == "email" || name == "stats-id"),
+			ns == xmpp.NSClient && (name == "email" || name == "stats-id"):
+			return false
+		}
+		return true
+	})
 }
 
 // broadcast gives one stanza with an empty To to all occupants but except.

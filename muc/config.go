@@ -27,6 +27,13 @@ type Config struct {
 	// ServiceDomains are those whose users are no people: the focus, bridges,
 	// recorders. They neither fill a room nor keep it alive.
 	ServiceDomains []string
+	// Main is the service to whose meetings the rooms of this one belong, as lobbies
+	// or breakout rooms; nil for a service of its own. Such rooms are opened by
+	// Room.Open alone and live until they are destroyed or the main room ends.
+	Main *Service
+	// Inside says that who is in a room beside the main one is in the meeting and may
+	// command its services: so in breakout rooms, not in a lobby.
+	Inside bool
 	// EndWithPeople ends a room when the last person leaves; else it lives until
 	// the last occupant does.
 	EndWithPeople bool
@@ -106,6 +113,11 @@ type Client struct {
 	// Room is the "room" parameter of the WebSocket or BOSH URL: set by every
 	// stock client, empty for plain XMPP clients.
 	Room string
+	// Tenant is the tenant of that URL, normalised (xmpp.NormalTenant), or "".
+	Tenant string
+	// In are the bare addresses that the session is in, to find the room of a client
+	// whose URL names none.
+	In []xmpp.JID
 	// Stream says that the session is a TCP stream: its nick is made to conform
 	// (status 210) where others are refused.
 	Stream bool

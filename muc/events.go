@@ -18,7 +18,7 @@ const (
 	evCommand                      // a client's message to the component named in name
 	evTimer                        // a timer of the room ran out
 	evResult                       // an answer to a request of the room
-	evDebug                        // somebody wants to look
+	evDo                           // somebody outside wants to look or to act
 )
 
 // event is what a meeting's mailbox holds.
@@ -27,14 +27,15 @@ type event struct {
 	room *Room
 	s    *xmpp.Stanza
 	name string // of evCommand: which service
-	fn   func() // of evTimer, evResult, evDebug
+	fn   func() // of evTimer, evResult, evDo
 }
 
-// meeting owns one goroutine and everything in its room. Rooms that change
-// together (a lobby, breakout rooms) would share it.
+// meeting owns one goroutine and everything in its rooms: those that change
+// together, such as a main room with its lobby and its breakout rooms.
 type meeting struct {
-	box  *mailbox.Box[event]
-	room *Room // the present one: a room that ends with events waiting has a successor
+	box   *mailbox.Box[event]
+	room  *Room   // the present main one: a room that ends with events waiting has a successor
+	sides []*Room // of other services, in the order in which they were opened
 
 	overrun atomic.Bool // the mailbox was full
 }
@@ -90,10 +91,10 @@ func (m *meeting) run(ctx context.Context) {
 // or the emptiness in which one may be created.
 func (r *Room) late(e *event) {
 	switch {
-	case e.kind == evDebug:
+	case e.kind == evDo:
 		e.fn()
 	case e.kind != evStanza && e.kind != evCommand:
-	case r.m.room != r:
+	case r.main == nil && r.m.room != r:
 		r.m.room.handle(e)
 	case e.kind == evCommand:
 		r.sv.bounce(e.s, xmpp.ItemNotFound(""))
@@ -102,9 +103,9 @@ func (r *Room) late(e *event) {
 		if err != nil {
 			r.sv.bounce(e.s, err)
 		}
-		if create {
-			next := newRoom(r.sv, r.jid, live)
-			next.m, r.m.room = r.m, next
+		if create && r.main == nil {
+			next := newRoom(r.sv, r.jid, r.m, nil, live)
+			r.m.room = next
 			r.sv.replace(next)
 			next.handle(e)
 		}

@@ -22,8 +22,9 @@ func bigRoom(tb testing.TB, n int) (*Service, *Room) {
 	cfg := DefaultConfig()
 	cfg.Domain, cfg.Admins, cfg.Focus, cfg.SummonFocus = "conference.meet.example", []xmpp.JID{focus}, focus, false
 	sv := NewService(cfg, xmpp.NewRouter(log), log)
-	r := newRoom(sv, xmpp.MustJID("r@conference.meet.example"), true)
-	r.m = &meeting{box: mailbox.New[event](64), room: r}
+	m := &meeting{box: mailbox.New[event](64)}
+	r := newRoom(sv, xmpp.MustJID("r@conference.meet.example"), m, nil, true)
+	m.room = r
 	seat(tb, sv, r, focus.WithResource("focus"), "focus")
 	for i := range n {
 		s := strconv.Itoa(i)

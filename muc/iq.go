@@ -61,7 +61,7 @@ func (r *Room) iq(s *xmpp.Stanza) error {
 // iqForward passes a request on to an occupant, with both addresses rewritten.
 func (r *Room) iqForward(t *Seat, s *xmpp.Stanza, ns string) error {
 	to := r.occ[s.To.Resource]
-	if to == nil {
+	if to == nil || r.sees(to, t.occ, xmpp.IQ) == ViewNone {
 		return xmpp.ItemNotFound(textNoRecipient)
 	}
 	o := t.occ

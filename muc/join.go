@@ -32,6 +32,10 @@ func (r *Room) enter(j *Join) {
 			id: r.occupantID(bare), admin: j.Admin, person: j.Person(r),
 		}
 		o.Role = defaultRole(o.Aff)
+		if j.Role != RoleNone {
+			o.Role = j.Role
+		}
+		o.ranked = o.Role
 	}
 	if asked := j.Stanza.To.Resource; asked != o.Nick {
 		o.alias = asked
@@ -79,6 +83,9 @@ func (r *Room) enter(j *Join) {
 			}
 		}
 	}
+	if r.over {
+		return
+	}
 	if j.Focus(r) && !r.focused {
 		r.focused = true
 		r.Release(UntilFocus, -1)
@@ -88,11 +95,21 @@ func (r *Room) enter(j *Join) {
 // roster sends the presences of all others, in join order: the focus first.
 func (r *Room) roster(t *Seat) {
 	for _, o := range r.order {
-		if o != t.occ {
+		if o == t.occ {
+			continue
+		}
+		switch r.sees(t.occ, o, xmpp.Presence) {
+		case ViewFull:
 			r.deliver(t, o.pres)
+		case ViewNameless:
+			r.deliver(t, withoutName(o.pres))
 		}
 	}
 }
+
+// Roster sends a session the presences of all others again: of what it may see
+// of them now.
+func (r *Room) Roster(t *Seat) { r.roster(t) }
 
 // welcome sends an occupant everything that it saw when it joined.
 func (r *Room) welcome(t *Seat, s *xmpp.Stanza, status []int) {

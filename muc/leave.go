@@ -33,6 +33,7 @@ func (r *Room) leave(t *Seat, s *xmpp.Stanza, ch change) {
 		p = r.clean(s, Client{})
 		if statusText(s) == "switch_room" {
 			linger = max(linger, switchGrace)
+			ch.switching = true
 		}
 	}
 	if len(o.Seats) == 1 {
@@ -57,7 +58,7 @@ func (r *Room) remove(o *Occupant, p payload, ch change, linger time.Duration) {
 	}
 	r.sv.stats.occupants.Add(-1)
 	seats := o.Seats
-	r.broadcast(presenceFrom(o, xmpp.TypeUnavailable, r.encode(o, p, RoleNone, seats, ch, false, false)), nil)
+	r.broadcastOf(o, presenceFrom(o, xmpp.TypeUnavailable, r.encode(o, p, RoleNone, seats, ch, false, false)), nil)
 	last := presenceFrom(o, xmpp.TypeUnavailable, r.encode(o, p, RoleNone, seats, ch, true, false))
 	for _, t := range seats {
 		_ = t.port.Deliver(last)
@@ -65,18 +66,36 @@ func (r *Room) remove(o *Occupant, p payload, ch change, linger time.Duration) {
 	}
 	for _, svc := range r.services {
 		if c, ok := svc.(Left); ok {
-			c.Left(r, o)
+			c.Left(r, o, ch.departure())
 		}
 	}
 	if o.admin && o.bare == r.sv.cfg.Focus {
 		r.focused = false
 	}
+	if r.over {
+		return
+	}
 	if len(r.order) == 0 {
 		r.endIfEmpty()
 		return
 	}
-	if o.person && r.sv.cfg.EndWithPeople && r.People() == 0 {
+	if o.person {
+		r.ifDeserted(linger)
+	}
+}
+
+// ifDeserted ends a room in which no person is any more.
+func (r *Room) ifDeserted(linger time.Duration) {
+	if r.sv.cfg.EndWithPeople && r.People() == 0 && len(r.holds) == 0 {
 		r.emptied(linger)
+	}
+}
+
+// departure is how somebody left, for the services.
+func (ch change) departure() Departure {
+	return Departure{
+		Kicked: slices.Contains(ch.codes, 307), Banned: slices.Contains(ch.codes, 301),
+		Actor: ch.actor, Switch: ch.switching,
 	}
 }
 
@@ -91,7 +110,7 @@ func (r *Room) emptied(linger time.Duration) {
 		r.linger.Stop()
 	}
 	r.linger = r.After(linger, func() {
-		if r.People() == 0 {
+		if r.People() == 0 && len(r.holds) == 0 {
 			r.Destroy(xmpp.JID{}, textTerminated, nil)
 		}
 	})
@@ -99,7 +118,7 @@ func (r *Room) emptied(linger time.Duration) {
 
 // endIfEmpty forgets a room without occupants and without joins that wait.
 func (r *Room) endIfEmpty() {
-	if len(r.order) == 0 && len(r.parked) == 0 {
+	if len(r.order) == 0 && len(r.parked) == 0 && len(r.holds) == 0 && r.main == nil {
 		r.end()
 	}
 }
@@ -107,6 +126,10 @@ func (r *Room) endIfEmpty() {
 // Destroy ends the room and tells everybody why (XEP-0045 §10.9). newJID, or
 // zero, is where to go instead; password is that room's, or nil.
 func (r *Room) Destroy(newJID xmpp.JID, reason string, password *string) {
+	if r.over {
+		return
+	}
+	r.closing = reason
 	var d xmpp.Enc
 	d.Start("destroy", "")
 	if !newJID.IsZero() {

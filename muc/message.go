@@ -107,7 +107,7 @@ func (r *Room) groupchat(t *Seat, s *xmpp.Stanza) error {
 	}
 	r.sv.stats.messages.Add(1)
 	r.remember(o, s)
-	r.broadcast(s.With(o.jid, xmpp.JID{}).WithChild(o.idElement()), nil)
+	r.broadcastOf(o, s.With(o.jid, xmpp.JID{}).WithChild(o.idElement()), nil)
 	return nil
 }
 
@@ -160,7 +160,7 @@ func (r *Room) private(t *Seat, s *xmpp.Stanza) error {
 		return xmpp.BadRequest("a groupchat message goes to the room")
 	}
 	to := r.occ[s.To.Resource]
-	if to == nil {
+	if to == nil || r.sees(to, t.occ, xmpp.Message) == ViewNone {
 		return xmpp.ItemNotFound(textNoRecipient)
 	}
 	s = r.ownMessage(s).WithChild(`<x xmlns="` + NSUser + `"/>` + t.occ.idElement())

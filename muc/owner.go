@@ -109,12 +109,34 @@ func (c roomConf) submitted(f *Form, admin bool, max int) (roomConf, error) {
 	return c, nil
 }
 
-// configured tells everybody that the room has changed: LJM then repeats its
-// disco#info, by which it learns of lock and lobby.
-func (r *Room) configured(actor *Occupant, before roomConf) {
+// Changed tells everybody that the room has another configuration: LJM then
+// repeats its disco#info, by which it learns of lock and lobby.
+func (r *Room) Changed() {
 	var e xmpp.Enc
 	e.Start("x", NSUser).Start("status", "").Attr("code", "104").End().End()
 	r.broadcast(xmpp.NewStanza(xmpp.Message, xmpp.TypeGroupchat, "", r.jid, xmpp.JID{}, e.String()), nil)
+}
+
+// SetPassword locks the room, or unlocks it with "", and tells everybody.
+func (r *Room) SetPassword(password string) {
+	if r.conf.password != password {
+		r.conf.password = password
+		r.Changed()
+	}
+}
+
+// SetMembersOnly closes the room to all but members, or opens it, and tells
+// everybody. Who is in and no member is put out (322); nil is the server.
+func (r *Room) SetMembersOnly(on bool, actor *Occupant) {
+	if before := r.conf; before.membersOnly != on {
+		r.conf.membersOnly = on
+		r.configured(actor, before)
+	}
+}
+
+// configured tells everybody of a change and puts out who may not be in any more.
+func (r *Room) configured(actor *Occupant, before roomConf) {
+	r.Changed()
 	if !r.conf.membersOnly || before.membersOnly {
 		return
 	}

@@ -53,6 +53,7 @@ type Join struct {
 	Admin    bool     // of the service: the focus, a bridge
 	Password string   // given, or ""
 	Released string   // what a replayed join had been parked for
+	Role     Role     // given by a stage; RoleNone: that of the affiliation
 
 	port     xmpp.Port
 	status   []int
@@ -113,7 +114,7 @@ func (r *Room) newJoin(s *xmpp.Stanza) *Join {
 
 // tryJoin runs the stages.
 func (r *Room) tryJoin(j *Join) {
-	j.Nick, j.status = j.Stanza.To.Resource, nil // a replay starts afresh
+	j.Nick, j.status, j.Role = j.Stanza.To.Resource, nil, RoleNone // a replay starts afresh
 	for _, st := range r.stages {
 		v := st.Join(r, j)
 		switch v.Action {

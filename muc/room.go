@@ -15,8 +15,9 @@ type Room struct {
 	jid  xmpp.JID
 	sv   *Service
 	m    *meeting
-	live bool // an admin has entered; before, the room only holds joins that wait
-	over bool // has ended
+	main *Room // whose lobby or breakout room this is; nil for a main room
+	live bool  // an admin has entered; before, the room only holds joins that wait
+	over bool  // has ended
 
 	occ   map[string]*Occupant // by nick
 	real  map[xmpp.JID]*Seat   // by full real address
@@ -30,6 +31,10 @@ type Room struct {
 
 	stages   []Stage
 	services []RoomService
+	audience []Audience // those of the services that decide who sees whom
+	holds    map[string]bool
+	closing  string  // why the room is being destroyed
+	maxOcc   int     // of this room; 0: the service's
 	parked   []*Join // in order of arrival
 	asked    map[iqKey]*asked
 	iqTimer  *time.Timer
@@ -62,6 +67,7 @@ type Occupant struct {
 	jid     xmpp.JID // room/nick
 	alias   string   // the nick it asked for, if another was assigned
 	id      string   // XEP-0421
+	ranked  Role     // the role that the services know of
 	admin   bool
 	person  bool
 	payload payload      // its last presence, cleaned
@@ -87,24 +93,37 @@ func (o *Occupant) JID() xmpp.JID { return o.jid }
 // Admin reports whether the occupant is an admin of the service: the focus.
 func (o *Occupant) Admin() bool { return o.admin }
 
+// Person reports whether the occupant counts as one of the people in the room.
+func (o *Occupant) Person() bool { return o.person }
+
 // Has reports whether the occupant's last presence has a child.
 func (o *Occupant) Has(ns, name string) bool { return o.pres != nil && o.pres.Has(ns, name) }
 
-func newRoom(sv *Service, j xmpp.JID, live bool) *Room {
+// newRoom makes a room of a meeting; main is nil for the main one.
+func newRoom(sv *Service, j xmpp.JID, m *meeting, main *Room, live bool) *Room {
 	r := &Room{
 		jid:  j,
 		sv:   sv,
+		m:    m,
+		main: main,
 		live: live,
 		occ:  map[string]*Occupant{},
 		real: map[xmpp.JID]*Seat{},
 		aff:  map[xmpp.JID]Affiliation{},
 		conf: roomConf{meetingID: newUUID(), salt: newUUID(), lang: "en"},
 	}
+	if main != nil {
+		r.aff = main.aff // one standing in the whole meeting
+	}
 	if sv.cfg.Stages != nil {
 		r.stages = sv.cfg.Stages()
 	}
 	for _, mk := range sv.cfg.Services {
-		r.services = append(r.services, mk(r))
+		svc := mk(r)
+		r.services = append(r.services, svc)
+		if a, ok := svc.(Audience); ok {
+			r.audience = append(r.audience, a)
+		}
 	}
 	return r
 }
@@ -173,7 +192,7 @@ func (r *Room) handle(e *event) {
 		if err := r.command(e.name, e.s); err != nil {
 			r.sv.bounce(e.s, err)
 		}
-	case evTimer, evResult, evDebug:
+	case evTimer, evResult, evDo:
 		e.fn()
 	}
 	r.reap()
@@ -228,6 +247,7 @@ func (r *Room) end() {
 			c.Ended(r)
 		}
 	}
+	r.leaveMeeting()
 	r.sv.stats.occupants.Add(-int64(len(r.order)))
 	if r.live {
 		r.sv.log.Info("room ended", "room", r.jid.String(), "meeting_id", r.conf.meetingID)

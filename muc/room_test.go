@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"confab/internal/meettest/roomworld"
 	"confab/internal/meettest/script"
 	"confab/muc"
 	"confab/muc/policy"
@@ -23,9 +24,9 @@ func presenceTo(room, nick, inner string) string {
 }
 
 // enter connects a client and joins it to room r; what it gets is thrown away.
-func enter(t *testing.T, w *world, name, nick string) script.Conn {
+func enter(t *testing.T, w *roomworld.World, name, nick string) script.Conn {
 	t.Helper()
-	c, err := w.dial(name)
+	c, err := w.Dial(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,9 +57,9 @@ func drain(t *testing.T, c script.Conn) []string {
 func TestOrderOfRelayedElements(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{})
+		w := roomworld.New(t, roomworld.Options{})
 		f := enter(t, w, "F", "focus")
-		c, _ := w.dial("1")
+		c, _ := w.Dial("1")
 		_ = c.Send(presenceTo("r", "aaaa1111", join+`<x xmlns="vcard-temp:x:update"/><status>brb</status><SourceInfo>{"a":"&lt;&#x201C;"}</SourceInfo>`))
 		got := drain(t, f)
 		if len(got) != 1 {
@@ -78,22 +79,22 @@ func TestOrderOfRelayedElements(t *testing.T) {
 func TestJoinRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{policy: func(c *policy.Config) { c.MaxOccupants = 0 }})
+		w := roomworld.New(t, roomworld.Options{Policy: func(c *policy.Config) { c.MaxOccupants = 0 }})
 		enter(t, w, "F", "focus")
 		for i := range 50 {
 			enter(t, w, fmt.Sprint(i+1), fmt.Sprintf("n%d", i+1))
 		}
-		if st := w.main.Stats(); st.Joins != 21 || st.Parked != 30 {
+		if st := w.Main.Stats(); st.Joins != 21 || st.Parked != 30 {
 			t.Fatalf("at once: %+v", st)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if st := w.main.Stats(); st.Joins != 41 || st.Parked != 10 {
+		if st := w.Main.Stats(); st.Joins != 41 || st.Parked != 10 {
 			t.Fatalf("after a second: %+v", st)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if st := w.main.Stats(); st.Occupants != 51 || st.Parked != 0 || st.Refused != 0 {
+		if st := w.Main.Stats(); st.Occupants != 51 || st.Parked != 0 || st.Refused != 0 {
 			t.Fatalf("after two: %+v", st)
 		}
 	})
@@ -104,13 +105,13 @@ func TestJoinRate(t *testing.T) {
 func TestParkedJoinsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{cfg: func(c *muc.Config) { c.ParkedJoins = 2 }})
+		w := roomworld.New(t, roomworld.Options{Config: func(c *muc.Config) { c.ParkedJoins = 2 }})
 		f := enter(t, w, "F", "focus")
 		enter(t, w, "1", "n1")
 		_ = f.Close()
 		enter(t, w, "2", "n2")
 		enter(t, w, "3", "n3")
-		c, _ := w.dial("4")
+		c, _ := w.Dial("4")
 		_ = c.Send(presenceTo("r", "n4", join))
 		if got := drain(t, c); len(got) != 1 || !strings.Contains(got[0], muc.TextCreation) {
 			t.Fatal(got)
@@ -121,7 +122,7 @@ func TestParkedJoinsAreBounded(t *testing.T) {
 func TestMaxRooms(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{cfg: func(c *muc.Config) { c.MaxRooms = 1 }})
+		w := roomworld.New(t, roomworld.Options{Config: func(c *muc.Config) { c.MaxRooms = 1 }})
 		f := enter(t, w, "F", "focus")
 		_ = f.Send(presenceTo("other", "focus", join))
 		if got := drain(t, f); len(got) != 1 || !strings.Contains(got[0], "resource-constraint") {
@@ -135,15 +136,12 @@ func TestMaxRooms(t *testing.T) {
 func TestDeadPortIsRemoved(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{})
+		w := roomworld.New(t, roomworld.Options{})
 		f := enter(t, w, "F", "focus")
 		c1 := enter(t, w, "1", "n1")
-		c2 := enter(t, w, "2", "n2").(*client)
+		c2 := enter(t, w, "2", "n2").(*roomworld.Client)
 		drain(t, f)
-		c2.mu.Lock()
-		c2.closed = true
-		c2.mu.Unlock()
-		c2.release()
+		c2.Die()
 		_ = c1.Send(`<message to="r@conference.meet.example" type="groupchat"><body>x</body></message>`)
 		got := drain(t, f)
 		if len(got) != 2 || !strings.Contains(got[1], `type="unavailable"`) || !strings.Contains(got[1], `code="333"`) {
@@ -166,7 +164,7 @@ func (exploding) Filter(_ *muc.Room, _ *muc.Occupant, s *xmpp.Stanza) (*xmpp.Sta
 func TestPanicEndsOneRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{cfg: func(c *muc.Config) {
+		w := roomworld.New(t, roomworld.Options{Config: func(c *muc.Config) {
 			c.Services = append(c.Services, func(*muc.Room) muc.RoomService { return exploding{} })
 		}})
 		f := enter(t, w, "F", "focus")
@@ -177,7 +175,7 @@ func TestPanicEndsOneRoom(t *testing.T) {
 		if got := drain(t, c1); len(got) != 1 || !strings.Contains(got[0], "<destroy>") {
 			t.Fatal(got)
 		}
-		if st := w.main.Stats(); st.Panics != 1 || st.Rooms != 1 || st.Occupants != 1 {
+		if st := w.Main.Stats(); st.Panics != 1 || st.Rooms != 1 || st.Occupants != 1 {
 			t.Fatalf("%+v", st)
 		}
 	})
@@ -186,10 +184,10 @@ func TestPanicEndsOneRoom(t *testing.T) {
 func TestDebug(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{})
+		w := roomworld.New(t, roomworld.Options{})
 		enter(t, w, "F", "focus")
 		enter(t, w, "1", "n1")
-		b, err := w.main.Debug(t.Context(), xmpp.MustJID("r@conference.meet.example"))
+		b, err := w.Main.Debug(t.Context(), xmpp.MustJID("r@conference.meet.example"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +200,7 @@ func TestDebug(t *testing.T) {
 		if err := json.Unmarshal(b, &got); err != nil || !got.Focus || len(got.Occupants) != 2 {
 			t.Fatalf("%s: %v", b, err)
 		}
-		if _, err := w.main.Debug(t.Context(), xmpp.MustJID("none@conference.meet.example")); err == nil {
+		if _, err := w.Main.Debug(t.Context(), xmpp.MustJID("none@conference.meet.example")); err == nil {
 			t.Fatal("a room that does not exist has a state")
 		}
 	})
@@ -212,19 +210,19 @@ func TestDebug(t *testing.T) {
 // one that was refused has been told so.
 func TestJoinsRaceWithTheEndOfTheRoom(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, options{policy: func(c *policy.Config) { c.MaxOccupants, c.JoinRate = 0, 0 }})
-	f, err := w.dial("F")
+	w := roomworld.New(t, roomworld.Options{Policy: func(c *policy.Config) { c.MaxOccupants, c.JoinRate = 0, 0 }})
+	f, err := w.Dial("F")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const clients, rounds = 8, 100
 	var wg sync.WaitGroup
 	for i := range clients {
-		conn, err := w.dial(fmt.Sprint(i + 1))
+		conn, err := w.Dial(fmt.Sprint(i + 1))
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := conn.(*client)
+		c := conn.(*roomworld.Client)
 		wg.Go(func() {
 			nick := fmt.Sprintf("n%d", i)
 			for range rounds {
@@ -244,15 +242,15 @@ func TestJoinsRaceWithTheEndOfTheRoom(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	for ctx.Err() == nil {
-		if st := w.main.Stats(); st.Rooms == 0 {
+		if st := w.Main.Stats(); st.Rooms == 0 {
 			if st.Occupants != 0 || st.Parked != 0 || st.Panics != 0 {
 				t.Fatalf("%+v", st)
 			}
 			return
 		}
-		if _, err := w.main.Debug(ctx, xmpp.MustJID("r@conference.meet.example")); err != nil {
+		if _, err := w.Main.Debug(ctx, xmpp.MustJID("r@conference.meet.example")); err != nil {
 			continue // it has just ended
 		}
 	}
-	t.Fatalf("%+v", w.main.Stats())
+	t.Fatalf("%+v", w.Main.Stats())
 }

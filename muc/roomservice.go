@@ -17,7 +17,40 @@ type Joining interface {
 type Joined interface{ Joined(r *Room, o *Occupant) }
 
 // Left is told when an occupant is gone and everybody knows.
-type Left interface{ Left(r *Room, o *Occupant) }
+type Left interface {
+	Left(r *Room, o *Occupant, why Departure)
+}
+
+// Departure is how somebody left.
+type Departure struct {
+	Kicked bool      // by role or affiliation; Actor says by whom
+	Banned bool      // is an outcast now
+	Actor  *Occupant // nil: by itself, or by the server
+	Switch bool      // goes to another room of the meeting (LJM: status switch_room)
+}
+
+// Ranked is told when the role of somebody in the room has changed and everybody
+// knows; actor is nil when nobody in the room did it.
+type Ranked interface {
+	Ranked(r *Room, o *Occupant, old Role, actor *Occupant)
+}
+
+// Audience decides what an occupant gets of another one. The least of all
+// services counts. It must be cheap: a broadcast asks it for every receiver.
+type Audience interface {
+	Sees(r *Room, by, of *Occupant, kind xmpp.Kind) View
+}
+
+// View is how much one occupant sees of another.
+type View uint8
+
+// The views. Of a Nameless presence everything is left out that says who the
+// person is.
+const (
+	ViewNone View = iota
+	ViewNameless
+	ViewFull
+)
 
 // Filter sees groupchat messages and presence updates before they are
 // relayed. It may change them; (nil, nil) swallows.
@@ -39,17 +72,41 @@ type Formed interface {
 // Ended is told when the room is forgotten.
 type Ended interface{ Ended(r *Room) }
 
+// command finds the sender in the meeting. It commands the service of the room
+// that it is in, else that of the main room; r in Command is where the sender is.
 func (r *Room) command(name string, s *xmpp.Stanza) error {
-	t := r.real[s.From]
+	in, t := r.Find(s.From)
 	if t == nil {
 		return xmpp.Forbidden("")
 	}
-	for _, svc := range r.services {
-		if c, ok := svc.(Command); ok && svc.Name() == name {
-			return c.Command(r, t.occ, s)
+	for _, at := range []*Room{in, r} {
+		if c, ok := at.Service(name).(Command); ok {
+			return c.Command(in, t.occ, s)
 		}
 	}
 	return xmpp.ServiceUnavailable("")
+}
+
+// Service is the room's service of that name, or nil.
+func (r *Room) Service(name string) RoomService {
+	for _, svc := range r.services {
+		if svc.Name() == name {
+			return svc
+		}
+	}
+	return nil
+}
+
+// sees is what by gets of of.
+func (r *Room) sees(by, of *Occupant, kind xmpp.Kind) View {
+	v := ViewFull
+	if by == of {
+		return v
+	}
+	for _, a := range r.audience {
+		v = min(v, a.Sees(r, by, of, kind))
+	}
+	return v
 }
 
 // filter passes s through the services.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -32,6 +33,7 @@ type Service struct {
 	mu      sync.RWMutex
 	rooms   map[xmpp.JID]*Room
 	stopped bool
+	sides   []*Service // whose rooms belong to meetings of this one
 }
 
 type counters struct {
@@ -69,6 +71,11 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) *Service {
 		sv.cfg.Client = func(xmpp.Port) Client { return Client{} }
 	}
 	sv.ctx, sv.cancel = context.WithCancel(context.Background())
+	if cfg.Main != nil {
+		cfg.Main.mu.Lock()
+		cfg.Main.sides = append(cfg.Main.sides, sv)
+		cfg.Main.mu.Unlock()
+	}
 	if cfg.SummonFocus && !cfg.FocusService.IsZero() {
 		port, err := router.NewLocalPort(sv.domain.WithResource("summon"), func(*xmpp.Stanza) error { return xmpp.ErrGone })
 		if err != nil {
@@ -139,6 +146,103 @@ func (sv *Service) toRoom(ctx context.Context, s *xmpp.Stanza, wait bool) error 
 	}
 }
 
+// RoomOf is the main room whose meeting a session takes part in: the one that the
+// URL of its connection names, else the only one that it is in (room-services.md
+// §4.1: plain clients have no such URL).
+func (sv *Service) RoomOf(real xmpp.JID) (xmpp.JID, bool) {
+	port, ok := sv.router.Port(real)
+	if !ok {
+		return xmpp.JID{}, false
+	}
+	c := sv.cfg.Client(port)
+	if c.Room != "" {
+		if j, err := xmpp.ParseJID(c.Room + "@" + sv.TenantDomain(c.Tenant)); err == nil && sv.room(j) != nil {
+			return j, true
+		}
+	}
+	var found xmpp.JID
+	for _, j := range c.In {
+		main, ok := sv.mainOf(j)
+		if !ok {
+			continue
+		}
+		if !found.IsZero() && found != main {
+			return xmpp.JID{}, false // which one is meant?
+		}
+		found = main
+	}
+	return found, !found.IsZero()
+}
+
+// mainOf is the main room of the meeting that the room j belongs to.
+func (sv *Service) mainOf(j xmpp.JID) (xmpp.JID, bool) {
+	if sv.room(j) != nil {
+		return j, true
+	}
+	sv.mu.RLock()
+	sides := sv.sides
+	sv.mu.RUnlock()
+	for _, side := range sides {
+		if r := side.room(j); r != nil {
+			return r.main.jid, true
+		}
+	}
+	return xmpp.JID{}, false
+}
+
+// TenantDomain is the domain of a tenant's rooms: conference.TENANT.DOMAIN
+// (room-services.md §4.9). Without tenant it is the service's own.
+func (sv *Service) TenantDomain(tenant string) string {
+	first, rest, ok := strings.Cut(sv.cfg.Domain, ".")
+	if tenant == "" || !ok {
+		return sv.cfg.Domain
+	}
+	return first + "." + tenant + "." + rest
+}
+
+// TenantOf is the tenant whose room j is, or "".
+func (sv *Service) TenantOf(j xmpp.JID) string {
+	first, rest, _ := strings.Cut(sv.cfg.Domain, ".")
+	tenant, ok := strings.CutPrefix(j.Domain, first+".")
+	if !ok {
+		return ""
+	}
+	if tenant, ok = strings.CutSuffix(tenant, "."+rest); !ok {
+		return ""
+	}
+	return tenant
+}
+
+// Do runs fn on the goroutine of a room and waits for it, until ctx ends: it may
+// then still be run. It must not be called from a room.
+func (sv *Service) Do(ctx context.Context, room xmpp.JID, fn func(*Room)) error {
+	r := sv.room(room)
+	if r == nil {
+		return xmpp.ItemNotFound("")
+	}
+	done := make(chan bool, 1)
+	err := r.post(ctx, event{kind: evDo, fn: func() {
+		if !r.over {
+			fn(r)
+		}
+		done <- !r.over
+	}}, true)
+	switch {
+	case errors.Is(err, mailbox.ErrClosed):
+		return xmpp.ItemNotFound("")
+	case err != nil:
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-sv.ctx.Done():
+		return xmpp.ServiceUnavailable("")
+	}
+}
+
 // Command hands a message to a component to the service of that name in a room,
 // on the room's goroutine.
 func (sv *Service) Command(ctx context.Context, name string, room xmpp.JID, s *xmpp.Stanza, wait bool) error {
@@ -179,6 +283,10 @@ func (sv *Service) missing(s *xmpp.Stanza) (create, live bool, err error) {
 	default:
 		return false, false, nil
 	}
+	if sv.cfg.Main != nil {
+		sv.stats.refused.Add(1)
+		return false, false, xmpp.NotAllowed(TextCreation)
+	}
 	if s.To.Resource == "" {
 		return false, false, xmpp.JIDMalformed("")
 	}
@@ -213,11 +321,11 @@ func (sv *Service) create(j xmpp.JID, live bool) (*Room, error) {
 	if len(sv.rooms) >= sv.cfg.MaxRooms {
 		return nil, xmpp.ResourceConstraint("")
 	}
-	r := newRoom(sv, j, live)
-	r.m = &meeting{box: mailbox.New[event](sv.cfg.Mailbox), room: r}
-	sv.rooms[j] = r
-	sv.wg.Go(func() { r.m.run(sv.ctx) })
-	return r, nil
+	m := &meeting{box: mailbox.New[event](sv.cfg.Mailbox)}
+	m.room = newRoom(sv, j, m, nil, live)
+	sv.rooms[j] = m.room
+	sv.wg.Go(func() { m.run(sv.ctx) })
+	return m.room, nil
 }
 
 // replace puts a room in the place of one that has ended in the same meeting.
@@ -300,21 +408,9 @@ func (sv *Service) Rooms() []xmpp.JID {
 // Debug is the state of a room as JSON, for the admin listener. It waits for the
 // room until ctx ends.
 func (sv *Service) Debug(ctx context.Context, room xmpp.JID) (json.RawMessage, error) {
-	r := sv.room(room)
-	if r == nil {
-		return nil, fmt.Errorf("room %s: %w", room, xmpp.ErrGone)
-	}
-	out := make(chan json.RawMessage, 1)
-	err := r.post(ctx, event{kind: evDebug, fn: func() { out <- r.debug() }}, false)
-	if err != nil {
+	var out json.RawMessage
+	if err := sv.Do(ctx, room, func(r *Room) { out = r.debug() }); err != nil {
 		return nil, fmt.Errorf("room %s: %w", room, err)
 	}
-	select {
-	case b := <-out:
-		return b, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-sv.ctx.Done():
-		return nil, xmpp.ErrGone
-	}
+	return out, nil
 }

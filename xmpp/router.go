@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -34,6 +35,7 @@ type Router struct {
 	seed    maphash.Seed
 	shards  [routerShards]routerShard
 	domains atomic.Pointer[map[string]Handler] // copied on write
+	tenants atomic.Pointer[map[string]Handler] // by domain without the second label; copied on write
 	mu      sync.Mutex                         // serialises writers of domains
 	log     *slog.Logger
 }
@@ -50,6 +52,7 @@ func NewRouter(log *slog.Logger) *Router {
 		r.shards[i].ports = map[JID]Port{}
 	}
 	r.domains.Store(&map[string]Handler{})
+	r.tenants.Store(&map[string]Handler{})
 	return r
 }
 
@@ -60,6 +63,31 @@ func (r *Router) Serve(domain string, h Handler) {
 	next := maps.Clone(*r.domains.Load())
 	next[domain] = h
 	r.domains.Store(&next)
+}
+
+// ServeTenants makes h the handler also of a domain's tenants: of conference.
+// ACME.meet.example for conference.meet.example (room-services.md §4.9). A domain
+// with a handler of its own is none.
+func (r *Router) ServeTenants(domain string, h Handler) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := maps.Clone(*r.tenants.Load())
+	next[domain] = h
+	r.tenants.Store(&next)
+}
+
+// handler serves a domain.
+func (r *Router) handler(domain string) (Handler, bool) {
+	if h, ok := (*r.domains.Load())[domain]; ok {
+		return h, true
+	}
+	first, rest, _ := strings.Cut(domain, ".")
+	_, rest, ok := strings.Cut(rest, ".")
+	if !ok {
+		return nil, false
+	}
+	h, ok := (*r.tenants.Load())[first+"."+rest]
+	return h, ok
 }
 
 // Bind makes p the receiver for its JID. It refuses an address that is bound.
@@ -133,7 +161,7 @@ func (r *Router) route(ctx context.Context, s *Stanza, wait bool) {
 		_ = p.Deliver(reply)
 		return
 	}
-	if h, ok := (*r.domains.Load())[s.From.Domain]; ok {
+	if h, ok := r.handler(s.From.Domain); ok {
 		_ = h.HandleStanza(context.Background(), reply, false)
 	}
 }
@@ -144,7 +172,7 @@ func (r *Router) deliver(ctx context.Context, s *Stanza, wait bool) error {
 			return p.Deliver(s)
 		}
 	}
-	if h, ok := (*r.domains.Load())[s.To.Domain]; ok {
+	if h, ok := r.handler(s.To.Domain); ok {
 		return h.HandleStanza(ctx, s, wait)
 	}
 	return RemoteServerNotFound("")

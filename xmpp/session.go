@@ -59,6 +59,20 @@ func (s *Session) Remote() netip.Addr {
 	return s.remote
 }
 
+// In are the bare addresses that the session has shown itself to and not left
+// yet: rooms that it is in, among others.
+func (s *Session) In() []JID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []JID
+	for _, to := range s.directed {
+		if to.Resource != "" {
+			out = append(out, to.Bare())
+		}
+	}
+	return out
+}
+
 // Transport is how the client is connected, "" while it is detached.
 func (s *Session) Transport() string {
 	s.mu.Lock()

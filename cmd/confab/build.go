@@ -193,6 +193,7 @@ func (s *server) buildRooms() error {
 	mc.Client = s.clientOf
 	s.rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 	s.router.Serve(s.names.conference, s.rooms)
+	s.router.ServeTenants(s.names.conference, s.rooms)
 	s.router.Serve(s.names.metadata, services.NewMetadataComponent(meta, s.rooms, s.router))
 
 	s.brewery = muc.NewService(muc.Config{

@@ -29,7 +29,7 @@ func (s *server) clientOf(p xmpp.Port) muc.Client {
 		return muc.Client{}
 	}
 	a := se.Attrs()
-	return muc.Client{Room: a.Room, Stream: se.Transport() == xmpp.TransportTCP, Addr: s.counted(se.Remote()), Host: se.Account().Host, Token: a.Token, Region: a.Region}
+	return muc.Client{Room: a.Room, Tenant: a.Prefix, In: se.In(), Stream: se.Transport() == xmpp.TransportTCP, Addr: s.counted(se.Remote()), Host: se.Account().Host, Token: a.Token, Region: a.Region}
 }
 
 // counted is the unit by which tries of a room's password are counted, "" for an

@@ -21,7 +21,11 @@ func (MaxOccupants) Name() string { return "maxoccupants" }
 
 // Join implements muc.Stage.
 func (m MaxOccupants) Join(r *muc.Room, j *muc.Join) muc.Verdict {
-	if m.Limit <= 0 || !j.Person(r) || j.Client.Host || r.People() < m.Limit {
+	limit := m.Limit
+	if own := r.MaxOccupants(); own > 0 {
+		limit = own
+	}
+	if limit <= 0 || !j.Person(r) || j.Client.Host || r.People() < limit {
 		return muc.Pass
 	}
 	if o := r.Occupant(j.Nick); o != nil && o.Bare() == j.Real.Bare() {

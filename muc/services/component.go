@@ -17,6 +17,20 @@ type Component struct {
 	room   func(*xmpp.Stanza) (xmpp.JID, error)
 }
 
+// NewComponent takes the commands to the service of that name in the room that
+// the sender's session is about (room-services.md §0 rule 7).
+func NewComponent(name, domain string, rooms *muc.Service, router *xmpp.Router) *Component {
+	return &Component{
+		jid: xmpp.JID{Domain: domain}, name: name, muc: rooms, router: router,
+		room: func(s *xmpp.Stanza) (xmpp.JID, error) {
+			if j, ok := rooms.RoomOf(s.From); ok {
+				return j, nil
+			}
+			return xmpp.JID{}, xmpp.ItemNotFound("")
+		},
+	}
+}
+
 // JID is the component's address.
 func (c *Component) JID() xmpp.JID { return c.jid }
 
