@@ -103,7 +103,7 @@ func (ch change) departure() Departure {
 // its password, unless it is to linger.
 func (r *Room) emptied(linger time.Duration) {
 	if linger <= 0 {
-		r.Destroy(xmpp.JID{}, textTerminated, nil)
+		r.Destroy(xmpp.JID{}, TextTerminated, nil)
 		return
 	}
 	if r.linger != nil {
@@ -111,7 +111,7 @@ func (r *Room) emptied(linger time.Duration) {
 	}
 	r.linger = r.After(linger, func() {
 		if r.People() == 0 && len(r.holds) == 0 {
-			r.Destroy(xmpp.JID{}, textTerminated, nil)
+			r.Destroy(xmpp.JID{}, TextTerminated, nil)
 		}
 	})
 }

@@ -42,7 +42,9 @@ const (
 	textOwnersOnly   = "Only owners can configure rooms"
 	textBareJID      = "Bare JID expected, got full JID"
 	textFormType     = "Form is not of type room configuration"
-	textTerminated   = "The meeting has been terminated"
+
+	// TextTerminated is what LJM shows when a room is destroyed for good.
+	TextTerminated = "The meeting has been terminated"
 )
 
 // notConnected is the answer to who writes without having joined.

@@ -39,6 +39,8 @@ type server struct {
 	bridge   *bridge.Service
 	rooms    *muc.Service
 	brewery  *muc.Service
+	features []feature      // of the rooms, those that are on
+	sides    []*muc.Service // lobbies and breakout rooms, made by features
 	focus    *focus.Service
 	relay    *relay.Server // nil when off
 	sessions *xmpp.Server
@@ -166,10 +168,7 @@ func (s *server) loopbackOnly() []string {
 
 func (s *server) buildRooms() error {
 	focusAccount, r := s.names.focusJID.Bare(), s.cfg.Rooms
-	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers()}
-	if r.Moderators == focus.ModeratorsEveryone {
-		meta.Flags = map[string]any{"allownersEnabled": true}
-	}
+	s.features = s.roomFeatures()
 
 	mc := muc.DefaultConfig()
 	mc.Domain = s.names.conference
@@ -189,12 +188,14 @@ func (s *server) buildRooms() error {
 		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
 		PasswordTries: s.cfg.Limits.PasswordTries, EverybodyModerates: r.Moderators == focus.ModeratorsEveryone,
 	})
-	mc.Services = []func(*muc.Room) muc.RoomService{services.NewMetadata(meta)}
+	mc.Services = inMain(s.features)
 	mc.Client = s.clientOf
 	s.rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 	s.router.Serve(s.names.conference, s.rooms)
 	s.router.ServeTenants(s.names.conference, s.rooms)
-	s.router.Serve(s.names.metadata, services.NewMetadataComponent(meta, s.rooms, s.router))
+	if err := s.serveFeatures(); err != nil {
+		return err
+	}
 
 	s.brewery = muc.NewService(muc.Config{
 		Domain: s.names.internal, Admins: []xmpp.JID{focusAccount, s.names.bridgeJID.Bare()}, Focus: focusAccount,
@@ -202,6 +203,15 @@ func (s *server) buildRooms() error {
 	}, s.router, s.logs.of("brewery"))
 	s.router.Serve(s.names.internal, s.brewery)
 	return nil
+}
+
+// metadataConfig is what all rooms say of the server.
+func (s *server) metadataConfig() services.MetadataConfig {
+	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers()}
+	if s.cfg.Rooms.Moderators == focus.ModeratorsEveryone {
+		meta.Flags = map[string]any{"allownersEnabled": true}
+	}
+	return meta
 }
 
 func (s *server) buildBridge() (err error) {

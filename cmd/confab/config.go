@@ -75,6 +75,7 @@ type Config struct {
 		History       int      `toml:"history"`
 		SummonFocus   bool     `toml:"summon_focus"`
 		RestrictNicks bool     `toml:"restrict_nicks"`
+		EndForAll     bool     `toml:"end_for_all"`
 	} `toml:"rooms"`
 
 	Focus struct {

@@ -30,3 +30,6 @@ func newNames(domain, bridgeID string, guests bool) names {
 	n.serviceDomains = []string{n.auth, n.recorder}
 	return n
 }
+
+// component is the address of a service of the rooms.
+func (n names) component(label string) string { return label + "." + n.domain }

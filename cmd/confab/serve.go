@@ -66,7 +66,11 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	defer endCore()
 	outer, octx := errgroup.WithContext(ctx)
 	inner, ictx := errgroup.WithContext(core)
-	for _, run := range []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run} {
+	runs := []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run}
+	for _, side := range s.sides {
+		runs = append(runs, side.Run)
+	}
+	for _, run := range runs {
 		inner.Go(func() error { return quiet(run(ictx)) })
 	}
 	outer.Go(func() error { return quiet(s.certs.Run(octx)) })

@@ -10,8 +10,8 @@ import (
 	"confab/xmpp"
 )
 
-// metadataName is the service, its identity and the type of its messages.
-const metadataName = "room_metadata"
+// MetadataName is the service, its identity and the type of its messages.
+const MetadataName = "room_metadata"
 
 // blocked are the keys that only the server sets (room-services.md §6.6).
 var blocked = []string{
@@ -66,9 +66,9 @@ func NewMetadata(cfg MetadataConfig) func(*muc.Room) muc.RoomService {
 // NewMetadataComponent takes the commands for the rooms of a MUC.
 func NewMetadataComponent(cfg MetadataConfig, rooms *muc.Service, router *xmpp.Router) *Component {
 	return &Component{
-		jid: xmpp.JID{Domain: cfg.Domain}, name: metadataName, muc: rooms, router: router,
+		jid: xmpp.JID{Domain: cfg.Domain}, name: MetadataName, muc: rooms, router: router,
 		room: func(s *xmpp.Stanza) (xmpp.JID, error) {
-			el := s.Child(nsJitsi, metadataName)
+			el := s.Child(nsJitsi, MetadataName)
 			if el == nil {
 				return xmpp.JID{}, xmpp.BadRequest("")
 			}
@@ -82,7 +82,7 @@ func NewMetadataComponent(cfg MetadataConfig, rooms *muc.Service, router *xmpp.R
 }
 
 // Name implements muc.RoomService.
-func (*Metadata) Name() string { return metadataName }
+func (*Metadata) Name() string { return MetadataName }
 
 func (m *Metadata) put(key string, v json.RawMessage) {
 	m.size += len(key) + len(v) - len(m.data[key])
@@ -104,7 +104,7 @@ func (m *Metadata) message(r *muc.Room, extra map[string]any) *xmpp.Stanza {
 	b, err := json.Marshal(struct {
 		Type     string         `json:"type"`
 		Metadata map[string]any `json:"metadata"`
-	}{metadataName, all})
+	}{MetadataName, all})
 	if err != nil {
 		b = []byte(`{"type":"room_metadata","metadata":{}}`) // all values are JSON already
 	}
@@ -149,7 +149,7 @@ func parseCommand(text string) (key string, data json.RawMessage, err error) {
 
 // Command sets a key. Moderators may, except for what is the server's.
 func (m *Metadata) Command(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) error {
-	el := s.Child(nsJitsi, metadataName)
+	el := s.Child(nsJitsi, MetadataName)
 	if el == nil {
 		return xmpp.BadRequest("")
 	}

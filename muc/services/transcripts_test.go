@@ -1,0 +1,37 @@
+package services_test
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"confab/internal/meettest/roomworld"
+	"confab/muc"
+	"confab/muc/services"
+)
+
+// component is a world with a service and its component.
+func component(name, domain string, mk func(*muc.Room) muc.RoomService) roomworld.Options {
+	return roomworld.Options{
+		Services: []func(*muc.Room) muc.RoomService{mk},
+		Build: func(w *roomworld.World) {
+			w.Router.Serve(domain, services.NewComponent(name, domain, w.Main, w.Router))
+		},
+	}
+}
+
+// scripts are the transcripts and the worlds that they run in.
+var scripts = map[string]roomworld.Options{
+	"end": component(services.EndConferenceName, "endconference.meet.example", services.NewEndConference),
+}
+
+func TestTranscripts(t *testing.T) {
+	t.Parallel()
+	for name, world := range scripts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				roomworld.New(t, world).Run(t, "testdata/"+name+".xmpp")
+			})
+		})
+	}
+}
