@@ -17,15 +17,6 @@ type Admission interface {
 	Admit(room, who xmpp.JID, answer func(*xmpp.StanzaError))
 }
 
-// admit asks for a room that is to be opened, if somebody is to be asked.
-func (s *Service) admit(room, who xmpp.JID, answer func(*xmpp.StanzaError)) {
-	if s.cfg.Admission == nil {
-		answer(nil)
-		return
-	}
-	s.cfg.Admission.Admit(room, who, answer)
-}
-
 // NotReserved refuses a conference request as stock clients show it: LJM
 // Moderator._handleIqError takes code and text for its dialogue.
 func NotReserved(code int, text string) *xmpp.StanzaError {

@@ -136,28 +136,35 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 		resp.Ready = ready
 		answer(resp, nil)
 	}}
-	enter := func() {
-		// A conference that has just ended is not made again by a guest's request,
-		// nor without admission.
-		c := s.conference(room, from, mayMake && (opens || s.cfg.Admission == nil), r)
+	enter := func(creator xmpp.JID, mayMake bool) {
+		// A conference that has just ended is not made again by a guest's request.
+		c := s.conference(room, creator, mayMake, r)
 		if c == nil || c.box.Put(event{request: &r}) != nil {
 			r.reply(false, nil) // ending or full: the client asks again
 		}
 	}
+	if s.cfg.Admission == nil {
+		enter(from, mayMake)
+		return
+	}
 	if !opens {
-		enter()
+		enter(from, false)
+		return
+	}
+	if !s.mayCreate(from) { // here, to spare who is asked
+		r.reply(false, nil)
 		return
 	}
 	asks := who.identity
 	if asks.IsZero() {
 		asks = from.Bare()
 	}
-	s.admit(room, asks, func(err *xmpp.StanzaError) {
+	s.cfg.Admission.Admit(room, asks, func(err *xmpp.StanzaError) {
 		if err != nil {
 			deny(err)
 			return
 		}
-		enter()
+		enter(xmpp.JID{}, true)
 	})
 }
 

@@ -223,21 +223,33 @@ func (s *Service) conference(room, creator xmpp.JID, mayMake bool, first request
 	if !mayMake || s.stopped || len(s.confs) >= s.cfg.MaxConferences {
 		return nil
 	}
-	if !creator.IsZero() {
-		l := s.creators[creator]
-		if l == nil {
-			l = &limiter{}
-			s.creators[creator] = l
-		}
-		if !l.allow(time.Now(), 0, s.cfg.CreationsPerMin) {
-			return nil
-		}
+	if !s.mayCreateLocked(creator) {
+		return nil
 	}
 	c := newConference(s, room, first)
 	s.confs[room] = c
 	s.stats.conferencesTotal.Add(1)
 	s.wg.Go(c.run)
 	return c
+}
+
+// mayCreate counts the rooms that somebody opens; zero is nobody.
+func (s *Service) mayCreate(creator xmpp.JID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mayCreateLocked(creator)
+}
+
+func (s *Service) mayCreateLocked(creator xmpp.JID) bool {
+	if creator.IsZero() {
+		return true
+	}
+	l := s.creators[creator]
+	if l == nil {
+		l = &limiter{}
+		s.creators[creator] = l
+	}
+	return l.allow(time.Now(), 0, s.cfg.CreationsPerMin)
 }
 
 func (s *Service) sweepCreators(now time.Time) {
