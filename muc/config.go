@@ -53,6 +53,9 @@ type Config struct {
 	TextBytes       int           // of a subject, name, description, password or reason
 	MaxInvites      int           // per message
 
+	// Policy says what is settled about a room that is being made; it must not wait.
+	// Nil settles nothing.
+	Policy func(room xmpp.JID) RoomPolicy
 	// Permissions are the features of a moderator without a token, pushed in its
 	// own presence (client-signaling.md §8.5); nil pushes nothing.
 	Permissions []string

@@ -33,8 +33,9 @@ type Room struct {
 	services []RoomService
 	audience []Audience // those of the services that decide who sees whom
 	holds    map[string]bool
-	closing  string  // why the room is being destroyed
-	maxOcc   int     // of this room; 0: the service's
+	closing  string // why the room is being destroyed
+	maxOcc   int    // of this room; 0: the service's
+	policy   RoomPolicy
 	parked   []*Join // in order of arrival
 	asked    map[iqKey]*asked
 	iqTimer  *time.Timer
@@ -114,6 +115,9 @@ func newRoom(sv *Service, j xmpp.JID, m *meeting, main *Room, live bool) *Room {
 	}
 	if main != nil {
 		r.aff = main.aff // one standing in the whole meeting
+		r.policy = main.policy
+	} else if sv.cfg.Policy != nil {
+		r.settle(sv.cfg.Policy(j))
 	}
 	if sv.cfg.Stages != nil {
 		r.stages = sv.cfg.Stages()

@@ -3,6 +3,7 @@ package muc
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"confab/xmpp"
 )
@@ -66,4 +67,18 @@ func (p *RoomPolicy) Standing(bare xmpp.JID, id string) Affiliation {
 		return AffMember
 	}
 	return AffNone
+}
+
+// Policy is what somebody outside has settled about the room.
+func (r *Room) Policy() *RoomPolicy { return &r.policy }
+
+// settle makes a new room as its policy wants it.
+func (r *Room) settle(p RoomPolicy) {
+	r.policy = p
+	r.conf.password = p.Password
+	r.conf.membersOnly = p.Lobby && !p.NoLobby
+	r.maxOcc = p.MaxOccupants
+	if p.Subject != "" {
+		r.subject = subject{text: p.Subject, from: r.jid, at: time.Now()}
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"confab/internal/meettest/roomworld"
 	"confab/muc"
 	"confab/muc/policy"
+	"confab/xmpp"
 )
 
 // scripts are the transcripts and the worlds that they run in.
@@ -19,6 +20,17 @@ var scripts = map[string]roomworld.Options{
 	"capacity": {Policy: func(c *policy.Config) { c.MaxOccupants = 2 }},
 	"linger":   {Config: func(c *muc.Config) { c.Linger = 20 * time.Second }},
 	"everyone": {Policy: func(c *policy.Config) { c.EverybodyModerates = true }},
+	"settled": {
+		Policy: func(c *policy.Config) { c.MaxOccupants = 0 },
+		Config: func(c *muc.Config) {
+			c.Policy = func(room xmpp.JID) muc.RoomPolicy {
+				if room.Local != "r" {
+					return muc.RoomPolicy{}
+				}
+				return muc.RoomPolicy{Subject: "Plans", Password: "pw", MaxOccupants: 2, Moderators: []string{"u2@meet.example"}, Members: []string{"u3@meet.example"}}
+			}
+		},
+	},
 	"presence": {Config: func(c *muc.Config) { c.PresenceBytes = 700 }},
 }
 

@@ -48,6 +48,7 @@ func Main(c Config) func() []muc.Stage {
 			// Here come visitors (7), the host's gate and token rights (0, -3.5) and
 			// the lobby (-4) of room-services.md §3.
 			Moderators{Everybody: c.EverybodyModerates},
+			Settled{},
 			Members{},
 			Banned{},
 			NewPassword(c.PasswordTries, time.Now),
