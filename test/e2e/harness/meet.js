@@ -304,10 +304,15 @@ window.meet = (() => {
         await (muted ? track.mute() : track.unmute());
     }
 
-    /** Asks for every video at up to this height, in the form that the library in use takes. */
+    /**
+     * Asks for every video at up to this height, in the form that the library in use takes.
+     *
+     * What the camera sends is the bridge's to say. A setSenderVideoConstraint beside it makes two setParameters run
+     * at once when the bridge's message comes within the same 50 ms: the browser refuses the second one
+     * (InvalidStateError), and the December 2021 library stays with the first for good.
+     */
     function ask(maxHeight) {
         conference.setReceiverConstraints({ lastN: -1, defaultConstraints: { maxHeight } });
-        conference.setSenderVideoConstraint(maxHeight);
     }
 
     /** "I am the host": logs in on a second connection; the waiting one then opens the room and comes in as moderator. */
