@@ -11,6 +11,7 @@ import (
 
 	"confab/focus"
 	"confab/xmpp"
+	"confab/xmpp/xep/jingle"
 	"confab/xmpp/xep/jitmeet"
 )
 
@@ -251,21 +252,38 @@ func TestHTTPRequest(t *testing.T) {
 	})
 }
 
-// The room of a tenant has its own name inside.
+// The room of a tenant has one address, under which it is asked for, entered and
+// summoned.
 func TestTenant(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		w.room = xmpp.MustJID("standup@conference.acme.meet.example")
-		r, se := w.client("u1@meet.example", "x").request(`machine-uid="m"`)
-		if se != nil || !r.Ready || r.Room != "standup@conference.acme.meet.example" {
-			t.Errorf("%+v %v", r, se)
+		a := w.meet("aaaaaaaa")
+		if !a.owner() {
+			t.Error("the first in a tenant's room is not its owner")
 		}
-		w.room = xmpp.MustJID("[acme]standup@conference.meet.example")
-		if r, se := w.client("u2@meet.example", "x").request(`machine-uid="m"`); se != nil || !r.Ready {
-			t.Errorf("%+v %v", r, se)
+		b := w.meet("bbbbbbbb")
+		for _, c := range []*client{a, b} {
+			c.expect(jingle.SessionInitiate)
 		}
-		if n := w.focus.Stats().Conferences; n != 1 {
+		plain := w.client("plain@meet.example", "p")
+		w.room = xmpp.MustJID("other@conference.acme.meet.example")
+		plain.me = w.room.WithResource("p")
+		plain.join("")
+		if p := plain.presences("focus"); len(p) == 0 {
+			t.Error("the focus was not summoned to the room of a tenant")
+		}
+		if n := w.focus.Stats().Conferences; n != 2 {
 			t.Errorf("%d conferences", n)
+		}
+		for _, room := range []string{
+			"r@conference.a.b.meet.example", "r@conference..meet.example", "r@conference.acme.other.example",
+			"r@xconference.acme.meet.example", "r@meet.example", "r@breakout.meet.example",
+		} {
+			w.room = xmpp.JID{Local: "r", Domain: room[2:]}
+			if _, se := a.request(`machine-uid="m"`); se == nil || se.Cond != xmpp.CondBadRequest {
+				t.Errorf("%s: %v", room, se)
+			}
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"confab/focus/sources"
 	"confab/internal/mailbox"
 	"confab/xmpp"
+	"confab/xmpp/xep/jitmeet"
 )
 
 // event is one of: a stanza for the conference, a conference request, anything
@@ -33,6 +34,7 @@ const (
 type Conference struct {
 	s      *Service
 	room   xmpp.JID
+	main   xmpp.JID // whose breakout room this is; zero = none, or not known yet
 	me     xmpp.JID // room/focus
 	log    *slog.Logger
 	box    *mailbox.Box[event]
@@ -51,6 +53,9 @@ type Conference struct {
 	book    *sources.Map
 	dirty   map[string]bool // endpoints whose sources have changed since the last flush
 
+	moderated map[string]*moderation // by media type
+	metadata  jitmeet.RoomMetadata
+
 	sessions  map[xmpp.JID]*bridgeSession // by bridge
 	setbacks  int                         // bridge sessions lost lately
 	lastBack  time.Time
@@ -58,6 +63,7 @@ type Conference struct {
 	published string
 
 	occupied bool        // somebody has been in
+	switched time.Time   // somebody has gone to a breakout room
 	start    *time.Timer // nobody is in
 	lonely   *time.Timer // one participant is left
 	grace    *time.Timer // without a bridge
@@ -71,7 +77,7 @@ func newConference(s *Service, room xmpp.JID, first request) *Conference {
 		members:  map[string]*Member{},
 		book:     sources.NewMap(sources.Limits{Sources: s.cfg.MaxSources, Groups: s.cfg.MaxSources}),
 		dirty:    map[string]bool{},
-		sessions: map[xmpp.JID]*bridgeSession{},
+		sessions: map[xmpp.JID]*bridgeSession{}, moderated: map[string]*moderation{},
 	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.document = room.Local
@@ -265,11 +271,19 @@ func (c *Conference) armStart() {
 	stop(c.start)
 	var t *time.Timer
 	t = c.after(d, func() {
-		if c.start == t && len(c.members) == 0 {
+		// People in breakout rooms come back; when these have ended it is armed anew.
+		if c.start == t && len(c.members) == 0 && !c.s.hasBreakouts(c.room) {
 			c.end("nobody came")
 		}
 	})
 	c.start = t
+}
+
+// breakoutEnded: those who were in the breakout room may be on their way.
+func (c *Conference) breakoutEnded() {
+	if c.state == stateJoined && len(c.members) == 0 {
+		c.armStart()
+	}
 }
 
 func (c *Conference) stopStart() {

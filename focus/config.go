@@ -31,8 +31,13 @@ type Config struct {
 	Domain  string   // main domain, meet.example
 	Service string   // address for conference requests, focus.meet.example
 	JID     xmpp.JID // the focus's own full address, focus@auth.meet.example/focus
-	MUC     string   // conference.meet.example
-	Brewery xmpp.JID // room of the bridges, jvbbrewery@internal.auth.meet.example; zero = none
+	// MUC is conference.meet.example; the rooms of a tenant are on
+	// conference.TENANT.meet.example.
+	MUC          string
+	Breakout     string   // breakout.meet.example; "" = no breakout rooms
+	AVModeration string   // the component that speaks of AV moderation; "" = none
+	Metadata     string   // the component that tells the rooms' metadata; "" = none
+	Brewery      xmpp.JID // room of the bridges, jvbbrewery@internal.auth.meet.example; zero = none
 
 	// RequireHost lets only hosts open rooms (require_host).
 	RequireHost bool

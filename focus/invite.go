@@ -134,6 +134,12 @@ func (c *Conference) endpoint(m *Member) colibri2.Endpoint {
 	if m.service {
 		ep.Capabilities = append(ep.Capabilities, colibri2.CapPrivateAddress)
 	}
+	if force := c.forceMute(m); force != (colibri2.ForceMute{}) {
+		ep.ForceMute = &force
+		m.forced = force
+	} else {
+		m.forced = colibri2.ForceMute{}
+	}
 	for _, ct := range c.contents(m) {
 		if d := ct.Description; d.Media != jingle.Application {
 			ep.Media = append(ep.Media, colibri2.Media{
@@ -231,16 +237,22 @@ func (c *Conference) offerRefused(m *Member, sid string, se *xmpp.StanzaError) {
 	m.settled = true
 }
 
-// startMuted is for clients of 2021, which take it from the offer.
+// startMuted is for clients of 2021, which take it from the offer; later ones do
+// what the room's metadata say.
 func (c *Conference) startMuted(m *Member) *jingle.StartMuted {
-	if !m.fresh {
-		return nil
+	force := c.forceMute(m)
+	sm := jingle.StartMuted{Audio: force.Audio, Video: force.Video}
+	if m.fresh {
+		over := func(name string) bool {
+			n := c.first.threshold(name)
+			return n >= 0 && len(c.members) > n
+		}
+		sm.Audio = sm.Audio || over("startAudioMuted")
+		sm.Video = sm.Video || over("startVideoMuted")
+		if p := c.metadata.StartMuted; p != nil {
+			sm.Audio, sm.Video = sm.Audio || p.Audio, sm.Video || p.Video
+		}
 	}
-	over := func(name string) bool {
-		n := c.first.threshold(name)
-		return n >= 0 && len(c.members) > n
-	}
-	sm := jingle.StartMuted{Audio: over("startAudioMuted"), Video: over("startVideoMuted")}
 	if !sm.Audio && !sm.Video {
 		return nil
 	}

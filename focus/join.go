@@ -73,8 +73,14 @@ func (c *Conference) onForm(reply *xmpp.Stanza, err error) {
 		c.log.Warn("room configuration not read", "err", err)
 	} else if form := reply.Child(nsMUCOwner, "query").Child(xmpp.NSDataForm, "x"); form != nil {
 		for _, f := range form.Children("", "field") {
-			if f.Get("var") == "muc#roominfo_meetingId" {
-				c.meetingID = strings.TrimSpace(f.ChildText("", "value"))
+			switch value := strings.TrimSpace(f.ChildText("", "value")); f.Get("var") {
+			case "muc#roominfo_meetingId":
+				c.meetingID = value
+			case "muc#roominfo_breakout_main_room":
+				if main, err := xmpp.ParseJID(value); err == nil && c.breakout() && main != c.room {
+					c.main = main
+					c.s.link(main)
+				}
 			}
 		}
 		c.setWhois()

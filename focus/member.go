@@ -8,6 +8,7 @@ import (
 
 	"confab/focus/sources"
 	"confab/xmpp"
+	"confab/xmpp/xep/colibri2"
 	"confab/xmpp/xep/jitmeet"
 )
 
@@ -46,6 +47,7 @@ type Member struct {
 	failed  int  // allocations in a row
 	retry   *time.Timer
 	bs      *bridgeSession
+	forced  colibri2.ForceMute // what its bridge was told to drop
 	sid     string
 	old     []string // ids of its latest sessions that have ended
 	iceGen  int
@@ -148,6 +150,7 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 	}
 	if m.rank() != before {
 		c.elect()
+		c.enforce(m)
 	}
 }
 
@@ -205,8 +208,14 @@ func (c *Conference) memberLeft(m *Member, switching bool) {
 	if c.owner == m {
 		c.owner = nil
 	}
+	now := time.Now()
+	if switching {
+		c.switched = now
+	}
 	if len(c.members) == 0 {
-		if !switching && c.s.cfg.Linger == 0 {
+		// Who has just gone to a breakout room may not have arrived there.
+		switching = switching || now.Sub(c.switched) < c.s.cfg.StartTimeout
+		if !switching && c.s.cfg.Linger == 0 && !c.s.hasBreakouts(c.room) {
 			c.end("everybody has left")
 			return
 		}

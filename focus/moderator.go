@@ -5,12 +5,15 @@ import (
 )
 
 // Who becomes owner, which is what makes a moderator (focus.md §5). Nobody is
-// ever demoted.
+// ever demoted. A breakout room has the moderators of its main room.
+
+// breakout reports whether this is the conference of a breakout room.
+func (c *Conference) breakout() bool { return c.room.Domain == c.s.cfg.Breakout }
 
 // elect grants what the policy says. It is called whenever somebody joins,
 // leaves or changes rank.
 func (c *Conference) elect() {
-	if c.state != stateJoined {
+	if c.state != stateJoined || c.breakout() {
 		return
 	}
 	c.grantHosts()
@@ -52,7 +55,7 @@ func (m *Member) eligible() bool { return !m.service && m.role != "visitor" && !
 
 // grantHosts makes every host in the room owner, whatever the policy.
 func (c *Conference) grantHosts() {
-	if c.state != stateJoined {
+	if c.state != stateJoined || c.breakout() {
 		return
 	}
 	for _, m := range c.order {

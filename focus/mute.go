@@ -7,7 +7,7 @@ import (
 
 // onMute handles a mute request (focus.md §10.1). An ordinary mute is a request
 // to the client, which obeys it and can unmute again by itself; so nothing is
-// forced on the bridge, which could not be told of that.
+// forced on the bridge but by AV moderation.
 func (c *Conference) onMute(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp.StanzaError {
 	req := jitmeet.ParseMute(el)
 	target, err := xmpp.ParseJID(req.JID)
@@ -18,6 +18,8 @@ func (c *Conference) onMute(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp.S
 	switch {
 	case target.Bare() != c.room || t == nil:
 		return xmpp.ItemNotFound("")
+	case t == m && !req.Mute && !c.mayUnmute(m, mediaOf(req.NS)):
+		return xmpp.NotAllowed("moderated")
 	case t == m:
 		c.ack(s) // it says what it does
 		return nil
@@ -25,13 +27,10 @@ func (c *Conference) onMute(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp.S
 		return xmpp.NotAllowed("nobody unmutes another")
 	case !m.moderator():
 		return xmpp.NotAllowed("")
-	case t.role == "visitor", t.jigasi && !t.features.audioMute, t.service && !t.jigasi:
+	case !t.mutable():
 		return xmpp.NotAllowed("")
 	}
 	c.ack(s)
-	// LJM obeys only the occupant "focus", and answers nothing.
-	fwd := jitmeet.Mute{NS: req.NS, Actor: m.jid.String(), Mute: true}
-	c.s.port.Go(xmpp.NewStanza(xmpp.IQ, xmpp.TypeSet, "", xmpp.JID{}, t.jid, fwd.String()), c.s.cfg.ReplyTimeout,
-		func(*xmpp.Stanza, error) {})
+	c.sendMute(t, req.NS, m.jid.String())
 	return nil
 }

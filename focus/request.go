@@ -79,7 +79,7 @@ func (s *Service) conferenceIQ(st *xmpp.Stanza) {
 	from := st.From
 	// The MUC itself, no occupant of a room, asks on behalf of a plain XMPP client
 	// whose join found no room.
-	if from.Domain == s.cfg.MUC && from.Local == "" {
+	if s.isMain(from.Domain) && from.Local == "" {
 		if j, err := xmpp.ParseJID(el.Get("on-behalf-of")); err == nil {
 			from = j
 		}
@@ -106,12 +106,18 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 		deny(se)
 		return
 	}
-	who, se := s.auth.authenticate(time.Now(), req, from, room, !from.IsZero() && s.cfg.isHost(from))
-	if se != nil {
-		deny(se)
-		return
+	// A breakout room is there or not: its MUC knows who may come. Its main room may
+	// be opened again by whoever returns from it (JICOFO ConferenceIqHandler).
+	var who login
+	breakout := room.Domain == s.cfg.Breakout
+	if !breakout {
+		if who, se = s.auth.authenticate(time.Now(), req, from, room, !from.IsZero() && s.cfg.isHost(from)); se != nil {
+			deny(se)
+			return
+		}
 	}
-	mayMake := !s.cfg.RequireHost || who.ok()
+	returning := s.hasBreakouts(room)
+	mayMake := !s.cfg.RequireHost || who.ok() || breakout || returning
 	opens := !s.exists(room)
 	if opens {
 		s.stats.requestsNew.Add(1)
@@ -143,7 +149,7 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 			r.reply(false, nil) // ending or full: the client asks again
 		}
 	}
-	if s.cfg.Admission == nil {
+	if s.cfg.Admission == nil || breakout || returning {
 		enter(from, mayMake)
 		return
 	}
@@ -168,8 +174,19 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 	})
 }
 
-// room reads the room of a request. The room of a tenant,
-// room@conference.TENANT.DOMAIN, is [tenant]room@conference.DOMAIN inside.
+// isMain reports whether a domain is that of main rooms, of some tenant perhaps:
+// conference.TENANT.DOMAIN, where a tenant is one label.
+func (s *Service) isMain(domain string) bool {
+	if domain == s.cfg.MUC {
+		return true
+	}
+	first, rest, ok := strings.Cut(s.cfg.MUC, ".")
+	tenant, found := strings.CutPrefix(domain, first+".")
+	tenant, inside := strings.CutSuffix(tenant, "."+rest)
+	return ok && found && inside && tenant != "" && !strings.Contains(tenant, ".")
+}
+
+// room reads the room of a request.
 func (s *Service) room(text string) (xmpp.JID, *xmpp.StanzaError) {
 	if text == "" {
 		return xmpp.JID{}, xmpp.BadRequest("No 'room' specified.")
@@ -178,14 +195,7 @@ func (s *Service) room(text string) (xmpp.JID, *xmpp.StanzaError) {
 	if err != nil || j.Local == "" || !j.IsBare() {
 		return xmpp.JID{}, xmpp.BadRequest("Invalid 'room'.")
 	}
-	if prefix, ok := strings.CutSuffix(s.cfg.MUC, s.cfg.Domain); ok && j.Domain != s.cfg.MUC {
-		tenant, ok := strings.CutPrefix(j.Domain, prefix)
-		tenant, inside := strings.CutSuffix(tenant, "."+s.cfg.Domain)
-		if ok && inside && tenant != "" {
-			j = xmpp.JID{Local: "[" + tenant + "]" + j.Local, Domain: s.cfg.MUC}
-		}
-	}
-	if j.Domain != s.cfg.MUC {
+	if !s.isMain(j.Domain) && j.Domain != s.cfg.Breakout {
 		return xmpp.JID{}, xmpp.BadRequest("Invalid 'room'.")
 	}
 	return j, nil

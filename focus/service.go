@@ -30,6 +30,7 @@ type Service struct {
 
 	mu       sync.RWMutex
 	confs    map[xmpp.JID]*Conference
+	sides    map[xmpp.JID]int      // breakout conferences, by main room
 	creators map[xmpp.JID]*limiter // who made conferences within the last minute
 	stopped  bool
 
@@ -79,7 +80,7 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 		cfg: cfg, router: router, log: log,
 		auth:  newAuthority(cfg.SessionLifetime, cfg.MaxSessions),
 		caps:  newCapsCache(cfg.CachedClients),
-		confs: map[xmpp.JID]*Conference{}, creators: map[xmpp.JID]*limiter{},
+		confs: map[xmpp.JID]*Conference{}, sides: map[xmpp.JID]int{}, creators: map[xmpp.JID]*limiter{},
 		fleet: bridges.NewFleet(cfg.Selection),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -168,12 +169,13 @@ func (s *Service) receive(st *xmpp.Stanza) error {
 	if room == s.cfg.Brewery && !room.IsZero() {
 		return s.fromBrewery(st)
 	}
-	s.mu.RLock()
-	c := s.confs[room]
-	s.mu.RUnlock()
-	if c == nil {
-		if st.IsRequest() {
-			return s.handleOwnIQ(st)
+	c := s.find(room)
+	switch {
+	case c == nil && st.IsRequest():
+		return s.handleOwnIQ(st)
+	case c == nil:
+		if st.Kind == xmpp.Message {
+			s.fromComponent(st)
 		}
 		return nil
 	}
@@ -262,20 +264,48 @@ func (s *Service) sweepCreators(now time.Time) {
 	}
 }
 
-// exists reports whether there is a conference in a room.
-func (s *Service) exists(room xmpp.JID) bool {
+// find is the conference in a room, or nil.
+func (s *Service) find(room xmpp.JID) *Conference {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.confs[room] != nil
+	return s.confs[room]
 }
 
-// forget takes a conference out of the book; others may make the next one.
+// exists reports whether there is a conference in a room.
+func (s *Service) exists(room xmpp.JID) bool { return s.find(room) != nil }
+
+// forget takes a conference out of the book; others may make the next one. The
+// main conference learns that it has a breakout room less.
 func (s *Service) forget(c *Conference) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.confs[c.room] == c {
 		delete(s.confs, c.room)
 	}
+	var main *Conference
+	if !c.main.IsZero() {
+		main = s.confs[c.main]
+		if s.sides[c.main]--; s.sides[c.main] <= 0 {
+			delete(s.sides, c.main)
+		}
+	}
+	s.mu.Unlock()
+	if main != nil {
+		main.post(main.breakoutEnded)
+	}
+}
+
+// link notes that a conference is that of a breakout room of main.
+func (s *Service) link(main xmpp.JID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sides[main]++
+}
+
+// hasBreakouts reports whether breakout rooms of a main room have a conference.
+func (s *Service) hasBreakouts(main xmpp.JID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.sides[main] > 0
 }
 
 func (s *Service) eachConference(f func(*Conference)) {

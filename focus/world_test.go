@@ -66,6 +66,7 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 		Domain: "internal.auth.meet.example", Admins: []xmpp.JID{admin, jvb}, Focus: admin, Access: []string{"auth.meet.example"}, Stages: policy.Internal,
 	}, w.router, log)
 	w.router.Serve(mc.Domain, main)
+	w.router.ServeTenants(mc.Domain, main)
 	w.router.Serve("internal.auth.meet.example", brew)
 
 	var err error

@@ -36,12 +36,12 @@ var errMessage = errors.New("not a message of that kind")
 // ParseAVModeration reads such a message.
 func ParseAVModeration(text string) (*AVModeration, error) {
 	var in struct {
-		Type       string              `json:"type"`
-		Room       string              `json:"room"`
-		MediaType  string              `json:"mediaType"`
-		Enabled    *bool               `json:"enabled"`
-		Actor      string              `json:"actor"`
-		Whitelists map[string][]string `json:"whitelists"`
+		Type       string          `json:"type"`
+		Room       string          `json:"room"`
+		MediaType  string          `json:"mediaType"`
+		Enabled    *bool           `json:"enabled"`
+		Actor      string          `json:"actor"`
+		Whitelists json.RawMessage `json:"whitelists"`
 	}
 	if err := json.Unmarshal([]byte(text), &in); err != nil {
 		return nil, fmt.Errorf("av_moderation: %w", err)
@@ -50,11 +50,19 @@ func ParseAVModeration(text string) (*AVModeration, error) {
 		return nil, fmt.Errorf("av_moderation: %w", errMessage)
 	}
 	out := &AVModeration{Room: in.Room, MediaType: strings.ToLower(in.MediaType), Enabled: in.Enabled, Actor: in.Actor}
-	if in.Whitelists != nil {
-		out.Whitelists = make(map[string][]string, len(in.Whitelists))
-		for media, list := range in.Whitelists {
-			out.Whitelists[strings.ToLower(media)] = list
+	lists := map[string][]string{}
+	switch text := string(in.Whitelists); text {
+	case "", "null":
+		return out, nil
+	case "[]": // how Lua writes an empty table
+	default:
+		if err := json.Unmarshal(in.Whitelists, &lists); err != nil {
+			return nil, fmt.Errorf("av_moderation: %w", err)
 		}
+	}
+	out.Whitelists = make(map[string][]string, len(lists))
+	for media, list := range lists {
+		out.Whitelists[strings.ToLower(media)] = list
 	}
 	return out, nil
 }

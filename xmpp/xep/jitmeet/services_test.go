@@ -72,6 +72,10 @@ func TestAVModeration(t *testing.T) {
 	if err != nil || m.Enabled != nil || !reflect.DeepEqual(m.Whitelists, map[string][]string{"video": {"r@c/b"}}) {
 		t.Errorf("%+v %v", m, err)
 	}
+	m, err = ParseAVModeration(`{"type":"av_moderation","room":"r@c","whitelists":[]}`)
+	if err != nil || m.Whitelists == nil || len(m.Whitelists) != 0 {
+		t.Errorf("%+v %v", m, err)
+	}
 	for _, bad := range []string{``, `{}`, `[]`, `{"type":"other","room":"r@c"}`, `{"type":"av_moderation"}`, `{"type":"av_moderation","room":"r","whitelists":{"audio":"x"}}`, `{"type":"av_moderation","room":"r","enabled":"true"}`} {
 		if m, err := ParseAVModeration(bad); err == nil {
 			t.Errorf("%s: %+v", bad, m)
