@@ -84,6 +84,9 @@ func (c *Conference) onSourceAdd(m *Member, s *xmpp.Stanza, j *jingle.Jingle) *x
 		se = xmpp.Forbidden("visitors have no sources")
 	}
 	if se == nil {
+		se = c.tooMany(m, set)
+	}
+	if se == nil {
 		if err := c.book.Add(m.nick, set); err != nil {
 			se = xmpp.BadRequest(err.Error())
 		}

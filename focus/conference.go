@@ -56,6 +56,9 @@ type Conference struct {
 	moderated map[string]*moderation // by media type
 	metadata  jitmeet.RoomMetadata
 
+	audioFull, videoFull   bool   // enough people send that
+	audioLimit, videoLimit string // as published
+
 	sessions  map[xmpp.JID]*bridgeSession // by bridge
 	setbacks  int                         // bridge sessions lost lately
 	lastBack  time.Time

@@ -62,6 +62,8 @@ type Config struct {
 	MaxConferences   int           // rooms.max_rooms
 	CreationsPerMin  int           // of conferences, by one session
 	MaxSources       int           // SSRCs, and groups, per participant (focus.max_sources_per_user)
+	MaxAudioSenders  int           // focus.max_audio_senders; 0 = no limit
+	MaxVideoSenders  int           // focus.max_video_senders; 0 = no limit
 	SSRCRewriting    bool          // focus.ssrc_rewriting
 	ICERestart       bool          // focus.ice_restart: in place
 	MIDExtension     bool          // focus.mid_extension

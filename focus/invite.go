@@ -243,12 +243,12 @@ func (c *Conference) startMuted(m *Member) *jingle.StartMuted {
 	force := c.forceMute(m)
 	sm := jingle.StartMuted{Audio: force.Audio, Video: force.Video}
 	if m.fresh {
-		over := func(name string) bool {
+		over := func(name string, limit int) bool {
 			n := c.first.threshold(name)
-			return n >= 0 && len(c.members) > n
+			return n >= 0 && len(c.members) > n || limit > 0 && len(c.members) > limit
 		}
-		sm.Audio = sm.Audio || over("startAudioMuted")
-		sm.Video = sm.Video || over("startVideoMuted")
+		sm.Audio = sm.Audio || over("startAudioMuted", c.s.cfg.MaxAudioSenders)
+		sm.Video = sm.Video || over("startVideoMuted", c.s.cfg.MaxVideoSenders)
 		if p := c.metadata.StartMuted; p != nil {
 			sm.Audio, sm.Video = sm.Audio || p.Audio, sm.Video || p.Video
 		}

@@ -40,6 +40,9 @@ type Member struct {
 	region      string
 	granted     bool // ownership has been asked for
 
+	sourceInfo             string // as last read
+	sendsAudio, sendsVideo bool
+
 	state   memberState
 	attempt int  // of allocation; an answer to an earlier one is void
 	settled bool // ended its session itself or refused the offer: not invited again on its own
@@ -132,6 +135,12 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 	m.readServices(s, c.s.cfg.TrustedDomains)
 	m.statsID = textOr(s.Child(xmpp.NSClient, "stats-id"), m.statsID)
 	m.region = textOr(s.Child(xmpp.NSClient, "jitsi_participant_region"), m.region)
+	if sends := [2]bool{m.sendsAudio, m.sendsVideo}; c.s.cfg.MaxAudioSenders > 0 || c.s.cfg.MaxVideoSenders > 0 {
+		m.readMuted(s)
+		if !isNew && sends != [2]bool{m.sendsAudio, m.sendsVideo} {
+			defer c.limits()
+		}
+	}
 	changed := key != m.capsKey
 	m.capsKey = key
 	if isNew {
@@ -140,6 +149,7 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 		c.log.Debug("member joined", "endpoint", nick)
 		c.occupied = true
 		c.stopStart()
+		c.limits()
 		c.discover(m)
 		c.elect()
 		c.memberJoined(m)
@@ -221,6 +231,7 @@ func (c *Conference) memberLeft(m *Member, switching bool) {
 		}
 		c.armStart() // it goes to a side room, or reloads, and may come back
 	}
+	c.limits()
 	c.elect()
 	switch n := c.participants(); {
 	case n == 0:

@@ -15,10 +15,19 @@ func (c *Conference) extensions() string {
 		e.Leaf("etherpad", jitmeet.NSEtherpad, c.document)
 	}
 	jitmeet.EncodeVersions(&e, "focus", c.s.cfg.Version)
-	jitmeet.EncodeConferenceProperties(&e, []jitmeet.Property{
+	props := []jitmeet.Property{
 		{Name: "support-terminate-restart", Value: "true"},
 		{Name: "bridge-count", Value: strconv.Itoa(len(c.sessions))},
-	})
+	}
+	for _, p := range []jitmeet.Property{
+		{Name: "audio-limit-reached", Value: c.audioLimit},
+		{Name: "video-limit-reached", Value: c.videoLimit},
+	} {
+		if p.Value != "" {
+			props = append(props, p)
+		}
+	}
+	jitmeet.EncodeConferenceProperties(&e, props)
 	if c.noBridge {
 		e.Start("bridgeNotAvailable", jitmeet.NSFocus).End()
 	}

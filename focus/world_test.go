@@ -27,7 +27,9 @@ type world struct {
 	router *xmpp.Router
 	focus  *focus.Service
 	bridge *bridge
+	main   *muc.Service
 	room   xmpp.JID
+	log    *slog.Logger
 }
 
 func newWorld(t *testing.T, change func(*focus.Config)) *world {
@@ -35,7 +37,7 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 	if os.Getenv("FOCUS_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	w := &world{t: t, router: xmpp.NewRouter(log), room: xmpp.MustJID("standup@conference.meet.example")}
+	w := &world{t: t, log: log, router: xmpp.NewRouter(log), room: xmpp.MustJID("standup@conference.meet.example")}
 	admin := xmpp.MustJID("focus@auth.meet.example")
 	jvb := xmpp.MustJID("jvb@auth.meet.example")
 
@@ -62,6 +64,7 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 		return muc.Client{Room: "standup"}
 	}
 	main := muc.NewService(mc, w.router, log)
+	w.main = main
 	brew := muc.NewService(muc.Config{
 		Domain: "internal.auth.meet.example", Admins: []xmpp.JID{admin, jvb}, Focus: admin, Access: []string{"auth.meet.example"}, Stages: policy.Internal,
 	}, w.router, log)

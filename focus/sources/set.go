@@ -36,6 +36,11 @@ type Set struct {
 // Empty reports whether there is nothing in s.
 func (s Set) Empty() bool { return len(s.Sources) == 0 && len(s.Groups) == 0 }
 
+// Has reports whether s has sources of a medium.
+func (s Set) Has(m Media) bool {
+	return slices.ContainsFunc(s.Sources, func(x Source) bool { return x.Media == m })
+}
+
 func (s Set) source(ssrc uint32) *Source {
 	for i := range s.Sources {
 		if s.Sources[i].SSRC == ssrc {
