@@ -234,6 +234,7 @@ func (s *server) buildFocus() (err error) {
 	f := s.cfg.Focus
 	fc := focus.DefaultConfig()
 	fc.Domain, fc.Service, fc.JID, fc.MUC, fc.Brewery = s.names.domain, s.names.focus, s.names.focusJID, s.names.conference, s.names.brewery
+	fc.Breakout, fc.AVModeration, fc.Metadata = s.names.component("breakout"), s.names.component("avmoderation"), s.names.metadata
 	fc.RequireHost, fc.IsHost, fc.Moderators = s.cfg.RequireHost, s.isHost, s.cfg.Rooms.Moderators
 	fc.TrustedDomains = []string{s.names.recorder}
 	fc.StartTimeout, fc.LonelyTimeout = f.StartTimeout.Duration, f.LonelyTimeout.Duration
