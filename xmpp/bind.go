@@ -68,7 +68,7 @@ func (st *stream) attached(s *Session, token *outToken) {
 // the same user, who has most likely lost it.
 func (st *stream) newSession(resource string) (*Session, error) {
 	s := &Session{
-		srv: st.srv, host: st.host, account: st.account, attrs: st.attrs, remote: st.remote, stream: st,
+		srv: st.srv, host: st.host, account: st.account, claims: st.account.Claims, attrs: st.attrs, remote: st.remote, stream: st,
 		jid:      JID{st.account.Name, st.host.Host.JID().Domain, resource},
 		q:        newOutQueue(&st.srv.cfg),
 		directed: map[JID]JID{},

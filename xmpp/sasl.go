@@ -33,6 +33,8 @@ type Account struct {
 	Host bool
 	// Guest says that nobody is behind the name but who got it.
 	Guest bool
+	// Claims are those of the verified token that the user came with, or nil.
+	Claims *Claims
 }
 
 // Authenticator lets users in to one host. Implementations are in xmpp/auth.

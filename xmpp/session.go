@@ -14,7 +14,7 @@ type Session struct {
 	srv     *Server
 	host    *LoginHost
 	jid     JID
-	account Account
+	account Account // but for the claims, which a resuming connection may bring
 	q       *outQueue
 	rates   *stanzaRates // nil without limits
 	ctx     context.Context
@@ -28,6 +28,7 @@ type Session struct {
 
 	mu        sync.Mutex
 	attrs     Attrs
+	claims    *Claims
 	remote    netip.Addr
 	stream    *stream // nil while detached
 	token     *outToken
@@ -42,8 +43,14 @@ type Session struct {
 // JID implements Port.
 func (s *Session) JID() JID { return s.jid }
 
-// Account is who is logged in.
-func (s *Session) Account() Account { return s.account }
+// Account is who is logged in, with the claims of the latest token.
+func (s *Session) Account() Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.account
+	a.Claims = s.claims
+	return a
+}
 
 // Attrs is what the URL of the latest connection said.
 func (s *Session) Attrs() Attrs {

@@ -127,5 +127,8 @@ func (s *Session) resume(st *stream, h uint32) (*outToken, error) {
 	}
 	s.stream, s.token = st, token
 	s.attrs, s.remote = s.attrs.merge(st.attrs), st.remote
+	if st.account.Claims != nil {
+		s.claims = st.account.Claims // without a new token the old one stays good, as with stock
+	}
 	return token, nil
 }
