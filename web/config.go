@@ -39,6 +39,8 @@ type Config struct {
 	AdminAllow []netip.Prefix // "admin.allow": who may use the admin listener besides loopback; R
 	AdminKeys  []string       // "admin.api_keys": bearer keys asked of everybody but loopback; R
 
+	Tenants []TenantSite // "tenants": those that differ from the rest; R
+
 	Shard  string // X-Jitsi-Shard of every response; "" without a cluster
 	Site   Site   // what config.js says; R
 	Limits Limits // R
@@ -115,6 +117,14 @@ func (c *Config) validate() error {
 	if err := validateLiteral("web.config", c.Site.Config, 0); err != nil {
 		return err
 	}
+	for _, t := range c.Tenants {
+		if err := validateLiteral("tenants "+t.Name+" config", t.Config, 0); err != nil {
+			return err
+		}
+		if err := validateLiteral("tenants "+t.Name+" interface_config", t.InterfaceConfig, 0); err != nil {
+			return err
+		}
+	}
 	return validateLiteral("web.interface_config", c.Site.InterfaceConfig, 0)
 }
 
@@ -179,7 +189,7 @@ func (c *Config) hostAllowed(hostport string) bool {
 	if matchesDomain(host, c.Domain) {
 		return true
 	}
-	for _, a := range c.Aliases {
+	for _, a := range append(c.tenantHosts(), c.Aliases...) {
 		if matchesDomain(host, a) {
 			return true
 		}

@@ -38,14 +38,14 @@ func DefaultSite() Site {
 type origin struct {
 	scheme string // "https" or "http"
 	host   string // validated Host header, with port
-	tenant string // normalised tenant, "" without one
+	place
 }
 
 func (o origin) url(path string) string   { return o.scheme + "://" + o.host + o.subdir() + path }
 func (o origin) wsURL(path string) string { return "ws" + strings.TrimPrefix(o.url(path), "http") }
 
 func (o origin) subdir() string {
-	if o.tenant == "" {
+	if o.tenant == "" || o.byHost {
 		return "/"
 	}
 	return "/" + o.tenant + "/"

@@ -20,7 +20,7 @@ type ctxKey int
 const (
 	keyTLS    ctxKey = iota // *tls.Conn behind a firstByteConn
 	keyClient               // *client
-	keyTenant               // string
+	keyPlace                // place
 )
 
 // client is what the connection and trusted proxies say about the sender.
@@ -41,17 +41,25 @@ func ClientAddr(r *http.Request) netip.Addr {
 // Tenant is the tenant of r's path, normalised; "" without one.
 func Tenant(r *http.Request) string { return tenantOf(r) }
 
-func tenantOf(r *http.Request) string {
-	t, _ := r.Context().Value(keyTenant).(string)
-	return t
+// place is whose rooms a request is about.
+type place struct {
+	tenant string
+	byHost bool // the host names the tenant, not the path
 }
 
-func withTenant(r *http.Request, tenant string) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), keyTenant, tenant))
+func placeOf(r *http.Request) place {
+	p, _ := r.Context().Value(keyPlace).(place)
+	return p
+}
+
+func tenantOf(r *http.Request) string { return placeOf(r).tenant }
+
+func withPlace(r *http.Request, p place) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), keyPlace, p))
 }
 
 func originOf(r *http.Request) origin {
-	o := origin{scheme: "https", host: r.Host, tenant: tenantOf(r)}
+	o := origin{scheme: "https", host: r.Host, place: placeOf(r)}
 	if c, ok := r.Context().Value(keyClient).(*client); ok {
 		o.scheme = c.scheme
 	}
@@ -106,7 +114,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(p, "/_/"):
 		s.reserved(rec, r, p)
 	default:
-		s.route(rec, r, p)
+		s.route(rec, st.ofTenantHost(r), p)
 	}
 }
 

@@ -31,7 +31,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 		s.script(w, r, func() ([]byte, error) { return st.configJS(originOf(r)) })
 		return
 	case "/interface_config.js":
-		s.script(w, r, st.interfaceJS)
+		s.script(w, r, func() ([]byte, error) { return st.interfaceJS(originOf(r)) })
 		return
 	case "/external_api.js":
 		p = "/libs/external_api.min.js"
@@ -82,7 +82,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 		s.index(w, r, b)
 	case tenantOf(r) == "":
 		// Rows 17 to 20: the tenant is stripped once.
-		s.route(w, withTenant(r, normalTenant(first)), "/"+rest)
+		s.route(w, withPlace(r, place{tenant: normalTenant(first)}), "/"+rest)
 	default:
 		s.notFound(w, r, b)
 	}

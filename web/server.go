@@ -66,11 +66,11 @@ type state struct {
 func (st *state) build() *build { return st.dir.current() }
 
 func (st *state) configJS(o origin) ([]byte, error) {
-	return script("config", st.cfg.Site.values(st.cfg.Domain, o))
+	return script("config", st.cfg.site(o.tenant).values(st.cfg.Domain, o))
 }
 
-func (st *state) interfaceJS() ([]byte, error) {
-	return script("interfaceConfig", st.cfg.Site.interfaceValues())
+func (st *state) interfaceJS(o origin) ([]byte, error) {
+	return script("interfaceConfig", st.cfg.site(o.tenant).interfaceValues())
 }
 
 func (st *state) exempt(a netip.Addr) bool {

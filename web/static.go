@@ -118,7 +118,7 @@ func (s *Server) html(w http.ResponseWriter, r *http.Request, b *build, name str
 			case "/config.js":
 				return textSegment(st.configJS(o))
 			case "/interface_config.js":
-				return textSegment(st.interfaceJS())
+				return textSegment(st.interfaceJS(o))
 			}
 			return b.page(include)
 		},

@@ -108,7 +108,7 @@ func (s *server) close() error {
 
 func (s *server) openCertificates() (err error) {
 	s.certs, err = web.OpenCertificates(web.CertConfig{
-		Domain: s.cfg.Domain, Aliases: s.cfg.Aliases, Addresses: s.publicAddresses(), DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
+		Domain: s.cfg.Domain, Aliases: append(tenantHosts(s.cfg.Tenants), s.cfg.Aliases...), Addresses: s.publicAddresses(), DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
 		ACMEEmail: s.cfg.ACME, ACMEDirectory: s.cfg.TLS.ACMEDirectory, Log: s.logs.of("tls"),
 	})
 	return err
@@ -190,6 +190,7 @@ func (s *server) buildRooms() error {
 	})
 	mc.Services = inMain(s.features)
 	mc.Client = s.clientOf
+	mc.Policy = func(room xmpp.JID) muc.RoomPolicy { return tenantPolicy(s.cfg.Tenants, s.rooms.TenantOf, room) }
 	s.rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 	s.router.Serve(s.names.conference, s.rooms)
 	s.router.ServeTenants(s.names.conference, s.rooms)

@@ -149,6 +149,8 @@ type Config struct {
 		Components map[string]string `toml:"components"`
 	} `toml:"log"`
 
+	Tenants []Tenant `toml:"tenants"`
+
 	origins map[string]origin // who set a key that is not at its default
 }
 
@@ -162,6 +164,16 @@ type TURNServer struct {
 	Username  string   `toml:"username"`
 	Password  Secret   `toml:"password"`
 	TTL       Duration `toml:"ttl"`
+}
+
+// Tenant is one [[tenants]] entry: what the rooms below /NAME/ have of their own.
+type Tenant struct {
+	Name            string         `toml:"name"`
+	Hosts           []string       `toml:"hosts"`
+	MaxOccupants    int            `toml:"max_occupants"`
+	Lobby           bool           `toml:"lobby"`
+	Config          map[string]any `toml:"config"`
+	InterfaceConfig map[string]any `toml:"interface_config"`
 }
 
 // IsSet reports whether somebody set the key, in the file, the environment or

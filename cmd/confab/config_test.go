@@ -26,9 +26,10 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	lines := strings.Split(defaultTOML, "\n")
 	for _, key := range keys {
 		path := strings.Split(key, ".")
-		if strings.HasPrefix(key, "turn.servers.") {
-			if comment := commentAbove(lines, lineOf(defaultTOML, path[:2])); !strings.Contains(comment, path[2]) {
-				t.Errorf("%s is not mentioned at turn.servers", key)
+		if inList(key) {
+			list := path[:len(path)-1]
+			if comment := commentAbove(lines, lineOf(defaultTOML, list)); !strings.Contains(comment, path[len(list)]) {
+				t.Errorf("%s is not mentioned at %s", key, strings.Join(list, "."))
 			}
 			continue
 		}

@@ -42,6 +42,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 		wc.Site.STUNPort = 0
 	}
 	wc.Site.Config, wc.Site.InterfaceConfig = c.Web.Config, c.Web.InterfaceConfig
+	wc.Tenants = tenantSites(c.Tenants)
 	wc.Limits.ConnectionsPerIP = c.Limits.ConnectionsPerIP
 	wc.Limits.RequestsPerIP, wc.Limits.RequestsBurst = float64(c.Limits.RequestsPerIP), 10*c.Limits.RequestsPerIP
 	if wc.Limits.Exempt, err = prefixes(c.Limits.Exempt); err != nil {

@@ -127,8 +127,16 @@ func isTable(key string, keys []string) bool {
 	return slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, key+".") })
 }
 
+// lists are the keys that hold tables: [[turn.servers]].
+var lists = []string{"turn.servers", "tenants"}
+
+// inList reports whether key belongs to one entry of a list.
+func inList(key string) bool {
+	return slices.ContainsFunc(lists, func(l string) bool { return strings.HasPrefix(key, l+".") })
+}
+
 // free are the tables whose keys are not ours.
-var free = []string{"web.config", "web.interface_config", "log.components"}
+var free = []string{"web.config", "web.interface_config", "log.components", "tenants.config", "tenants.interface_config"}
 
 func isFree(key string) bool {
 	return slices.ContainsFunc(free, func(t string) bool { return strings.HasPrefix(key, t+".") })
@@ -269,7 +277,7 @@ func envName(key string) string {
 func configKeys() []string {
 	var keys []string
 	walk(reflect.TypeFor[Config](), "", func(key string, _ reflect.StructField, leaf bool) {
-		if leaf || key == "turn.servers" { // set as a whole or entry by entry
+		if leaf || slices.Contains(lists, key) { // set as a whole or entry by entry
 			keys = append(keys, key)
 		}
 	})

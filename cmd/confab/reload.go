@@ -20,7 +20,7 @@ type reloads struct {
 // front's alone. The others are told to need a restart.
 var reloadable = []string{
 	"web.dir", "web.trusted_proxies", "web.frame_ancestors", "web.csp", "web.cors_origin", "web.hsts",
-	"web.config", "web.interface_config", "admin.allow", "admin.api_keys",
+	"web.config", "web.interface_config", "admin.allow", "admin.api_keys", "tenants",
 }
 
 // watchReloads serves signals until ctx ends.

@@ -43,7 +43,7 @@ func showConfig(w io.Writer, cfg Config) error {
 	}
 	var text strings.Builder
 	for _, key := range configKeys() {
-		if strings.HasPrefix(key, "turn.servers.") {
+		if inList(key) {
 			continue // shown as a whole
 		}
 		v, d := valueOf(&cfg, key), valueOf(&deflt, key)

@@ -183,6 +183,7 @@ func (c *Config) validate() []string {
 	c.validateNetwork(p)
 	c.validateMeetings(p)
 	c.validateTURN(p)
+	c.validateTenants(p)
 
 	l := &c.Limits
 	p.between("limits.stanza", l.Stanza, 16<<10, 64<<20)
