@@ -162,7 +162,7 @@ func (sv *Service) RoomOf(real xmpp.JID) (xmpp.JID, bool) {
 	}
 	var found xmpp.JID
 	for _, j := range c.In {
-		main, ok := sv.mainOf(j)
+		main, ok := sv.MainOf(j)
 		if !ok {
 			continue
 		}
@@ -174,8 +174,9 @@ func (sv *Service) RoomOf(real xmpp.JID) (xmpp.JID, bool) {
 	return found, !found.IsZero()
 }
 
-// mainOf is the main room of the meeting that the room j belongs to.
-func (sv *Service) mainOf(j xmpp.JID) (xmpp.JID, bool) {
+// MainOf is the main room of the meeting that the room j belongs to: itself, or
+// that of which it is the lobby or a breakout room.
+func (sv *Service) MainOf(j xmpp.JID) (xmpp.JID, bool) {
 	if sv.room(j) != nil {
 		return j, true
 	}

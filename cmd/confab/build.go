@@ -208,7 +208,7 @@ func (s *server) buildRooms() error {
 
 // metadataConfig is what all rooms say of the server.
 func (s *server) metadataConfig() services.MetadataConfig {
-	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers()}
+	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers(), Max: s.cfg.Rooms.MetadataMax}
 	if s.cfg.Rooms.Moderators == focus.ModeratorsEveryone {
 		meta.Flags = map[string]any{"allownersEnabled": true}
 	}

@@ -75,6 +75,8 @@ type Config struct {
 		History       int      `toml:"history"`
 		SummonFocus   bool     `toml:"summon_focus"`
 		RestrictNicks bool     `toml:"restrict_nicks"`
+		MetadataMax   int      `toml:"metadata_max"`
+		AVModeration  bool     `toml:"av_moderation"`
 		EndForAll     bool     `toml:"end_for_all"`
 	} `toml:"rooms"`
 

@@ -29,10 +29,11 @@ type feature struct {
 func (s *server) roomFeatures() []feature {
 	meta, r, n := s.metadataConfig(), s.cfg.Rooms, s.names
 	all := []feature{
-		{name: services.MetadataName, domain: n.metadata, main: services.NewMetadata(meta),
+		{name: services.MetadataName, domain: n.metadata, main: services.NewMetadata(meta), breakout: services.NewMetadata(meta),
 			serve: func(s *server) (xmpp.Handler, error) {
 				return services.NewMetadataComponent(meta, s.rooms, s.router), nil
 			}},
+		{name: services.AVModerationName, domain: n.avModeration, off: !r.AVModeration, main: services.NewAVModeration(n.avModeration)},
 		{name: services.EndConferenceName, domain: n.component("endconference"), off: !r.EndForAll, main: services.NewEndConference},
 	}
 	on := all[:0]

@@ -24,7 +24,8 @@ func TestSwitches(t *testing.T) {
 	}
 	all := names(cfg)
 	for key, want := range map[string]string{
-		"rooms.end_for_all": "end_conference",
+		"rooms.end_for_all":   "end_conference",
+		"rooms.av_moderation": "av_moderation",
 	} {
 		off := cfg
 		valueOf(&off, key).Set(reflect.ValueOf(false))

@@ -8,6 +8,7 @@ type names struct {
 	domain, guest, auth        string
 	conference, internal       string
 	focus, metadata            string
+	avModeration               string
 	focusJID, bridgeJID        xmpp.JID
 	brewery                    xmpp.JID
 	recorder                   string
@@ -19,6 +20,7 @@ func newNames(domain, bridgeID string, guests bool) names {
 		domain: domain, guest: "guest." + domain, auth: "auth." + domain,
 		conference: "conference." + domain, internal: "internal.auth." + domain,
 		focus: "focus." + domain, metadata: "metadata." + domain, recorder: "recorder." + domain,
+		avModeration: "avmoderation." + domain,
 	}
 	n.focusJID = xmpp.JID{Local: "focus", Domain: n.auth, Resource: "focus"}
 	n.bridgeJID = xmpp.JID{Local: "jvb", Domain: n.auth, Resource: bridgeID}

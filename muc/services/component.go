@@ -31,6 +31,22 @@ func NewComponent(name, domain string, rooms *muc.Service, router *xmpp.Router) 
 	}
 }
 
+// namedRoom is the main room of the meeting that the room in a command belongs to.
+func namedRoom(rooms *muc.Service, el *xmpp.Element) (xmpp.JID, error) {
+	if el == nil {
+		return xmpp.JID{}, xmpp.BadRequest("")
+	}
+	j, err := xmpp.ParseJID(el.Get("room"))
+	if err != nil || j.Local == "" || !j.IsBare() {
+		return xmpp.JID{}, xmpp.JIDMalformed("")
+	}
+	main, ok := rooms.MainOf(j)
+	if !ok {
+		return xmpp.JID{}, xmpp.ItemNotFound("")
+	}
+	return main, nil
+}
+
 // JID is the component's address.
 func (c *Component) JID() xmpp.JID { return c.jid }
 

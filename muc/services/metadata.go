@@ -15,9 +15,10 @@ const MetadataName = "room_metadata"
 
 // blocked are the keys that only the server sets (room-services.md §6.6).
 var blocked = []string{
-	"allownersEnabled", "asyncTranscription", "audioTranslationAvailable", "conferencePresetsServiceEnabled",
-	"dialinEnabled", "lobbyEnabled", "moderators", "participants", "participantsSoftLimit", "services",
-	"transcriberType", "transcription", "visitorsEnabled",
+	"allownersEnabled", "asyncTranscription", "audioTranslationAvailable", "audioTranslationRequests",
+	"conferencePresetsServiceEnabled", "dialinEnabled", "lobbyEnabled", "moderators", "participants",
+	"participantsSoftLimit", "services", "transcriberType", "transcription", "visitorsEnabled",
+	"__proto__", // no key for who copies the object in JavaScript
 }
 
 // ICEServers tells a user its STUN and TURN servers, with fresh credentials; nil
@@ -31,8 +32,13 @@ type ICEServers interface {
 type MetadataConfig struct {
 	Domain string         // of the component: metadata.DOMAIN
 	ICE    ICEServers     // nil: clients learn servers elsewhere
-	Max    int            // bytes of all metadata of a room (rooms.metadata_max); 0 is 64 KiB
-	Flags  map[string]any // what every room says of the server, such as allownersEnabled
+	Max    int            // bytes that clients may set in a room (rooms.metadata_max); 0 is 64 KiB
+	Flags  map[string]any // what every room says of the server, such as visitorsEnabled
+	// Room adds flags that depend on the room; nil adds none.
+	Room func(*muc.Room) map[string]any
+	// Focus adds what only the focus learns, such as the headers of a transcription
+	// service; nil adds nothing.
+	Focus func(*muc.Room) map[string]any
 }
 
 func (c MetadataConfig) max() int {
@@ -52,33 +58,61 @@ type Metadata struct {
 
 // NewMetadata makes the service of one room; it fits muc.Config.Services.
 func NewMetadata(cfg MetadataConfig) func(*muc.Room) muc.RoomService {
-	return func(*muc.Room) muc.RoomService {
+	return func(r *muc.Room) muc.RoomService {
 		m := &Metadata{cfg: cfg, from: xmpp.JID{Domain: cfg.Domain}, data: map[string]json.RawMessage{}}
-		for k, v := range cfg.Flags {
-			if b, err := json.Marshal(v); err == nil {
-				m.put(k, b)
-			}
+		m.flags(cfg.Flags)
+		if cfg.Room != nil {
+			m.flags(cfg.Room(r))
 		}
 		return m
 	}
 }
 
-// NewMetadataComponent takes the commands for the rooms of a MUC.
+func (m *Metadata) flags(flags map[string]any) {
+	for k, v := range flags {
+		if b, err := json.Marshal(v); err == nil {
+			m.put(k, b)
+		}
+	}
+}
+
+// NewMetadataComponent takes the commands for the rooms of a MUC. It finds them by
+// the room that they name: each room of a meeting has metadata of its own.
 func NewMetadataComponent(cfg MetadataConfig, rooms *muc.Service, router *xmpp.Router) *Component {
 	return &Component{
 		jid: xmpp.JID{Domain: cfg.Domain}, name: MetadataName, muc: rooms, router: router,
 		room: func(s *xmpp.Stanza) (xmpp.JID, error) {
-			el := s.Child(nsJitsi, MetadataName)
-			if el == nil {
-				return xmpp.JID{}, xmpp.BadRequest("")
-			}
-			j, err := xmpp.ParseJID(el.Get("room"))
-			if err != nil || j.Local == "" {
-				return xmpp.JID{}, xmpp.JIDMalformed("")
-			}
-			return j, nil
+			return namedRoom(rooms, s.Child(nsJitsi, MetadataName))
 		},
 	}
+}
+
+// MetadataOf is the metadata of a room, nil if it has none. A nil *Metadata is
+// empty and takes nothing.
+func MetadataOf(r *muc.Room) *Metadata {
+	m, _ := r.Service(MetadataName).(*Metadata)
+	return m
+}
+
+// Value is what a key holds, or nil.
+func (m *Metadata) Value(key string) json.RawMessage {
+	if m == nil {
+		return nil
+	}
+	return m.data[key]
+}
+
+// Set is the server's own word: it needs nobody's leave, and everybody is told.
+func (m *Metadata) Set(r *muc.Room, key string, v any) {
+	if m == nil {
+		return
+	}
+	b, err := json.Marshal(v)
+	if err != nil || bytes.Equal(b, m.data[key]) {
+		return // what can't be encoded is a mistake of the program, and said by a test
+	}
+	m.put(key, b)
+	m.tell(r)
 }
 
 // Name implements muc.RoomService.
@@ -117,7 +151,7 @@ func (m *Metadata) Joining(r *muc.Room, o *muc.Occupant, t *muc.Seat) {
 	extra := map[string]any{}
 	switch {
 	case o.Admin():
-		extra["moderators"] = []string{} // JICOFO RoomMetadata: an array, maybe empty
+		extra = m.focusOnly(r)
 	case m.cfg.ICE != nil:
 		if list := m.cfg.ICE.Metadata(t.Real); list != nil {
 			extra["services"] = list
@@ -126,7 +160,33 @@ func (m *Metadata) Joining(r *muc.Room, o *muc.Occupant, t *muc.Seat) {
 	r.Deliver(t, m.message(r, extra))
 }
 
+// focusOnly is what the focus learns beside the rest: who was invited as what
+// (room-services.md §6.6).
+func (m *Metadata) focusOnly(r *muc.Room) map[string]any {
+	p := r.Main().Policy()
+	extra := map[string]any{"moderators": append([]string{}, p.Moderators...)} // JICOFO RoomMetadata: an array, maybe empty
+	if len(p.Members) > 0 {
+		extra["participants"] = p.Members
+	}
+	if m.cfg.Focus != nil {
+		for k, v := range m.cfg.Focus(r) {
+			extra[k] = v
+		}
+	}
+	return extra
+}
+
+// tell sends the whole object to everybody.
+func (m *Metadata) tell(r *muc.Room) {
+	r.Broadcast(m.message(r, nil), func(o *muc.Occupant) bool { return !o.Admin() })
+	r.Broadcast(m.message(r, m.focusOnly(r)), (*muc.Occupant).Admin)
+}
+
 var errCommand = errors.New("malformed room_metadata command")
+
+// maxDepth is how deep what clients set may be nested: readers of today have limits
+// of their own, and one that gives up would miss everything.
+const maxDepth = 64
 
 // parseCommand reads what a client wants to set.
 func parseCommand(text string) (key string, data json.RawMessage, err error) {
@@ -137,7 +197,7 @@ func parseCommand(text string) (key string, data json.RawMessage, err error) {
 	if err := json.Unmarshal([]byte(text), &in); err != nil {
 		return "", nil, err
 	}
-	if in.Key == nil || *in.Key == "" || len(*in.Key) > 256 || len(in.Data) == 0 || string(in.Data) == "null" {
+	if in.Key == nil || *in.Key == "" || len(*in.Key) > 256 || len(in.Data) == 0 || string(in.Data) == "null" || depth(in.Data) > maxDepth {
 		return "", nil, errCommand
 	}
 	var b bytes.Buffer
@@ -147,20 +207,72 @@ func parseCommand(text string) (key string, data json.RawMessage, err error) {
 	return *in.Key, b.Bytes(), nil
 }
 
-// Command sets a key. Moderators may, except for what is the server's.
+// depth is how deep valid JSON is nested.
+func depth(b []byte) (deepest int) {
+	open, quoted := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			open++
+			deepest = max(deepest, open)
+		case c == ']' || c == '}':
+			open--
+		}
+	}
+	return deepest
+}
+
+// Command sets a key of the room that the sender is in. Moderators may, except for
+// what is the server's.
 func (m *Metadata) Command(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) error {
 	el := s.Child(nsJitsi, MetadataName)
-	if el == nil {
-		return xmpp.BadRequest("")
+	if named, err := xmpp.ParseJID(el.Get("room")); err != nil || named != r.JID() {
+		return xmpp.Forbidden("") // it is in another room of the meeting
 	}
 	key, data, err := parseCommand(el.Text)
-	switch {
-	case err != nil:
+	if err != nil {
 		return xmpp.BadRequest("")
-	case o.Role != muc.RoleModerator, slices.Contains(blocked, key):
+	}
+	if slices.Contains(blocked, key) {
 		return xmpp.Forbidden("")
 	}
+	if key == "recording" {
+		data, err = recording(o, data)
+	} else if o.Role != muc.RoleModerator {
+		err = xmpp.Forbidden("")
+	}
+	if err != nil {
+		return err
+	}
 	return m.set(r, key, data)
+}
+
+// recording is what an occupant may say of recording: who has the feature of
+// transcription just its two requests, a moderator without a token's features
+// anything (mod_filter_iq_rayo).
+func recording(o *muc.Occupant, data json.RawMessage) (json.RawMessage, error) {
+	var want map[string]json.RawMessage
+	if err := json.Unmarshal(data, &want); err != nil {
+		return nil, xmpp.BadRequest("")
+	}
+	requests := map[string]json.RawMessage{}
+	for _, k := range []string{"isTranscribingEnabled", "isRecordingRequested"} {
+		if v, ok := want[k]; ok && string(v) != "null" {
+			requests[k] = v
+		}
+	}
+	switch {
+	case len(requests) == 0 && o.Role == muc.RoleModerator, !o.HasFeatures() && o.Role == muc.RoleModerator:
+		return data, nil
+	case len(requests) == 0, !o.HasFeatures(), !o.Allowed("transcription"):
+		return nil, xmpp.Forbidden("")
+	}
+	return json.Marshal(requests)
 }
 
 func (m *Metadata) set(r *muc.Room, key string, data json.RawMessage) error {
@@ -172,8 +284,7 @@ func (m *Metadata) set(r *muc.Room, key string, data json.RawMessage) error {
 		return xmpp.ResourceConstraint("metadata too big")
 	}
 	m.put(key, data)
-	r.Broadcast(m.message(r, nil), func(o *muc.Occupant) bool { return !o.Admin() })
-	r.Broadcast(m.message(r, map[string]any{"moderators": []string{}}), (*muc.Occupant).Admin)
+	m.tell(r)
 	return nil
 }
 
@@ -181,31 +292,41 @@ func (m *Metadata) set(r *muc.Room, key string, data json.RawMessage) error {
 // setting startMuted: a moderator's presence.
 func (m *Metadata) Filter(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) (*xmpp.Stanza, error) {
 	if s.Kind == xmpp.Message {
-		if s.Has(xmpp.NSClient, "body") && m.restricted() && o.Role != muc.RoleModerator && !o.Feature("send-groupchat") {
+		if s.Has(xmpp.NSClient, "body") && m.restricted("groupChatRestricted") && !o.Allowed("send-groupchat") {
 			return nil, xmpp.NotAllowed("Sending group messages not allowed") // LJM: CHAT_ERROR
 		}
 		return s, nil
 	}
 	if el := s.Child("http://jitsi.org/jitmeet/start-muted", "startmuted"); el != nil && o.Role == muc.RoleModerator {
-		b, err := json.Marshal(map[string]bool{"audio": el.Get("audio") == "true", "video": el.Get("video") == "true"})
-		if err == nil {
-			err = m.set(r, "startMuted", b)
-		}
-		if err != nil {
-			return nil, err
-		}
+		m.muteStarters(r, map[string]bool{"audio": el.Get("audio") == "true", "video": el.Get("video") == "true"})
 	}
 	return s, nil
 }
 
-// restricted reports whether only some may write to all.
-func (m *Metadata) restricted() bool {
-	raw, ok := m.data["permissions"]
-	if !ok {
-		return false
+// startMuted is who joins muted, by media type.
+func (m *Metadata) startMuted() map[string]bool {
+	var all map[string]json.RawMessage
+	_ = json.Unmarshal(m.Value("startMuted"), &all) // what moderators put there may be anything
+	out := map[string]bool{}
+	for _, media := range mediaTypes {
+		if v := string(all[media]); v == "true" || v == "false" {
+			out[media] = v == "true"
+		}
 	}
-	var p struct {
-		GroupChatRestricted bool `json:"groupChatRestricted"`
+	return out
+}
+
+// muteStarters changes that and leaves the media types that it doesn't name.
+func (m *Metadata) muteStarters(r *muc.Room, change map[string]bool) {
+	all := m.startMuted()
+	for k, v := range change {
+		all[k] = v
 	}
-	return json.Unmarshal(raw, &p) == nil && p.GroupChatRestricted
+	m.Set(r, "startMuted", all)
+}
+
+// restricted reports whether the moderators have reserved something.
+func (m *Metadata) restricted(what string) bool {
+	var p map[string]json.RawMessage
+	return json.Unmarshal(m.Value("permissions"), &p) == nil && string(p[what]) == "true"
 }

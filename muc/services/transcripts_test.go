@@ -7,6 +7,7 @@ import (
 	"confab/internal/meettest/roomworld"
 	"confab/muc"
 	"confab/muc/services"
+	"confab/xmpp"
 )
 
 // component is a world with a service and its component.
@@ -19,8 +20,19 @@ func component(name, domain string, mk func(*muc.Room) muc.RoomService) roomworl
 	}
 }
 
+// with changes the main MUC of a world.
+func with(o roomworld.Options, change func(*muc.Config)) roomworld.Options {
+	o.Config = change
+	return o
+}
+
 // scripts are the transcripts and the worlds that they run in.
 var scripts = map[string]roomworld.Options{
+	"avmoderation": component(services.AVModerationName, "avmoderation.meet.example", services.NewAVModeration("avmoderation.meet.example")),
+	"avswitch":     component(services.AVModerationName, "avmoderation.meet.example", services.NewAVModeration("avmoderation.meet.example")),
+	"muted": with(component(services.AVModerationName, "avmoderation.meet.example", services.NewAVModeration("avmoderation.meet.example")), func(c *muc.Config) {
+		c.Policy = func(xmpp.JID) muc.RoomPolicy { return muc.RoomPolicy{Muted: true} }
+	}),
 	"end": component(services.EndConferenceName, "endconference.meet.example", services.NewEndConference),
 }
 
