@@ -115,8 +115,8 @@ func (r *Room) Affiliate(bare xmpp.JID, aff Affiliation, actor *Occupant, reason
 // affiliated carries an affiliation out in one room.
 func (r *Room) affiliated(bare xmpp.JID, aff Affiliation, ch change) {
 	for _, o := range r.ofBare(bare) {
-		if r.over || r.occ[o.Nick] != o {
-			continue
+		if r.over || r.occ[o.Nick] != o || r.visitor(o) && aff != AffOutcast {
+			continue // a visitor has no standing until it is let into the main room
 		}
 		o.Aff = aff
 		switch {

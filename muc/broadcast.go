@@ -106,7 +106,8 @@ func (r *Room) reflect(o *Occupant, to []*Seat, ch change, id string, perms bool
 // broadcastOf gives what of sends to all occupants but except, to each as much of
 // it as it may see.
 func (r *Room) broadcastOf(of *Occupant, s *xmpp.Stanza, except *Occupant) {
-	if len(r.audience) == 0 {
+	r.mirror(of, s)
+	if len(r.audience) == 0 && !r.Visitors() {
 		r.broadcast(s, except)
 		return
 	}

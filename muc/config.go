@@ -34,6 +34,9 @@ type Config struct {
 	// Inside says that who is in a room beside the main one is in the meeting and may
 	// command its services: so in breakout rooms, not in a lobby.
 	Inside bool
+	// Visitors says that the rooms beside the main one are for visitors of the
+	// meeting: visitors.go.
+	Visitors bool
 	// EndWithPeople ends a room when the last person leaves; else it lives until
 	// the last occupant does.
 	EndWithPeople bool

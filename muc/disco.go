@@ -44,24 +44,28 @@ func (r *Room) info(node string) string {
 		Features: []string{NSMUC, nsStableID, nsSelfPing, NSRequest, NSOccupantID, xmpp.NSInfo,
 			"muc_hidden", "muc_temporary", "muc_unmoderated", "muc_nonanonymous"},
 	}
-	if r.conf.membersOnly {
+	conf := r.conf
+	if r.Visitors() {
+		conf = r.main.conf // it is one meeting
+	}
+	if conf.membersOnly {
 		d.Features = append(d.Features, "muc_membersonly")
 	} else {
 		d.Features = append(d.Features, "muc_open")
 	}
-	if r.conf.password != "" {
+	if conf.password != "" {
 		d.Features = append(d.Features, "muc_passwordprotected")
 	} else {
 		d.Features = append(d.Features, "muc_unsecured")
 	}
 	f := NewForm("result", NSRoomInfo)
 	f.Text("muc#roominfo_occupants", strconv.Itoa(len(r.order)))
-	f.Text("muc#roominfo_meetingId", r.conf.meetingID)
-	f.Text("muc#roominfo_created_timestamp", r.conf.created)
-	f.Text("muc#roominfo_description", r.conf.desc)
-	f.Text("muc#roominfo_lang", r.conf.lang)
-	f.Text("muc#roomconfig_roomname", r.conf.name)
-	f.Bool("muc#roomconfig_changesubject", r.conf.changeSubject)
+	f.Text("muc#roominfo_meetingId", conf.meetingID)
+	f.Text("muc#roominfo_created_timestamp", conf.created)
+	f.Text("muc#roominfo_description", conf.desc)
+	f.Text("muc#roominfo_lang", conf.lang)
+	f.Text("muc#roomconfig_roomname", conf.name)
+	f.Bool("muc#roomconfig_changesubject", conf.changeSubject)
 	f.Bool("muc#roomconfig_allowinvites", true)
 	for _, svc := range r.services {
 		if c, ok := svc.(Formed); ok {

@@ -12,7 +12,7 @@ import (
 func (r *Room) enter(j *Join) {
 	bare := j.Real.Bare()
 	o := r.occ[j.Nick]
-	if o != nil && o.bare != bare {
+	if o != nil && o.bare != bare || r.Visitors() && !j.Admin && r.main.occ[j.Nick] != nil {
 		err := xmpp.Conflict("")
 		err.By = r.jid.String()
 		r.refuse(j, err)
@@ -25,6 +25,7 @@ func (r *Room) enter(j *Join) {
 		r.linger = nil
 	}
 	r.sv.stats.joins.Add(1)
+	r.displaceVisitor(j.Nick)
 	known := o != nil
 	if !known {
 		o = &Occupant{
@@ -34,6 +35,9 @@ func (r *Room) enter(j *Join) {
 		o.Role = defaultRole(o.Aff)
 		if j.Role != RoleNone {
 			o.Role = j.Role
+		}
+		if r.visitor(o) {
+			o.Aff, o.Role = AffNone, RoleVisitor
 		}
 		o.ranked = o.Role
 	}
@@ -105,6 +109,9 @@ func (r *Room) roster(t *Seat) {
 			r.deliver(t, withoutName(o.pres))
 		}
 	}
+	if r.visitor(t.occ) {
+		r.visitorRoster(t)
+	}
 }
 
 // Roster sends a session the presences of all others again: of what it may see
@@ -134,11 +141,15 @@ type subject struct {
 
 func (r *Room) sendSubject(t *Seat) {
 	var e xmpp.Enc
-	e.Leaf("subject", "", r.subject.text)
+	sub := r.subject
+	if r.Visitors() {
+		sub = r.main.subject
+	}
+	e.Leaf("subject", "", sub.text)
 	from := r.jid
-	if !r.subject.at.IsZero() {
-		from = r.subject.from
-		delay(&e, r.jid, r.subject.at)
+	if !sub.at.IsZero() {
+		from = r.jid.WithResource(sub.from.Resource)
+		delay(&e, r.jid, sub.at)
 	}
 	r.deliver(t, xmpp.NewStanza(xmpp.Message, xmpp.TypeGroupchat, "", from, xmpp.JID{}, e.String()))
 }
@@ -180,10 +191,14 @@ func historyAsked(s *xmpp.Stanza, now time.Time) historyLimits {
 // replay sends the chat of before.
 func (r *Room) replay(t *Seat, s *xmpp.Stanza) {
 	h := historyAsked(s, time.Now())
-	first := len(r.history)
+	history := r.history
+	if r.Visitors() {
+		history = r.main.history // what visitors have said is there, too
+	}
+	first := len(history)
 	chars := 0
 	for first > 0 {
-		l := &r.history[first-1]
+		l := &history[first-1]
 		chars += len(l.s.Inner)
 		if h.stanzas == 0 || h.chars >= 0 && chars > h.chars || l.at.Before(h.since) {
 			break
@@ -191,7 +206,11 @@ func (r *Room) replay(t *Seat, s *xmpp.Stanza) {
 		first--
 		h.stanzas--
 	}
-	for _, l := range r.history[first:] {
+	for _, l := range history[first:] {
+		if r.Visitors() {
+			r.deliver(t, l.s.With(r.jid.WithResource(l.s.From.Resource), xmpp.JID{}))
+			continue
+		}
 		r.deliver(t, l.s)
 	}
 }

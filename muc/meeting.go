@@ -37,6 +37,9 @@ func (r *Room) Open(sv *Service, local string) (*Room, error) {
 	main := r.Main()
 	j := sv.domain
 	j.Local = local
+	if sv.cfg.Visitors {
+		j.Domain = sv.TenantDomain(main.Tenant()) // clients only put another host for ours
+	}
 	if j, err := xmpp.ParseJID(j.String()); err != nil || j.Local != local {
 		return nil, fmt.Errorf("room %q: %w", local, xmpp.JIDMalformed(""))
 	}
@@ -51,6 +54,9 @@ func (r *Room) Open(sv *Service, local string) (*Room, error) {
 		return nil, xmpp.ResourceConstraint("")
 	}
 	side := newRoom(sv, j, main.m, main, true)
+	if sv.cfg.Visitors {
+		side.conf.meetingID = main.conf.meetingID // one and the same meeting to clients
+	}
 	main.m.sides = append(main.m.sides, side)
 	sv.rooms[j] = side
 	return side, nil

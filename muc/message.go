@@ -17,12 +17,21 @@ func (r *Room) message(s *xmpp.Stanza) error {
 		return nil
 	}
 	if t == nil {
+		if r.Visitors() {
+			return r.visitorMessage(s)
+		}
 		if x := s.Child(NSUser, "x"); s.To.Resource == "" && x.Child("", "decline") != nil {
 			return r.decline(s.From, x)
 		}
 		return notConnected()
 	}
 	switch {
+	case r.visitor(t.occ) && s.To.Resource != "":
+		return r.visitorPrivate(t, s)
+	case r.visitor(t.occ) && s.Type == xmpp.TypeGroupchat:
+		return r.visitorChat(t, s)
+	case r.visitor(t.occ):
+		return xmpp.Forbidden(textNoVoice) // neither invitations nor requests
 	case s.To.Resource != "":
 		return r.private(t, s)
 	case s.Type == xmpp.TypeGroupchat:
@@ -150,7 +159,9 @@ func (r *Room) setSubject(t *Seat, s *xmpp.Stanza) error {
 	if s.ID == "" {
 		s = s.WithID(rand.Text())
 	}
-	r.broadcast(s.With(o.jid, xmpp.JID{}).WithChild(o.idElement()), nil)
+	s = s.With(o.jid, xmpp.JID{}).WithChild(o.idElement())
+	r.broadcast(s, nil)
+	r.mirror(o, s)
 	return nil
 }
 
@@ -195,14 +206,23 @@ func (r *Room) remember(o *Occupant, s *xmpp.Stanza) {
 	if r.sv.cfg.History <= 0 || !worthKeeping(s) {
 		return
 	}
-	now := time.Now()
 	var e xmpp.Enc
 	e.Raw(o.idElement())
 	if name, source := o.displayName(); name != "" {
 		e.Start("display-name", nsDisplayName).Attr("source", source).Text(name).End()
 	}
-	delay(&e, r.jid, now)
-	l := line{s: s.With(o.jid, xmpp.JID{}).WithChild(e.String()), id: s.ID, bare: o.bare, at: now}
+	r.keep(o, s.With(o.jid, xmpp.JID{}), e.String())
+}
+
+// keep puts what o has said, and who that is, into the history.
+func (r *Room) keep(o *Occupant, s *xmpp.Stanza, name string) {
+	if r.sv.cfg.History <= 0 || !worthKeeping(s) {
+		return
+	}
+	now := time.Now()
+	var e xmpp.Enc
+	delay(e.Raw(name), r.jid, now)
+	l := line{s: s.WithChild(e.String()), id: s.ID, bare: o.bare, at: now}
 	if len(l.s.Inner) > r.sv.cfg.HistoryBytes {
 		return
 	}

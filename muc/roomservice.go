@@ -77,12 +77,20 @@ type Ended interface{ Ended(r *Room) }
 func (r *Room) command(name string, s *xmpp.Stanza) error {
 	in, t := r.Find(s.From)
 	if t == nil {
+		in, t = r.findVisitor(s.From)
+	}
+	if t == nil {
 		return xmpp.Forbidden("")
 	}
 	for _, at := range []*Room{in, r} {
-		if c, ok := at.Service(name).(Command); ok {
-			return c.Command(in, t.occ, s)
+		c, ok := at.Service(name).(Command)
+		if !ok {
+			continue
 		}
+		if _, ok := c.(ForVisitors); !ok && in.visitor(t.occ) {
+			return xmpp.Forbidden("")
+		}
+		return c.Command(in, t.occ, s)
 	}
 	return xmpp.ServiceUnavailable("")
 }
@@ -100,8 +108,11 @@ func (r *Room) Service(name string) RoomService {
 // sees is what by gets of of.
 func (r *Room) sees(by, of *Occupant, kind xmpp.Kind) View {
 	v := ViewFull
-	if by == of {
+	switch {
+	case by == of:
 		return v
+	case r.Visitors() && !by.admin && !of.admin:
+		return ViewNone // visitors see the focus, and the focus sees them
 	}
 	for _, a := range r.audience {
 		v = min(v, a.Sees(r, by, of, kind))
