@@ -59,6 +59,12 @@ type Conference struct {
 	audioFull, videoFull   bool   // enough people send that
 	audioLimit, videoLimit string // as published
 
+	recording        *recording            // or live stream
+	calls            map[string]*recording // to SIP devices, by address
+	recordState      string                // as published
+	callState        string
+	transcriberComes bool
+
 	sessions  map[xmpp.JID]*bridgeSession // by bridge
 	setbacks  int                         // bridge sessions lost lately
 	lastBack  time.Time
@@ -81,6 +87,7 @@ func newConference(s *Service, room xmpp.JID, first request) *Conference {
 		book:     sources.NewMap(sources.Limits{Sources: s.cfg.MaxSources, Groups: s.cfg.MaxSources}),
 		dirty:    map[string]bool{},
 		sessions: map[xmpp.JID]*bridgeSession{}, moderated: map[string]*moderation{},
+		calls: map[string]*recording{},
 	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.document = room.Local
@@ -149,6 +156,7 @@ func (c *Conference) finish() {
 		for _, bs := range c.sessions {
 			bs.expire()
 		}
+		c.stopRecordings()
 		if !shutdown {
 			c.s.port.Send(xmpp.NewStanza(xmpp.Presence, xmpp.TypeUnavailable, "", xmpp.JID{}, c.me, ""))
 		}

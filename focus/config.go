@@ -39,6 +39,10 @@ type Config struct {
 	Metadata     string   // the component that tells the rooms' metadata; "" = none
 	Brewery      xmpp.JID // room of the bridges, jvbbrewery@internal.auth.meet.example; zero = none
 
+	// Breweries of external programs; zero = none. Recorders are jibribrewery@…, those
+	// that call SIP devices have one of their own, gateways are jigasibrewery@….
+	Recorders, SIPRecorders, Gateways xmpp.JID
+
 	// RequireHost lets only hosts open rooms (require_host).
 	RequireHost bool
 	// IsHost reports whether the session of a full address logged in with a host
@@ -78,6 +82,8 @@ type Config struct {
 	MaxSessions      int           // of them
 	ReplyTimeout     time.Duration // of bridges and clients
 	JoinTimeout      time.Duration // until a conference request is answered "not ready"
+	RecordRetries    int           // other recorders tried after one that fails; negative: all (recording.retries)
+	PendingTimeout   time.Duration // until a recorder that agreed must be recording (recording.pending_timeout)
 	BridgeGrace      time.Duration // without a bridge before clients are told: for them it is final
 	BridgeSilence    time.Duration // without a presence after which a bridge gets no new participants
 	RestartInterval  time.Duration // at least, between two restarts of a participant
@@ -114,6 +120,8 @@ func DefaultConfig() Config {
 		MaxSessions:      100000,
 		ReplyTimeout:     15 * time.Second,
 		JoinTimeout:      8 * time.Second,
+		RecordRetries:    5,
+		PendingTimeout:   90 * time.Second,
 		BridgeGrace:      10 * time.Second,
 		BridgeSilence:    45 * time.Second,
 		RestartInterval:  5 * time.Second,

@@ -32,6 +32,10 @@ func (c *Conference) onIQ(s *xmpp.Stanza) *xmpp.StanzaError {
 		return c.onJingle(m, s, el)
 	case el.Name == "mute" && jitmeet.MuteNamespace(el.NS):
 		return c.onMute(m, s, el)
+	case el.Name == "jibri" && el.NS == jitmeet.NSJibri:
+		return c.onJibri(m, s, el)
+	case el.Name == "dial" && el.NS == jitmeet.NSRayo:
+		return c.onDial(m, s, el)
 	}
 	return xmpp.ServiceUnavailable("")
 }

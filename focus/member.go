@@ -32,7 +32,9 @@ type Member struct {
 	role        string
 	service     bool // recorder, SIP gateway or transcriber
 	jigasi      bool
-	jitsi       bool // the presence is that of a Jitsi client
+	transcriber bool
+	user, group string // of its token
+	jitsi       bool   // the presence is that of a Jitsi client
 	capsKey     string
 	features    features
 	known       bool // features are known
@@ -133,6 +135,9 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 	}
 	m.jitsi = m.jitsi || s.Has(xmpp.NSClient, "SourceInfo")
 	m.readServices(s, c.s.cfg.TrustedDomains)
+	if id := s.Child(xmpp.NSClient, "identity"); id != nil { // the room's word (presence_identity)
+		m.user, m.group = id.Child("", "user").ChildText("", "id"), id.ChildText("", "group")
+	}
 	m.statsID = textOr(s.Child(xmpp.NSClient, "stats-id"), m.statsID)
 	m.region = textOr(s.Child(xmpp.NSClient, "jitsi_participant_region"), m.region)
 	if sends := [2]bool{m.sendsAudio, m.sendsVideo}; c.s.cfg.MaxAudioSenders > 0 || c.s.cfg.MaxVideoSenders > 0 {
@@ -171,7 +176,7 @@ func (m *Member) rank() [3]string {
 
 // readServices believes an occupant of a trusted domain that it is a service.
 func (m *Member) readServices(s *xmpp.Stanza, trusted []string) {
-	m.service, m.jigasi = false, false
+	m.service, m.jigasi, m.transcriber = false, false, false
 	el := s.Child(xmpp.NSClient, "features")
 	if el == nil || !slices.Contains(trusted, m.real.Domain) {
 		return
@@ -180,7 +185,9 @@ func (m *Member) readServices(s *xmpp.Stanza, trusted []string) {
 		switch f.Get("var") {
 		case jitmeet.FeatureJigasi:
 			m.service, m.jigasi = true, true
-		case jitmeet.FeatureJibri, jitmeet.FeatureTranscriber:
+		case jitmeet.FeatureTranscriber:
+			m.service, m.transcriber = true, true
+		case jitmeet.FeatureJibri:
 			m.service = true
 		}
 	}

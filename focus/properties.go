@@ -28,6 +28,7 @@ func (c *Conference) extensions() string {
 		}
 	}
 	jitmeet.EncodeConferenceProperties(&e, props)
+	e.Raw(c.recordState).Raw(c.callState)
 	if c.noBridge {
 		e.Start("bridgeNotAvailable", jitmeet.NSFocus).End()
 	}

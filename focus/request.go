@@ -131,6 +131,9 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 		// There always are accounts of hosts to log in with.
 		Properties: []jitmeet.Property{{Name: "authentication", Value: "true"}, {Name: "externalAuth", Value: "false"}},
 	}
+	if s.dialsOut() {
+		resp.Properties = append(resp.Properties, jitmeet.Property{Name: "sipGatewayEnabled", Value: "true"})
+	}
 	if who.ok() {
 		resp.Identity, resp.SessionID = who.identity.String(), who.sessionID
 	}

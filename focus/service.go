@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"confab/focus/bridges"
+	"confab/focus/gateways"
 	"confab/internal/mailbox"
 	"confab/xmpp"
 )
@@ -34,40 +35,53 @@ type Service struct {
 	creators map[xmpp.JID]*limiter // who made conferences within the last minute
 	stopped  bool
 
-	fleetMu sync.Mutex
-	fleet   *bridges.Fleet
-	brewing bool // the brewery has been entered
+	breweries []*brewery
+
+	fleetMu      sync.Mutex
+	fleet        *bridges.Fleet
+	recorders    gateways.Recorders
+	sipRecorders gateways.Recorders
+	gateways     gateways.Gateways
+	recordedBy   map[xmpp.JID]*Conference // recorders at work
 }
 
 type counters struct {
 	requests, requestsNew, requestsDenied, conferencesTotal, participants, participantsTotal,
 	offers, accepts, restarts, iceRestarts, iceFailed, sourceAdds, sourceRefusals,
-	bridgeFailures, moved, overflows, panics atomic.Int64
+	bridgeFailures, moved, overflows, panics,
+	recordingFailures, calls, callFailures atomic.Int64
 }
 
 // Stats is a snapshot of the counters of a service.
 type Stats struct {
-	Conferences      int   // now
-	Participants     int64 // with a Jingle session, now
-	Bridges          int   // known now
-	BridgesUp        int   // operational now
-	Sessions         int   // "I am the host" sessions now
-	Requests         int64 // conference requests, in all
-	RequestsNew      int64 // of them for rooms that did not exist
-	RequestsDenied   int64 // of them answered with an error
-	ConferencesTotal int64
-	ParticipantTotal int64
-	Offers           int64 // session-initiate sent
-	Accepts          int64 // session-accept taken
-	Restarts         int64 // sessions restarted at a client's wish
-	ICERestarts      int64 // in place
-	ICEFailed        int64 // reported by clients
-	SourceAdds       int64
-	SourceRefusals   int64
-	BridgeFailures   int64
-	Moved            int64 // participants moved to another bridge session
-	Overflows        int64 // events that found a mailbox full
-	Panics           int64 // conferences closed by a programming error
+	Conferences       int   // now
+	Participants      int64 // with a Jingle session, now
+	Bridges           int   // known now
+	BridgesUp         int   // operational now
+	Sessions          int   // "I am the host" sessions now
+	Requests          int64 // conference requests, in all
+	RequestsNew       int64 // of them for rooms that did not exist
+	RequestsDenied    int64 // of them answered with an error
+	ConferencesTotal  int64
+	ParticipantTotal  int64
+	Offers            int64 // session-initiate sent
+	Accepts           int64 // session-accept taken
+	Restarts          int64 // sessions restarted at a client's wish
+	ICERestarts       int64 // in place
+	ICEFailed         int64 // reported by clients
+	SourceAdds        int64
+	SourceRefusals    int64
+	BridgeFailures    int64
+	Moved             int64 // participants moved to another bridge session
+	Recorders         int   // known now, those for calls to SIP devices among them
+	RecordersIdle     int   // available now
+	Recordings        int   // and streams and such calls, now
+	RecordingFailures int64 // sessions that did not start or broke off
+	Gateways          int   // known now
+	Calls             int64 // that a gateway took
+	CallFailures      int64 // that none took
+	Overflows         int64 // events that found a mailbox full
+	Panics            int64 // conferences closed by a programming error
 }
 
 // NewService makes the focus and binds its port. The caller hangs the service on
@@ -81,8 +95,9 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 		auth:  newAuthority(cfg.SessionLifetime, cfg.MaxSessions),
 		caps:  newCapsCache(cfg.CachedClients),
 		confs: map[xmpp.JID]*Conference{}, sides: map[xmpp.JID]int{}, creators: map[xmpp.JID]*limiter{},
-		fleet: bridges.NewFleet(cfg.Selection),
+		fleet: bridges.NewFleet(cfg.Selection), recordedBy: map[xmpp.JID]*Conference{},
 	}
+	s.addBreweries()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	port, err := router.NewLocalPort(cfg.JID, s.receive)
 	if err != nil {
@@ -97,7 +112,7 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 // goroutines of all conferences are gone. The rooms are not left: whoever stops
 // the focus stops them, too.
 func (s *Service) Run(ctx context.Context) error {
-	s.enterBrewery()
+	s.enterBreweries()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	swept := time.Now()
@@ -106,7 +121,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-tick.C:
 			now := time.Now()
-			s.watchBrewery(now)
+			s.watchBreweries(now)
 			if now.Sub(swept) >= 10*time.Second {
 				swept = now
 				s.auth.sweep(now)
@@ -132,7 +147,8 @@ func (s *Service) Stats() Stats {
 		ConferencesTotal: c.conferencesTotal.Load(), ParticipantTotal: c.participantsTotal.Load(),
 		Offers: c.offers.Load(), Accepts: c.accepts.Load(), Restarts: c.restarts.Load(), ICERestarts: c.iceRestarts.Load(),
 		ICEFailed: c.iceFailed.Load(), SourceAdds: c.sourceAdds.Load(), SourceRefusals: c.sourceRefusals.Load(),
-		BridgeFailures: c.bridgeFailures.Load(), Moved: c.moved.Load(), Overflows: c.overflows.Load(), Panics: c.panics.Load(),
+		BridgeFailures: c.bridgeFailures.Load(), Moved: c.moved.Load(),
+		RecordingFailures: c.recordingFailures.Load(), Calls: c.calls.Load(), CallFailures: c.callFailures.Load(), Overflows: c.overflows.Load(), Panics: c.panics.Load(),
 	}
 	s.mu.RLock()
 	st.Conferences = len(s.confs)
@@ -144,6 +160,12 @@ func (s *Service) Stats() Stats {
 			st.BridgesUp++
 		}
 	}
+	for _, list := range []*gateways.Recorders{&s.recorders, &s.sipRecorders} {
+		all, idle := list.Count()
+		st.Recorders, st.RecordersIdle = st.Recorders+all, st.RecordersIdle+idle
+	}
+	st.Recordings = len(s.recordedBy)
+	st.Gateways, _ = s.gateways.Count()
 	s.fleetMu.Unlock()
 	return st
 }
@@ -166,8 +188,8 @@ func (s *Service) HandleStanza(_ context.Context, st *xmpp.Stanza, _ bool) error
 // whoever delivers.
 func (s *Service) receive(st *xmpp.Stanza) error {
 	room := st.From.Bare()
-	if room == s.cfg.Brewery && !room.IsZero() {
-		return s.fromBrewery(st)
+	if b := s.brewery(room); b != nil {
+		return s.fromBrewery(b, st)
 	}
 	c := s.find(room)
 	switch {

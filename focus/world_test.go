@@ -100,6 +100,7 @@ type bridge struct {
 	refuse func(*colibri2.Modify) error // errSilence: no answer
 	serial int
 	made   uint32 // conferences; each has its own SSRCs
+	last   string // meeting id
 }
 
 var errSilence = fmt.Errorf("silence")
@@ -142,6 +143,7 @@ func (b *bridge) receive(s *xmpp.Stanza) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = append(b.asked, m)
+	b.last = m.MeetingID
 	if b.refuse != nil {
 		if err := b.refuse(m); err == errSilence {
 			return nil
