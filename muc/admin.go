@@ -124,7 +124,7 @@ func (r *Room) affiliated(bare xmpp.JID, aff Affiliation, ch change) {
 			// Clients ignore 301; 307 beside it tells the user (client-signaling.md §8.4).
 			ch.codes = []int{301, 307}
 			r.remove(o, payload{}, ch, r.sv.cfg.Linger)
-		case r.conf.membersOnly && aff < AffMember:
+		case r.MembersOnly() && aff < AffMember:
 			ch.codes = []int{321, 307}
 			r.remove(o, payload{}, ch, r.sv.cfg.Linger)
 		default:
@@ -224,7 +224,7 @@ func (r *Room) adminList(actor *Occupant, q *xmpp.Element) (string, error) {
 		switch {
 		case !ok || aff == AffNone:
 			return "", xmpp.BadRequest("")
-		case actor.Aff >= AffAdmin && actor.Aff >= aff, r.conf.membersOnly && actor.Aff >= AffMember && aff >= AffMember:
+		case actor.Aff >= AffAdmin && actor.Aff >= aff, r.MembersOnly() && actor.Aff >= AffMember && aff >= AffMember:
 		default:
 			return "", xmpp.Forbidden("")
 		}

@@ -48,7 +48,7 @@ func (r *Room) info(node string) string {
 	if r.Visitors() {
 		conf = r.main.conf // it is one meeting
 	}
-	if conf.membersOnly {
+	if conf.membersOnly || r.MembersOnly() {
 		d.Features = append(d.Features, "muc_membersonly")
 	} else {
 		d.Features = append(d.Features, "muc_open")

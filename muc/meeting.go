@@ -3,6 +3,7 @@ package muc
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"confab/xmpp"
 )
@@ -31,10 +32,27 @@ func (r *Room) Sides(sv *Service) []*Room {
 	return out
 }
 
-// Open makes a room of another service a part of this meeting. It lives until it
-// is destroyed or the main room ends, which destroys it with the same reason.
+// Inside are the rooms of the meeting in which people take part in it: the main
+// one first, then its breakout rooms, but no lobby.
+func (r *Room) Inside() []*Room {
+	out := make([]*Room, 1, 1+len(r.m.sides))
+	out[0] = r.Main()
+	for _, side := range r.m.sides {
+		if side.sv.cfg.Inside {
+			out = append(out, side)
+		}
+	}
+	return out
+}
+
+// Open makes a room of another service a part of this meeting; local is its name,
+// "" gives it one that can't be guessed. It lives until it is destroyed or the main
+// room ends, which destroys it with the same reason.
 func (r *Room) Open(sv *Service, local string) (*Room, error) {
 	main := r.Main()
+	if local == "" {
+		local = newUUID()
+	}
 	j := sv.domain
 	j.Local = local
 	if sv.cfg.Visitors {
@@ -79,10 +97,7 @@ func (r *Room) leaveMeeting() {
 // Find is the room of the meeting that a session is in, and its seat there; nil
 // when it is in none. A lobby is before the meeting, not in it.
 func (r *Room) Find(real xmpp.JID) (*Room, *Seat) {
-	for _, in := range r.Meeting() {
-		if in.main != nil && !in.sv.cfg.Inside {
-			continue
-		}
+	for _, in := range r.Inside() {
 		if t := in.real[real]; t != nil {
 			return in, t
 		}
@@ -111,6 +126,35 @@ func (r *Room) Unhold(reason string) {
 	if !r.over {
 		r.endIfEmpty()
 	}
+}
+
+// Bound reports whether there is a session of that address.
+func (r *Room) Bound(real xmpp.JID) bool {
+	_, ok := r.sv.router.Port(real)
+	return ok
+}
+
+// Subject is the room's subject, or "".
+func (r *Room) Subject() string { return r.subject.text }
+
+// SetSubject gives the room a subject in the server's name, and tells everybody.
+func (r *Room) SetSubject(text string) {
+	r.subject = subject{text: text, from: r.jid, at: time.Now()}
+	var e xmpp.Enc
+	e.Leaf("subject", "", text)
+	r.broadcast(xmpp.NewStanza(xmpp.Message, xmpp.TypeGroupchat, "", r.jid, xmpp.JID{}, e.String()), nil)
+}
+
+// FormValue is what the room's form says in a field that one of its services adds,
+// or "".
+func (r *Room) FormValue(name string) string {
+	f := NewForm("result", NSRoomInfo)
+	for _, svc := range r.services {
+		if c, ok := svc.(Formed); ok {
+			c.Form(r, f)
+		}
+	}
+	return f.Value(name)
 }
 
 // Over reports whether the room has ended.

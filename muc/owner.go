@@ -16,7 +16,7 @@ func (r *Room) ownerForm(actor *Occupant) (string, error) {
 	f.Text("muc#roomconfig_lang", r.conf.lang)
 	f.Bool("muc#roomconfig_persistentroom", false)
 	f.Bool("muc#roomconfig_publicroom", false)
-	f.Bool("muc#roomconfig_membersonly", r.conf.membersOnly)
+	f.Bool("muc#roomconfig_membersonly", r.MembersOnly())
 	f.add(field{name: "muc#roomconfig_whois", typ: "list-single", values: []string{"anyone"}, options: []string{"anyone"}})
 	f.add(field{name: "muc#roomconfig_roomsecret", typ: "text-private", values: []string{r.conf.password}})
 	f.Bool("muc#roomconfig_moderatedroom", false)
@@ -67,6 +67,9 @@ func (r *Room) ownerSet(actor *Occupant, q *xmpp.Element) (after func(), err err
 		}
 	}
 	before := r.conf
+	if r.mirrors() {
+		next.membersOnly = before.membersOnly // the main room's
+	}
 	r.conf = next
 	if next == before {
 		return nil, nil
@@ -128,7 +131,7 @@ func (r *Room) SetPassword(password string) {
 // SetMembersOnly closes the room to all but members, or opens it, and tells
 // everybody. Who is in and no member is put out (322); nil is the server.
 func (r *Room) SetMembersOnly(on bool, actor *Occupant) {
-	if before := r.conf; before.membersOnly != on {
+	if before := r.conf; before.membersOnly != on && !r.mirrors() {
 		r.conf.membersOnly = on
 		r.configured(actor, before)
 	}

@@ -54,6 +54,7 @@ type Join struct {
 	Password string   // given, or ""
 	Released string   // what a replayed join had been parked for
 	Role     Role     // given by a stage; RoleNone: that of the affiliation
+	Returns  bool     // from a breakout room to the main one, where it has been admitted before
 
 	port     xmpp.Port
 	status   []int
@@ -115,6 +116,7 @@ func (r *Room) newJoin(s *xmpp.Stanza) *Join {
 // tryJoin runs the stages.
 func (r *Room) tryJoin(j *Join) {
 	j.Nick, j.status, j.Role = j.Stanza.To.Resource, nil, RoleNone // a replay starts afresh
+	j.Returns = false
 	for _, st := range r.stages {
 		v := st.Join(r, j)
 		switch v.Action {
@@ -176,6 +178,9 @@ func (r *Room) park(j *Join, until string) {
 				r.endIfEmpty()
 			}
 		})
+		if r.sv.port != nil && j.Client.Room == "" {
+			r.ask(j)
+		}
 	}
 }
 

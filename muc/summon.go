@@ -7,9 +7,10 @@ import (
 	"confab/xmpp"
 )
 
-// A plain XMPP client's join to a missing room is an implicit conference request
-// (room-services.md §3.1). The room exists meanwhile as a list of joins that
-// wait; only the focus's entry makes it a room.
+// A plain XMPP client's join to a room without focus is an implicit conference
+// request (room-services.md §3.1). A room that is missing exists meanwhile as a list
+// of joins that wait; only the focus's entry makes it a room. A breakout room is
+// there before anybody is in it, and the focus leaves it when the last person does.
 
 // summonRetry is how long a focus that is not ready is left alone.
 const summonRetry = time.Second
@@ -22,9 +23,6 @@ func (r *Room) await(j *Join) {
 		return
 	}
 	r.park(j, UntilFocus)
-	if j.until == UntilFocus {
-		r.ask(j)
-	}
 }
 
 // ask sends the focus the request that a stock client would have sent. The full

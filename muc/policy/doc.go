@@ -45,6 +45,7 @@ func Main(c Config) func() []muc.Stage {
 			NewRateLimit(c.JoinRate, time.Now),
 			HealthCheck{},
 			FocusFirst{},
+			Breakouts{},
 			// Here come visitors (7), the host's gate and token rights (0, -3.5) and
 			// the lobby (-4) of room-services.md §3.
 			Moderators{Everybody: c.EverybodyModerates},

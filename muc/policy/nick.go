@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -90,8 +91,14 @@ func free(r *muc.Room, j *muc.Join, nick string) string {
 		if i > 0 {
 			try += "_" + itoa(i+1)
 		}
-		if o := r.Occupant(try); o == nil || o.Bare() == j.Real.Bare() {
+		if !held(r, try, j) && !slices.ContainsFunc(r.Inside(), func(in *muc.Room) bool { return held(in, try, j) }) {
 			return try
 		}
 	}
+}
+
+// held reports whether somebody else has a nick in a room.
+func held(r *muc.Room, nick string, j *muc.Join) bool {
+	o := r.Occupant(nick)
+	return o != nil && o.Bare() != j.Real.Bare()
 }

@@ -25,13 +25,25 @@ func (m MaxOccupants) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	if own := r.MaxOccupants(); own > 0 {
 		limit = own
 	}
-	if limit <= 0 || !j.Person(r) || j.Client.Host || r.People() < limit {
+	if limit <= 0 || !j.Person(r) || j.Client.Host || people(r) < limit {
 		return muc.Pass
 	}
 	if o := r.Occupant(j.Nick); o != nil && o.Bare() == j.Real.Bare() {
 		return muc.Pass
 	}
 	return muc.Refuse(xmpp.ServiceUnavailable("")) // LJM: CONFERENCE_MAX_USERS
+}
+
+// people counts those in a room; for a main room also those in its breakout rooms,
+// who come back.
+func people(r *muc.Room) (n int) {
+	if r.Main() != r {
+		return r.People()
+	}
+	for _, in := range r.Inside() {
+		n += in.People()
+	}
+	return n
 }
 
 // UntilRate is what joins above the rate wait for.
@@ -146,7 +158,7 @@ func (Members) Name() string { return "members" }
 
 // Join implements muc.Stage.
 func (Members) Join(r *muc.Room, j *muc.Join) muc.Verdict {
-	if r.MembersOnly() && j.Person(r) && r.Affiliation(j.Real.Bare()) == muc.AffNone {
+	if r.MembersOnly() && j.Person(r) && !j.Returns && r.Affiliation(j.Real.Bare()) == muc.AffNone {
 		return muc.Refuse(xmpp.RegistrationRequired(""))
 	}
 	return muc.Pass
@@ -183,7 +195,7 @@ func (*Password) Name() string { return "password" }
 
 // Join implements muc.Stage.
 func (p *Password) Join(r *muc.Room, j *muc.Join) muc.Verdict {
-	if r.Password() == "" || !j.Person(r) {
+	if r.Password() == "" || !j.Person(r) || j.Returns {
 		return muc.Pass
 	}
 	who := j.Client.Addr
