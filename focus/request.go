@@ -78,8 +78,8 @@ func (s *Service) conferenceIQ(st *xmpp.Stanza) {
 	req := jitmeet.ParseConferenceRequest(el)
 	from := st.From
 	// The MUC itself, no occupant of a room, asks on behalf of a plain XMPP client
-	// whose join found no room.
-	if s.isMain(from.Domain) && from.Local == "" {
+	// whose join found no room, or a breakout room that the focus isn't in.
+	if (s.isMain(from.Domain) || from.Domain == s.cfg.Breakout) && from.Local == "" {
 		if j, err := xmpp.ParseJID(el.Get("on-behalf-of")); err == nil {
 			from = j
 		}

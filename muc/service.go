@@ -244,11 +244,10 @@ func (sv *Service) Do(ctx context.Context, room xmpp.JID, fn func(*Room)) error 
 	}
 }
 
-// Command hands a message to a component to the service of that name in the meeting
-// of a room, on its goroutine.
+// Command hands a message to a component to the service of that name in a room,
+// on the room's goroutine.
 func (sv *Service) Command(ctx context.Context, name string, room xmpp.JID, s *xmpp.Stanza, wait bool) error {
-	main, _ := sv.mainOf(room.Bare())
-	r := sv.room(main)
+	r := sv.room(room.Bare())
 	if r == nil {
 		return xmpp.ItemNotFound("")
 	}

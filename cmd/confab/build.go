@@ -167,29 +167,11 @@ func (s *server) loopbackOnly() []string {
 }
 
 func (s *server) buildRooms() error {
-	focusAccount, r := s.names.focusJID.Bare(), s.cfg.Rooms
 	s.features = s.roomFeatures()
-
-	mc := muc.DefaultConfig()
-	mc.Domain = s.names.conference
-	mc.Admins = []xmpp.JID{focusAccount}
-	mc.Focus = focusAccount
-	mc.FocusService = xmpp.JID{Domain: s.names.focus}
-	mc.SummonFocus = r.SummonFocus
-	mc.ServiceDomains = s.names.serviceDomains
-	mc.Linger = r.Linger.Duration
-	mc.MaxRooms, mc.ParkedJoins, mc.ParkTime = r.MaxRooms, r.ParkedJoins, s.cfg.Focus.StartTimeout.Duration
-	mc.History = r.History
-	if r.History == 0 {
-		mc.History = -1
-	}
-	mc.PresenceBytes = s.cfg.Limits.Presence
-	mc.Stages = policy.Main(policy.Config{
-		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
-		PasswordTries: s.cfg.Limits.PasswordTries, EverybodyModerates: r.Moderators == focus.ModeratorsEveryone,
-	})
+	mc := s.roomConfig()
+	mc.Linger = s.cfg.Rooms.Linger.Duration
+	mc.Stages = policy.Main(s.policyConfig())
 	mc.Services = inMain(s.features)
-	mc.Client = s.clientOf
 	mc.Policy = func(room xmpp.JID) muc.RoomPolicy { return tenantPolicy(s.cfg.Tenants, s.rooms.TenantOf, room) }
 	s.rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 	s.router.Serve(s.names.conference, s.rooms)
@@ -198,12 +180,42 @@ func (s *server) buildRooms() error {
 		return err
 	}
 
+	focusAccount := s.names.focusJID.Bare()
 	s.brewery = muc.NewService(muc.Config{
 		Domain: s.names.internal, Admins: []xmpp.JID{focusAccount, s.names.bridgeJID.Bare()}, Focus: focusAccount,
 		Access: []string{s.names.auth}, Stages: policy.Internal,
 	}, s.router, s.logs.of("brewery"))
 	s.router.Serve(s.names.internal, s.brewery)
 	return nil
+}
+
+// roomConfig is what holds for main rooms and breakout rooms alike.
+func (s *server) roomConfig() muc.Config {
+	focusAccount, r := s.names.focusJID.Bare(), s.cfg.Rooms
+	mc := muc.DefaultConfig()
+	mc.Domain = s.names.conference
+	mc.Admins = []xmpp.JID{focusAccount}
+	mc.Focus = focusAccount
+	mc.FocusService = xmpp.JID{Domain: s.names.focus}
+	mc.SummonFocus = r.SummonFocus
+	mc.ServiceDomains = s.names.serviceDomains
+	mc.MaxRooms, mc.ParkedJoins, mc.ParkTime = r.MaxRooms, r.ParkedJoins, s.cfg.Focus.StartTimeout.Duration
+	mc.History = r.History
+	if r.History == 0 {
+		mc.History = -1
+	}
+	mc.PresenceBytes = s.cfg.Limits.Presence
+	mc.Client = s.clientOf
+	return mc
+}
+
+// policyConfig is what the join pipelines of all rooms know.
+func (s *server) policyConfig() policy.Config {
+	r := s.cfg.Rooms
+	return policy.Config{
+		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
+		PasswordTries: s.cfg.Limits.PasswordTries, EverybodyModerates: r.Moderators == focus.ModeratorsEveryone,
+	}
 }
 
 // metadataConfig is what all rooms say of the server.
@@ -235,7 +247,10 @@ func (s *server) buildFocus() (err error) {
 	f := s.cfg.Focus
 	fc := focus.DefaultConfig()
 	fc.Domain, fc.Service, fc.JID, fc.MUC, fc.Brewery = s.names.domain, s.names.focus, s.names.focusJID, s.names.conference, s.names.brewery
-	fc.Breakout, fc.AVModeration, fc.Metadata = s.names.component("breakout"), s.names.component("avmoderation"), s.names.metadata
+	fc.AVModeration, fc.Metadata = s.names.component("avmoderation"), s.names.metadata
+	if s.has(services.BreakoutName) {
+		fc.Breakout = s.names.component("breakout")
+	}
 	fc.RequireHost, fc.IsHost, fc.Moderators = s.cfg.RequireHost, s.isHost, s.cfg.Rooms.Moderators
 	fc.TrustedDomains = []string{s.names.recorder}
 	fc.StartTimeout, fc.LonelyTimeout = f.StartTimeout.Duration, f.LonelyTimeout.Duration

@@ -77,6 +77,8 @@ type Config struct {
 		RestrictNicks bool     `toml:"restrict_nicks"`
 		MetadataMax   int      `toml:"metadata_max"`
 		AVModeration  bool     `toml:"av_moderation"`
+		Breakout      bool     `toml:"breakout"`
+		BreakoutsMax  int      `toml:"breakouts_max"`
 		EndForAll     bool     `toml:"end_for_all"`
 	} `toml:"rooms"`
 

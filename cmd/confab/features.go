@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"confab/muc"
 	"confab/muc/services"
 	"confab/xmpp"
@@ -14,6 +16,8 @@ type feature struct {
 	name string
 	// domain is the component's address; "" for a feature that clients send nothing.
 	domain string
+	// disco are features that clients look for beside the identity.
+	disco []string
 	// off leaves all of it out; clients then hide their buttons.
 	off bool
 	// main makes the service of a main room, breakout that of a breakout room; nil
@@ -34,6 +38,7 @@ func (s *server) roomFeatures() []feature {
 				return services.NewMetadataComponent(meta, s.rooms, s.router), nil
 			}},
 		{name: services.AVModerationName, domain: n.avModeration, off: !r.AVModeration, main: services.NewAVModeration(n.avModeration)},
+		s.breakouts(),
 		{name: services.EndConferenceName, domain: n.component("endconference"), off: !r.EndForAll, main: services.NewEndConference},
 	}
 	on := all[:0]
@@ -80,6 +85,20 @@ func (s *server) serveFeatures() error {
 		s.router.Serve(f.domain, h)
 	}
 	return nil
+}
+
+// has reports whether a feature is on.
+func (s *server) has(name string) bool {
+	return slices.ContainsFunc(s.features, func(f feature) bool { return f.name == name })
+}
+
+// disco is what a login host announces of itself and the features.
+func (s *server) disco() xmpp.DiscoInfo {
+	d := xmpp.DiscoInfo{Identities: append([]xmpp.Identity{{Category: "server", Type: "im", Name: "Confab"}}, s.identities()...)}
+	for _, f := range s.features {
+		d.Features = append(d.Features, f.disco...)
+	}
+	return d
 }
 
 // identities are what a login host announces of the features: the name of each is

@@ -25,6 +25,7 @@ func TestSwitches(t *testing.T) {
 	all := names(cfg)
 	for key, want := range map[string]string{
 		"rooms.end_for_all":   "end_conference",
+		"rooms.breakout":      "breakout_rooms",
 		"rooms.av_moderation": "av_moderation",
 	} {
 		off := cfg

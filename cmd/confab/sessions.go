@@ -101,7 +101,7 @@ func (s *server) buildSessions() error {
 		return h
 	}
 	main := add(s.names.domain, mainAuth)
-	main.SetDisco(xmpp.DiscoInfo{Identities: append([]xmpp.Identity{{Category: "server", Type: "im", Name: "Confab"}}, s.identities()...)})
+	main.SetDisco(s.disco())
 	main.SetItems([]xmpp.DiscoItem{{JID: xmpp.JID{Domain: s.names.conference}, Name: "Meetings"}})
 	if len(s.names.loginHosts) > 1 {
 		add(s.names.guest, auth.Anonymous{})

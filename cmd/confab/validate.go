@@ -258,6 +258,7 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("rooms.max_rooms", r.MaxRooms, 1, math.MaxInt)
 	p.between("rooms.parked_joins", r.ParkedJoins, 1, math.MaxInt)
 	p.between("rooms.history", r.History, 0, 1000)
+	p.between("rooms.breakouts_max", r.BreakoutsMax, 1, 1000)
 	p.between("rooms.metadata_max", r.MetadataMax, 1024, 256<<10)
 
 	f := &c.Focus
