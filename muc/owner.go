@@ -67,7 +67,7 @@ func (r *Room) ownerSet(actor *Occupant, q *xmpp.Element) (after func(), err err
 		}
 	}
 	before := r.conf
-	if r.mirrors() {
+	if r.Breakout() {
 		next.membersOnly = before.membersOnly // the main room's
 	}
 	r.conf = next
@@ -131,7 +131,7 @@ func (r *Room) SetPassword(password string) {
 // SetMembersOnly closes the room to all but members, or opens it, and tells
 // everybody. Who is in and no member is put out (322); nil is the server.
 func (r *Room) SetMembersOnly(on bool, actor *Occupant) {
-	if before := r.conf; before.membersOnly != on && !r.mirrors() {
+	if before := r.conf; before.membersOnly != on && !r.Breakout() {
 		r.conf.membersOnly = on
 		r.configured(actor, before)
 	}

@@ -174,14 +174,14 @@ func (r *Room) Password() string { return r.conf.password }
 // MembersOnly reports whether only members may join: a breakout room is as open as
 // its main room (room-services.md §6.2).
 func (r *Room) MembersOnly() bool {
-	if r.mirrors() {
+	if r.Breakout() {
 		return r.main.conf.membersOnly
 	}
 	return r.conf.membersOnly
 }
 
-// mirrors reports whether this is a breakout room.
-func (r *Room) mirrors() bool { return r.main != nil && r.sv.cfg.Inside }
+// Breakout reports whether this is a breakout room.
+func (r *Room) Breakout() bool { return r.main != nil && r.sv.cfg.Inside }
 
 // handle runs one event. A panic closes this room and no other.
 func (r *Room) handle(e *event) {
