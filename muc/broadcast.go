@@ -63,20 +63,6 @@ func (r *Room) encode(o *Occupant, p payload, role Role, seats []*Seat, ch chang
 	return e.Raw(p.tail).String()
 }
 
-// permissions writes what a moderator may do: without it most buttons of the app
-// stay off (LJM ChatRoom.onPresence reads it beside status 110). Users with a
-// token's features know their own.
-func (r *Room) permissions(e *xmpp.Enc, o *Occupant) {
-	if len(r.sv.cfg.Permissions) == 0 || o.Role != RoleModerator || o.admin || o.Seats[0].Client.Features != nil {
-		return
-	}
-	e.Start("permissions", NSJitsi)
-	for _, name := range r.sv.cfg.Permissions {
-		e.Start("p", "").Attr("name", name).Attr("val", "true").End()
-	}
-	e.End()
-}
-
 func presenceFrom(o *Occupant, typ, inner string) *xmpp.Stanza {
 	s := xmpp.NewStanza(xmpp.Presence, typ, "", o.jid, xmpp.JID{}, inner)
 	s.Lang = o.lang

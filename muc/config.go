@@ -132,6 +132,12 @@ type Client struct {
 	Addr string
 	// Host says that the user logged in with an account: it is always admitted.
 	Host bool
+	// Guest says that nobody is behind the name but who got it: no account, though
+	// perhaps a token.
+	Guest bool
+	// Claims are those of a verified token, or nil. Features and Identity are taken
+	// from them.
+	Claims *xmpp.Claims
 	// Token is the JWT of the session's URL, verified or not, passed on in conference
 	// requests made on its behalf.
 	Token string

@@ -237,7 +237,7 @@ func (r *Room) keep(o *Occupant, s *xmpp.Stanza, name string) {
 // displayName is the name that an occupant shows, and where it is from.
 func (o *Occupant) displayName() (name, source string) {
 	source = "guest"
-	if o.Seats[0].Client.Identity != "" {
+	if o.Seats[0].Client.Claims != nil {
 		source = "token" // a verified one; anybody may have something in the URL
 	}
 	if o.pres != nil {

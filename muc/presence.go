@@ -61,7 +61,8 @@ func (r *Room) clean(s *xmpp.Stanza, c Client) payload {
 			name == "x" && (ns == NSMUC || ns == NSUser),
 			name == "occupant-id" && ns == NSOccupantID,
 			name == "permissions" && ns == NSJitsi,
-			name == "jitsi_participant_region" && c.Region != "":
+			name == "jitsi_participant_region" && c.Region != "",
+			ns == NSNick && name == "nick" && c.Features[featureNameReadonly]:
 			return false
 		}
 		return true
@@ -74,6 +75,11 @@ func (r *Room) clean(s *xmpp.Stanza, c Client) payload {
 	if c.Region != "" {
 		var e xmpp.Enc
 		p.lead += e.Leaf("jitsi_participant_region", "", c.Region).String()
+	}
+	if c.Features[featureNameReadonly] && c.Claims != nil && c.Claims.User["name"] != "" {
+		// mod_muc_displayname: the name is the token's, or there is none.
+		var e xmpp.Enc
+		p.lead += e.Leaf("nick", NSNick, c.Claims.User["name"]).String()
 	}
 	p.lead += c.Identity
 	return p
@@ -89,6 +95,8 @@ func (r *Room) update(t *Seat, s *xmpp.Stanza) error {
 	if s == nil || err != nil {
 		return err
 	}
+	// A connection that has resumed the session may have brought another token.
+	t.Client = r.sv.cfg.Client(t.port)
 	resync := s.Has(NSMUC, "x")
 	if p := r.clean(s, t.Client); !resync || p != o.payload {
 		o.payload, o.lang = p, s.Lang

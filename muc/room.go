@@ -75,6 +75,7 @@ type Occupant struct {
 	lang    string       // of it
 	pres    *xmpp.Stanza // what others got, shared by all receivers
 	iqs     int          // requests of it that wait for an answer
+	granted *grant       // what a moderator gave it with the rank
 }
 
 // Seat is one session of an occupant.
@@ -277,18 +278,3 @@ func (r *Room) abort() {
 	}()
 	r.Destroy(xmpp.JID{}, "internal error", nil)
 }
-
-// Allowed reports whether the occupant may use a feature: who has features, from a
-// token, what those say; who has none, as a moderator (room-services.md §4.0).
-func (o *Occupant) Allowed(feature string) bool {
-	if o.HasFeatures() {
-		return o.Feature(feature)
-	}
-	return o.Role == RoleModerator
-}
-
-// HasFeatures reports whether a token says what the occupant may use.
-func (o *Occupant) HasFeatures() bool { return o.Seats[0].Client.Features != nil }
-
-// Feature reports whether a token gave the occupant a feature.
-func (o *Occupant) Feature(name string) bool { return o.Seats[0].Client.Features[name] }

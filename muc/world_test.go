@@ -32,6 +32,13 @@ var scripts = map[string]roomworld.Options{
 		},
 	},
 	"presence": {Config: func(c *muc.Config) { c.PresenceBytes = 700 }},
+
+	"token":       tokenWorld(func(r *policy.TokenRules) { r.Moderators, r.ModeratorIssuers = true, []string{"app"} }),
+	"tokenempty":  tokenWorld(func(r *policy.TokenRules) { r.AllowEmpty = true }),
+	"permissions": tokenWorld(func(r *policy.TokenRules) { r.Moderators, r.AllowEmpty = true, true }),
+	"noguests": {Client: tokenClient, Config: func(c *muc.Config) {
+		c.Policy = func(xmpp.JID) muc.RoomPolicy { return muc.RoomPolicy{NoGuests: true} }
+	}},
 }
 
 func TestTranscripts(t *testing.T) {

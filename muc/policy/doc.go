@@ -29,6 +29,9 @@ type Config struct {
 	PasswordTries int
 	// EverybodyModerates makes every joiner an owner (rooms.moderators = "everyone").
 	EverybodyModerates bool
+	// Tokens is asked for each new room; nil, or an answer of nil, takes no tokens
+	// (auth.jwt.*).
+	Tokens func() *TokenRules
 }
 
 // DefaultConfig is that of deployment.md §15.
@@ -39,20 +42,26 @@ func DefaultConfig() Config {
 // Main makes the pipeline of a main room; it fits muc.Config.Stages.
 func Main(c Config) func() []muc.Stage {
 	return func() []muc.Stage {
+		var tokens *TokenRules
+		if c.Tokens != nil {
+			tokens = c.Tokens()
+		}
 		return []muc.Stage{
+			Token{tokens},
 			Nick{Restrict: c.RestrictNicks, Meeting: true},
 			MaxOccupants{Limit: c.MaxOccupants},
 			NewRateLimit(c.JoinRate, time.Now),
 			HealthCheck{},
 			FocusFirst{},
 			Breakouts{},
-			// Here come visitors (7), the host's gate and token rights (0, -3.5) and
-			// the lobby (-4) of room-services.md §3.
+			// Here come visitors (7), the host's gate (0) and the lobby (-4) of
+			// room-services.md §3.
 			Moderators{Everybody: c.EverybodyModerates},
 			Settled{},
 			Members{},
 			Banned{},
 			NewPassword(c.PasswordTries, time.Now),
+			TokenAffiliation{tokens},
 		}
 	}
 }

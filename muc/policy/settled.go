@@ -16,7 +16,11 @@ func (Settled) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	if old == muc.AffOutcast || !j.Person(r) {
 		return muc.Pass
 	}
-	if aff := r.Policy().Standing(bare, ""); aff > old {
+	id := ""
+	if c := j.Client.Claims; c != nil {
+		id = c.User["id"]
+	}
+	if aff := r.Policy().Standing(bare, id); aff > old {
 		r.SetAffiliation(bare, aff)
 	}
 	return muc.Pass

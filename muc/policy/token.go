@@ -1,0 +1,152 @@
+package policy
+
+import (
+	"strings"
+
+	"confab/muc"
+	"confab/xmpp"
+)
+
+// TokenRules says which rooms a token opens (auth.jwt.*, rooms.moderators).
+type TokenRules struct {
+	// Domain is the main domain: the sub of tokens for rooms without tenant.
+	Domain string
+	// MUC is the domain of such rooms, conference.DOMAIN; those of a tenant are on
+	// conference.TENANT.DOMAIN.
+	MUC string
+	// GuestDomain is where people log in who need no token, or "".
+	GuestDomain string
+	// AllowEmpty lets people in who have no token.
+	AllowEmpty bool
+	// RequireRoom refuses tokens that name no room.
+	RequireRoom bool
+	// VerifyTenant compares sub with the room's tenant or domain.
+	VerifyTenant bool
+	// Moderators makes owners of those whose token says that they moderate, and
+	// members of the others (rooms.moderators = "token").
+	Moderators bool
+	// ModeratorIssuers are believed when they name moderators; none is all.
+	ModeratorIssuers []string
+}
+
+// Token compares the token of a session, verified when it logged in, with the room
+// (room-services.md §4.6). It is the first stage: somebody without a claim to the
+// room learns nothing else of it.
+type Token struct{ Rules *TokenRules }
+
+// Name implements muc.Stage.
+func (Token) Name() string { return "token" }
+
+// Join implements muc.Stage.
+func (t Token) Join(r *muc.Room, j *muc.Join) muc.Verdict {
+	if j.Admin || !j.Person(r) {
+		return muc.Pass // the focus, recorders, gateways
+	}
+	c := j.Client.Claims
+	noGuests := r.Policy().NoGuests
+	switch {
+	case c == nil && !j.Client.Guest:
+		return muc.Pass // logged in with an account
+	case c == nil && (noGuests || t.needsToken(j)):
+		return refuseToken("authentication-required", "Authentication required")
+	case c == nil:
+		return muc.Pass
+	}
+	return t.Rules.verify(c, r.JID(), j.Client.Tenant, noGuests)
+}
+
+// needsToken reports whether a guest should have had a token: the rules may have
+// changed since it logged in.
+func (t Token) needsToken(j *muc.Join) bool {
+	return t.Rules != nil && !t.Rules.AllowEmpty && j.Real.Domain != t.Rules.GuestDomain
+}
+
+func refuseToken(child, text string) muc.Verdict {
+	err := xmpp.NotAllowed(text)
+	if child != "" {
+		err.App = `<` + child + ` xmlns="` + muc.NSJitsi + `"/>`
+	}
+	return muc.Refuse(err)
+}
+
+// mismatch is the refusal without a reason.
+func mismatch() muc.Verdict { return refuseToken("", "Room and token mismatched") }
+
+// verify compares claims with a room. tenant is that of the session's URL.
+func (t *TokenRules) verify(c *xmpp.Claims, room xmpp.JID, tenant string, noGuests bool) muc.Verdict {
+	if t == nil {
+		return muc.Pass // tokens were switched off after it logged in
+	}
+	named, byPattern := c.Room == room.Local || c.Room == "*", false
+	switch {
+	case c.BadPattern:
+		return refuseToken("invalid-regex", "Room claim is not a valid regular expression")
+	case c.Pattern != nil:
+		named, byPattern = c.Pattern.MatchString(room.Local), true
+	}
+	switch {
+	case !t.VerifyTenant && (named || c.Room == ""):
+		return muc.Pass
+	case !t.VerifyTenant:
+		return refuseToken("room-mismatch", "Room does not match the room from token")
+	case c.Room == "" && !t.RequireRoom:
+		return muc.Pass
+	case c.Room == "" || byPattern && !named:
+		return refuseToken("room-name-does-not-match", "Room name cannot be matched to the one from token.")
+	case c.Tenant != "" && xmpp.NormalTenant(c.Tenant) != tenant && noGuests:
+		return mismatch()
+	case !named || c.Domain != "*" && xmpp.NormalTenant(c.Domain) != t.place(room):
+		return mismatch()
+	}
+	return muc.Pass
+}
+
+// place is what the sub of a token for a room says, normalised: its tenant, or the
+// main domain.
+func (t *TokenRules) place(room xmpp.JID) string {
+	if room.Domain == t.MUC {
+		return xmpp.NormalTenant(t.Domain)
+	}
+	prefix, suffix, _ := strings.Cut(t.MUC, ".")
+	tenant, ok := strings.CutPrefix(room.Domain, prefix+".")
+	tenant, inside := strings.CutSuffix(tenant, "."+suffix)
+	if !ok || !inside {
+		return ""
+	}
+	return tenant
+}
+
+// TokenAffiliation gives token users their standing before anybody sees them
+// (mod_token_affiliation). It only raises: what a moderator gave stays. It is the
+// last stage: a token opens neither a lobby nor a lock.
+type TokenAffiliation struct{ Rules *TokenRules }
+
+// Name implements muc.Stage.
+func (TokenAffiliation) Name() string { return "tokenaffiliation" }
+
+// Join implements muc.Stage.
+func (t TokenAffiliation) Join(r *muc.Room, j *muc.Join) muc.Verdict {
+	c := j.Client.Claims
+	if t.Rules == nil || !t.Rules.Moderators || c == nil || j.Admin || !j.Person(r) {
+		return muc.Pass
+	}
+	bare := j.Real.Bare()
+	old := r.Affiliation(bare)
+	aff := muc.AffMember
+	if c.Moderator && t.Rules.believes(c.Issuer) {
+		aff = muc.AffOwner
+	}
+	if aff > old {
+		r.SetAffiliation(bare, aff)
+	}
+	return muc.Pass
+}
+
+func (t *TokenRules) believes(issuer string) bool {
+	for _, i := range t.ModeratorIssuers {
+		if i == issuer {
+			return true
+		}
+	}
+	return len(t.ModeratorIssuers) == 0
+}
