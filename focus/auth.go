@@ -34,30 +34,56 @@ func newAuthority(lifetime time.Duration, maxSessions int) *authority {
 
 // login is what a request showed about its sender.
 type login struct {
-	identity  xmpp.JID // zero = a guest
+	identity  xmpp.JID // zero = a guest, or a token by HTTP
 	sessionID string
+	opens     bool // rooms
 }
 
-func (l login) ok() bool { return !l.identity.IsZero() }
+// standing is what is known of the sender of a conference request by its session.
+type standing uint8
+
+const (
+	isGuest standing = iota
+	isHost           // logged in with an account
+	isToken          // came with a token
+)
+
+func (c *Config) standing(from, room xmpp.JID) standing {
+	switch {
+	case from.IsZero():
+	case c.isHost(from):
+		return isHost
+	case c.hasToken(from, room):
+		return isToken
+	}
+	return isGuest
+}
 
 // authenticate judges a conference request. from is zero for HTTP.
-func (a *authority) authenticate(now time.Time, req *jitmeet.ConferenceRequest, from, room xmpp.JID, host bool) (login, *xmpp.StanzaError) {
+func (a *authority) authenticate(now time.Time, req *jitmeet.ConferenceRequest, from, room xmpp.JID, who standing) (login, *xmpp.StanzaError) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var as *authSession
 	switch {
-	case req.SessionID != "":
+	case req.SessionID != "" && who != isToken:
 		if as = a.byID[req.SessionID]; as == nil || a.expired(now, as) {
 			return login{}, jitmeet.SessionInvalid()
 		}
 		if as.uid != req.MachineUID {
 			return login{}, xmpp.NotAcceptable("")
 		}
-	case host && req.MachineUID == "":
+	case who == isToken:
+		if as = a.byID[req.SessionID]; as != nil && !a.expired(now, as) && as.uid == req.MachineUID {
+			break // it has signed in with an account, too
+		}
+		// The token comes with each connection: there is nothing to remember, and no
+		// id that could be wrong. jicofo keeps a session of a minute.
+		return login{identity: from.Bare(), opens: true}, nil
+	case who == isHost && req.MachineUID == "":
 		// jicofo refuses. A plain XMPP client whose join asks on its behalf has no
 		// machine-uid, and needs no session either: it is logged in where it is.
-		return login{identity: from.Bare()}, nil
-	case host:
+		return login{identity: from.Bare(), opens: true}, nil
+	case who == isHost:
 		if as = a.find(now, from.Bare(), req.MachineUID); as == nil {
 			if len(a.byID) >= a.max {
 				a.dropOldest()
@@ -76,7 +102,7 @@ func (a *authority) authenticate(now time.Time, req *jitmeet.ConferenceRequest, 
 		as.jid = from
 		a.byJID[from] = as
 	}
-	return login{as.identity, as.id}, nil
+	return login{as.identity, as.id, true}, nil
 }
 
 // find is the session that this account has on this machine.

@@ -1,6 +1,7 @@
 package focus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ const (
 	ModeratorsFirst    = "first"
 	ModeratorsHosts    = "hosts"
 	ModeratorsEveryone = "everyone"
+	ModeratorsToken    = "token" // the MUC decides, by the claims of tokens
 )
 
 // Choices of the bridge channel (bridge.channel).
@@ -49,7 +51,18 @@ type Config struct {
 	// account. It must not wait. Nil means: with RequireHost, whoever is on Domain,
 	// because guests are then on another one; else nobody.
 	IsHost func(xmpp.JID) bool
-	// Moderators is one of first, hosts, everyone.
+	// HasToken reports whether the session of a full address came with a verified
+	// token for a room. It must not wait. Nil means that nobody has one. With
+	// RequireHost such a user opens the room, and moderates it like a host unless
+	// Moderators is token.
+	HasToken func(user, room xmpp.JID) bool
+	// VerifyToken checks the token of a conference request by HTTP, which has no
+	// session; nil trusts none.
+	VerifyToken func(ctx context.Context, token string, room xmpp.JID) bool
+	// ExternalLogin reports whether people sign in at a page of their own, of which
+	// config.js tells them (auth.jwt.login_url); nil means not.
+	ExternalLogin func() bool
+	// Moderators is one of first, hosts, everyone, token.
 	Moderators string
 	// Admission is asked before a room is opened; nil asks nobody. AdmissionTimeout is
 	// how long it takes at most.
@@ -141,7 +154,7 @@ func (c *Config) check() error {
 		return errors.New("focus: no addresses")
 	case c.JID.IsBare() || c.JID.Local == "":
 		return fmt.Errorf("focus: %q is no full address of an account", c.JID)
-	case !slices.Contains([]string{ModeratorsFirst, ModeratorsHosts, ModeratorsEveryone}, c.Moderators):
+	case !slices.Contains([]string{ModeratorsFirst, ModeratorsHosts, ModeratorsEveryone, ModeratorsToken}, c.Moderators):
 		return fmt.Errorf("focus: unknown policy of moderators %q", c.Moderators)
 	case !slices.Contains([]string{ChannelAuto, ChannelData, ChannelWebSocket, ChannelBoth}, c.Channel):
 		return fmt.Errorf("focus: unknown bridge channel %q", c.Channel)
@@ -160,6 +173,14 @@ func (c *Config) isHost(j xmpp.JID) bool {
 	}
 	return c.RequireHost && j.Domain == c.Domain && j.Local != ""
 }
+
+// hasToken reports whether a session came with a token that counts here: where
+// everybody may open rooms, one is of no use.
+func (c *Config) hasToken(user, room xmpp.JID) bool {
+	return c.RequireHost && c.HasToken != nil && c.HasToken(user, room)
+}
+
+func (c *Config) externalLogin() bool { return c.ExternalLogin != nil && c.ExternalLogin() }
 
 // delay is that of source signalling in a conference of n members.
 func (c *Config) delay(n int) time.Duration {

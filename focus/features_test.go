@@ -61,7 +61,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	room := xmpp.MustJID("r@conference.meet.example")
 	var ids []string
 	for i, user := range []string{"alice", "bob", "carol"} {
-		l, se := a.authenticate(now.Add(time.Duration(i)*time.Second), &jitmeet.ConferenceRequest{MachineUID: "m"}, xmpp.MustJID(user+"@meet.example/r"), room, true)
+		l, se := a.authenticate(now.Add(time.Duration(i)*time.Second), &jitmeet.ConferenceRequest{MachineUID: "m"}, xmpp.MustJID(user+"@meet.example/r"), room, isHost)
 		if se != nil {
 			t.Fatal(se)
 		}

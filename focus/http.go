@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"confab/xmpp"
@@ -50,7 +51,7 @@ func (s *Service) serveRequest(w http.ResponseWriter, r *http.Request) {
 		err  *xmpp.StanzaError
 	}
 	done := make(chan result, 1)
-	s.request(req, xmpp.JID{}, func(resp *jitmeet.ConferenceResponse, err *xmpp.StanzaError) { done <- result{resp, err} })
+	s.request(req, xmpp.JID{}, s.bearer(r), func(resp *jitmeet.ConferenceResponse, err *xmpp.StanzaError) { done <- result{resp, err} })
 	// A conference answers within JoinTimeout; this is for one that broke.
 	timeout := time.NewTimer(s.cfg.AdmissionTimeout + s.cfg.JoinTimeout + 5*time.Second)
 	defer timeout.Stop()
@@ -61,6 +62,15 @@ func (s *Service) serveRequest(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "No answer from the conference", http.StatusInternalServerError)
 	case <-r.Context().Done():
 	}
+}
+
+// bearer checks the token that a request shows in its header, when it is asked.
+func (s *Service) bearer(r *http.Request) func(room xmpp.JID) bool {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || !s.cfg.RequireHost || s.cfg.VerifyToken == nil {
+		return nil
+	}
+	return func(room xmpp.JID) bool { return s.cfg.VerifyToken(r.Context(), token, room) }
 }
 
 func writeResult(w http.ResponseWriter, resp *jitmeet.ConferenceResponse, se *xmpp.StanzaError) {

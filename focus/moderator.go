@@ -59,10 +59,18 @@ func (c *Conference) grantHosts() {
 		return
 	}
 	for _, m := range c.order {
-		if m.eligible() && !m.granted && m.affiliation != "owner" && (c.s.cfg.isHost(m.real) || c.s.auth.authenticated(m.real)) {
+		if m.eligible() && !m.granted && m.affiliation != "owner" && c.host(m) {
 			c.grant(m)
 		}
 	}
+}
+
+// host reports whether m logged in, on whatever connection. With require_host that
+// is so for everybody with a token (JICOFO AuthenticationRoleManager), but where
+// the token itself says who moderates.
+func (c *Conference) host(m *Member) bool {
+	cfg := &c.s.cfg
+	return cfg.isHost(m.real) || c.s.auth.authenticated(m.real) || cfg.Moderators != ModeratorsToken && cfg.hasToken(m.real, c.room)
 }
 
 // grant asks the room to make m owner.

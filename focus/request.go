@@ -66,7 +66,11 @@ func (s *Service) loginURL(st *xmpp.Stanza) error {
 		return xmpp.BadRequest("Missing mandatory attribute 'machine-uid'")
 	}
 	var e xmpp.Enc
-	e.Start("login-url", jitmeet.NSFocus).Attr("url", "./"+room+"?login=true").End()
+	e.Start("login-url", jitmeet.NSFocus)
+	if !s.cfg.externalLogin() { // JICOFO ExternalJWTAuthority: config.js has it
+		e.Attr("url", "./"+room+"?login=true")
+	}
+	e.End()
 	s.router.RouteNow(st.Result(e.String()))
 	return nil
 }
@@ -84,7 +88,7 @@ func (s *Service) conferenceIQ(st *xmpp.Stanza) {
 			from = j
 		}
 	}
-	s.request(req, from, func(resp *jitmeet.ConferenceResponse, err *xmpp.StanzaError) {
+	s.request(req, from, nil, func(resp *jitmeet.ConferenceResponse, err *xmpp.StanzaError) {
 		if err != nil {
 			s.router.RouteNow(err.Reply(st))
 			return
@@ -94,8 +98,9 @@ func (s *Service) conferenceIQ(st *xmpp.Stanza) {
 }
 
 // request processes a conference request and calls answer exactly once, maybe on
-// another goroutine. from is zero when the sender is not known.
-func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer func(*jitmeet.ConferenceResponse, *xmpp.StanzaError)) {
+// another goroutine. from is zero when the sender is not known; then bearer, unless
+// nil, says whether it has shown a token for a room.
+func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, bearer func(room xmpp.JID) bool, answer func(*jitmeet.ConferenceResponse, *xmpp.StanzaError)) {
 	s.stats.requests.Add(1)
 	deny := func(se *xmpp.StanzaError) {
 		s.stats.requestsDenied.Add(1)
@@ -111,13 +116,17 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 	var who login
 	breakout := room.Domain == s.cfg.Breakout
 	if !breakout {
-		if who, se = s.auth.authenticate(time.Now(), req, from, room, !from.IsZero() && s.cfg.isHost(from)); se != nil {
+		as := s.cfg.standing(from, room)
+		if as == isGuest && bearer != nil && bearer(room) {
+			as = isToken
+		}
+		if who, se = s.auth.authenticate(time.Now(), req, from, room, as); se != nil {
 			deny(se)
 			return
 		}
 	}
 	returning := s.hasBreakouts(room)
-	mayMake := !s.cfg.RequireHost || who.ok() || breakout || returning
+	mayMake := !s.cfg.RequireHost || who.opens || breakout || returning
 	opens := !s.exists(room)
 	if opens {
 		s.stats.requestsNew.Add(1)
@@ -129,12 +138,12 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, answer 
 	resp := &jitmeet.ConferenceResponse{
 		Room: req.Room, FocusJID: s.cfg.JID.Bare().String(),
 		// There always are accounts of hosts to log in with.
-		Properties: []jitmeet.Property{{Name: "authentication", Value: "true"}, {Name: "externalAuth", Value: "false"}},
+		Properties: []jitmeet.Property{{Name: "authentication", Value: "true"}, {Name: "externalAuth", Value: strconv.FormatBool(s.cfg.externalLogin())}},
 	}
 	if s.dialsOut() {
 		resp.Properties = append(resp.Properties, jitmeet.Property{Name: "sipGatewayEnabled", Value: "true"})
 	}
-	if who.ok() {
+	if !who.identity.IsZero() {
 		resp.Identity, resp.SessionID = who.identity.String(), who.sessionID
 	}
 	r := request{props: req, reply: func(ready bool, err *xmpp.StanzaError) {
