@@ -148,6 +148,9 @@ func (r *Room) JID() xmpp.JID { return r.jid }
 // MeetingID is the UUID of the meeting.
 func (r *Room) MeetingID() string { return r.conf.meetingID }
 
+// Created is when the meeting began, in ms since 1970, or "" before it has.
+func (r *Room) Created() string { return r.conf.created }
+
 // Occupants are all in the room, in join order. The slice is valid until
 // somebody joins or leaves.
 func (r *Room) Occupants() []*Occupant { return r.order }

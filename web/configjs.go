@@ -22,6 +22,8 @@ type Site struct {
 	IceRestart         bool // the bridge restarts ICE in place
 	Whiteboard         bool // buttons of parts that are built
 	FileSharing        bool
+	NoPolls            bool   // "rooms.polls" is off
+	NoReactions        bool   // "rooms.reactions" is off
 	HiddenDomain       string // recorders' domain, "" without one
 	STUNPort           int    // our own STUN server for peer-to-peer; 0 is none, never a third party's
 
@@ -136,6 +138,13 @@ func (s *Site) values(domain string, o origin) object {
 	}
 	if s.IceRestart {
 		c["enableIceRestart"] = true
+	}
+	// Other buttons that are off have no identity to be found by; these look here.
+	if s.NoPolls {
+		c["disablePolls"] = true
+	}
+	if s.NoReactions {
+		c["disableReactions"] = true
 	}
 	if s.Whiteboard {
 		c["whiteboard"] = object{"enabled": true, "collabServerBaseUrl": o.scheme + "://" + o.host}

@@ -75,6 +75,24 @@ func TestConfigJS(t *testing.T) {
 	scriptValue(t, "interfaceConfig", ask(t, s, "GET /interface_config.js").body)
 }
 
+func TestSwitchedOffButtons(t *testing.T) {
+	t.Parallel()
+	for _, off := range []bool{false, true} {
+		cfg := testConfig(t)
+		cfg.Site.NoPolls, cfg.Site.NoReactions = off, off
+		c := scriptValue(t, "config", ask(t, open(t, cfg, Handlers{}), "GET /config.js").body)
+		var want any
+		if off {
+			want = true
+		}
+		for _, key := range []string{"disablePolls", "disableReactions"} {
+			if got := at(c, key); got != want {
+				t.Errorf("%s = %v, want %v", key, got, want)
+			}
+		}
+	}
+}
+
 func TestConfigJSWithRequireHost(t *testing.T) {
 	t.Parallel()
 	site := DefaultSite()

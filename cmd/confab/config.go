@@ -79,6 +79,9 @@ type Config struct {
 		AVModeration  bool     `toml:"av_moderation"`
 		Breakout      bool     `toml:"breakout"`
 		BreakoutsMax  int      `toml:"breakouts_max"`
+		Polls         bool     `toml:"polls"`
+		PollsMax      int      `toml:"polls_max"`
+		Reactions     bool     `toml:"reactions"`
 		EndForAll     bool     `toml:"end_for_all"`
 	} `toml:"rooms"`
 

@@ -32,6 +32,8 @@ type feature struct {
 // rooms call their services: metadata comes first, clients take nothing before it.
 func (s *server) roomFeatures() []feature {
 	meta, r, n := s.metadataConfig(), s.cfg.Rooms, s.names
+	polls := services.NewPolls(services.PollsConfig{Domain: n.component("polls"), Max: r.PollsMax})
+	speakers := services.NewSpeakerStats(n.component("speakerstats"))
 	all := []feature{
 		{name: services.MetadataName, domain: n.metadata, main: services.NewMetadata(meta), breakout: services.NewMetadata(meta),
 			serve: func(s *server) (xmpp.Handler, error) {
@@ -39,6 +41,12 @@ func (s *server) roomFeatures() []feature {
 			}},
 		{name: services.AVModerationName, domain: n.avModeration, off: !r.AVModeration, main: services.NewAVModeration(n.avModeration)},
 		s.breakouts(),
+		{name: services.PollsName, domain: n.component("polls"), off: !r.Polls, main: polls, breakout: polls},
+		{name: services.SpeakerStatsName, domain: n.component("speakerstats"), main: speakers, breakout: speakers,
+			serve: func(s *server) (xmpp.Handler, error) {
+				return services.NewSpeakerStatsComponent(n.component("speakerstats"), s.rooms, s.router), nil
+			}},
+		{name: services.DurationName, domain: n.component("conferenceduration"), main: services.NewDuration(n.component("conferenceduration"))},
 		{name: services.EndConferenceName, domain: n.component("endconference"), off: !r.EndForAll, main: services.NewEndConference},
 	}
 	on := all[:0]

@@ -26,6 +26,7 @@ func TestSwitches(t *testing.T) {
 	for key, want := range map[string]string{
 		"rooms.end_for_all":   "end_conference",
 		"rooms.breakout":      "breakout_rooms",
+		"rooms.polls":         "polls",
 		"rooms.av_moderation": "av_moderation",
 	} {
 		off := cfg
@@ -35,7 +36,9 @@ func TestSwitches(t *testing.T) {
 			t.Errorf("%s = false leaves %v of %v", key, got, all)
 		}
 	}
-	if !slices.Contains(all, "room_metadata") {
-		t.Error(all)
+	for _, always := range []string{"room_metadata", "speakerstats", "conference_duration"} {
+		if !slices.Contains(all, always) {
+			t.Error(always, "is not in", all)
+		}
 	}
 }

@@ -41,6 +41,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 	if c.TURN.Mode == "off" {
 		wc.Site.STUNPort = 0
 	}
+	wc.Site.NoPolls, wc.Site.NoReactions = !c.Rooms.Polls, !c.Rooms.Reactions
 	wc.Site.Config, wc.Site.InterfaceConfig = c.Web.Config, c.Web.InterfaceConfig
 	wc.Tenants = tenantSites(c.Tenants)
 	wc.Limits.ConnectionsPerIP = c.Limits.ConnectionsPerIP

@@ -260,6 +260,7 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("rooms.history", r.History, 0, 1000)
 	p.between("rooms.breakouts_max", r.BreakoutsMax, 1, 1000)
 	p.between("rooms.metadata_max", r.MetadataMax, 1024, 256<<10)
+	p.between("rooms.polls_max", r.PollsMax, 1, 1000)
 
 	f := &c.Focus
 	p.duration("focus.start_timeout", f.StartTimeout, time.Second, time.Hour)

@@ -33,6 +33,14 @@ var scripts = map[string]roomworld.Options{
 	"muted": with(component(services.AVModerationName, "avmoderation.meet.example", services.NewAVModeration("avmoderation.meet.example")), func(c *muc.Config) {
 		c.Policy = func(xmpp.JID) muc.RoomPolicy { return muc.RoomPolicy{Muted: true} }
 	}),
+	"polls":    component(services.PollsName, "polls.meet.example", services.NewPolls(services.PollsConfig{Domain: "polls.meet.example", Max: 2})),
+	"duration": component(services.DurationName, "conferenceduration.meet.example", services.NewDuration("conferenceduration.meet.example")),
+	"speakerstats": {
+		Services: []func(*muc.Room) muc.RoomService{services.NewSpeakerStats("speakerstats.meet.example")},
+		Build: func(w *roomworld.World) {
+			w.Router.Serve("speakerstats.meet.example", services.NewSpeakerStatsComponent("speakerstats.meet.example", w.Main, w.Router))
+		},
+	},
 	"end": component(services.EndConferenceName, "endconference.meet.example", services.NewEndConference),
 }
 

@@ -1,0 +1,272 @@
+package services
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"unicode/utf8"
+
+	"confab/muc"
+	"confab/xmpp"
+)
+
+// PollsName is the service, its identity and the type of its messages.
+const PollsName = "polls"
+
+// Bounds of polls. What a client may send and how many answers it shows are those of
+// the stock component and of the app; the others keep a room's polls, which every
+// joiner gets, to a size.
+const (
+	pollBytes   = 1024      // of one command
+	pollAnswers = 32        // of one poll
+	pollsBytes  = 512 << 10 // of all polls of a room and their votes
+	nameBytes   = 256       // of a name that is kept
+)
+
+// PollsConfig is what polls need to know.
+type PollsConfig struct {
+	Domain string // of the component: polls.DOMAIN
+	Max    int    // polls of a room (rooms.polls_max)
+}
+
+// Polls are those of one room. Main rooms and breakout rooms have their own
+// (room-services.md §6.3).
+type Polls struct {
+	cfg  PollsConfig
+	room *muc.Room
+	from xmpp.JID
+	all  []*poll
+	size int
+	old  *xmpp.Stanza // what a joiner gets; nil: to be encoded anew
+}
+
+// poll is one poll, as joiners get it.
+type poll struct {
+	ID         string       `json:"pollId"`
+	SenderID   string       `json:"senderId"`
+	SenderName string       `json:"senderName,omitempty"`
+	Question   string       `json:"question"`
+	Answers    []pollAnswer `json:"answers"`
+}
+
+type pollAnswer struct {
+	Name   string  `json:"name"`
+	Voters []voter `json:"voters,omitempty"`
+}
+
+type voter struct {
+	ID   string `json:"id"` // nick
+	Name string `json:"name,omitempty"`
+}
+
+// NewPolls makes the service of one room; it fits muc.Config.Services.
+func NewPolls(cfg PollsConfig) func(*muc.Room) muc.RoomService {
+	return func(r *muc.Room) muc.RoomService {
+		return &Polls{cfg: cfg, room: r, from: xmpp.JID{Domain: cfg.Domain}}
+	}
+}
+
+// Name implements muc.RoomService.
+func (*Polls) Name() string { return PollsName }
+
+// pollCommand is what a client asks for: a new poll, or its vote.
+type pollCommand struct {
+	Type     string          `json:"type"`
+	Command  string          `json:"command"`
+	ID       string          `json:"pollId"`
+	Question string          `json:"question"`
+	Answers  json.RawMessage `json:"answers"`
+
+	choices []pollAnswer // of a new poll
+	votes   []bool       // of a vote, one for each choice
+}
+
+var errPoll = errors.New("malformed poll")
+
+// parsePoll reads a command.
+func parsePoll(text string) (*pollCommand, error) {
+	if len(text) >= pollBytes {
+		return nil, errPoll
+	}
+	c := &pollCommand{}
+	if err := json.Unmarshal([]byte(text), c); err != nil {
+		return nil, err
+	}
+	if c.Type != PollsName || c.ID == "" || c.ID == "__proto__" {
+		return nil, errPoll
+	}
+	switch c.Command {
+	case "new-poll":
+		var choices []struct {
+			Name *string `json:"name"`
+		}
+		if err := json.Unmarshal(c.Answers, &choices); err != nil {
+			return nil, err
+		}
+		for _, a := range choices {
+			if a.Name == nil {
+				return nil, errPoll
+			}
+			c.choices = append(c.choices, pollAnswer{Name: *a.Name})
+		}
+		if c.Question == "" || len(choices) == 0 || len(choices) > pollAnswers {
+			return nil, errPoll
+		}
+	case "answer-poll":
+		var votes []*bool
+		if err := json.Unmarshal(c.Answers, &votes); err != nil {
+			return nil, err
+		}
+		for _, v := range votes {
+			if v == nil {
+				return nil, errPoll // JSON null
+			}
+			c.votes = append(c.votes, *v)
+		}
+		if len(votes) == 0 {
+			return nil, errPoll
+		}
+	default:
+		return nil, errPoll
+	}
+	return c, nil
+}
+
+// Command implements muc.Command.
+func (p *Polls) Command(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) error {
+	el := s.Child(nsJitsi, "json-message")
+	if el == nil {
+		el = s.Child(xmpp.NSClient, "json-message")
+	}
+	switch {
+	case r != p.room:
+		return xmpp.ServiceUnavailable("") // breakout rooms without polls
+	case el == nil, s.Type == xmpp.TypeGroupchat, s.Has(xmpp.NSClient, "body"):
+		return xmpp.BadRequest("")
+	}
+	c, err := parsePoll(el.Text)
+	if err != nil {
+		return xmpp.BadRequest("")
+	}
+	i := slices.IndexFunc(p.all, func(x *poll) bool { return x.ID == c.ID })
+	if c.Command == "answer-poll" {
+		if i < 0 {
+			return xmpp.ItemNotFound("")
+		}
+		return p.vote(o, p.all[i], c)
+	}
+	switch {
+	case o.Role < muc.RoleParticipant:
+		return xmpp.NotAllowed("Poll cannot be created by visitor node") // they only vote
+	case i >= 0:
+		return xmpp.NotAllowed("Poll already exists")
+	case MetadataOf(r.Main()).restricted("pollCreationRestricted") && !o.Allowed("create-polls"):
+		return xmpp.NotAllowed("Creation of polls not allowed for user")
+	case len(p.all) >= p.cfg.Max || p.size+len(el.Text) > pollsBytes:
+		return xmpp.ResourceConstraint("too many polls")
+	}
+	p.open(o, c, len(el.Text))
+	return nil
+}
+
+// open tells everybody of a new poll, its maker too: LJM shows it only then.
+func (p *Polls) open(o *muc.Occupant, c *pollCommand, size int) {
+	x := &poll{ID: c.ID, SenderID: o.Nick, SenderName: nameOf(o), Question: c.Question, Answers: c.choices}
+	p.all = append(p.all, x)
+	p.size += size
+	p.tell(struct {
+		Type     string       `json:"type"`
+		Command  string       `json:"command"`
+		ID       string       `json:"pollId"`
+		Question string       `json:"question"`
+		Answers  []pollAnswer `json:"answers"`
+		SenderID string       `json:"senderId"`
+	}{PollsName, c.Command, c.ID, c.Question, c.choices, o.Nick})
+}
+
+// vote replaces what the occupant has voted for before.
+func (p *Polls) vote(o *muc.Occupant, x *poll, c *pollCommand) error {
+	if len(c.votes) != len(x.Answers) {
+		return xmpp.BadRequest("")
+	}
+	me := voter{o.Nick, nameOf(o)}
+	mine := func(v voter) bool { return v.ID == me.ID }
+	changed, grown := false, 0
+	for i, a := range x.Answers {
+		had := slices.IndexFunc(a.Voters, mine)
+		changed = changed || (had >= 0) != c.votes[i]
+		if had >= 0 {
+			grown -= a.Voters[had].size()
+		}
+		if c.votes[i] {
+			grown += me.size()
+		}
+	}
+	switch {
+	case !changed:
+		return nil
+	case grown > 0 && p.size+grown > pollsBytes:
+		return xmpp.ResourceConstraint("too many votes")
+	}
+	p.size += grown
+	for i := range x.Answers {
+		a := &x.Answers[i]
+		a.Voters = slices.DeleteFunc(a.Voters, mine)
+		if c.votes[i] {
+			a.Voters = append(a.Voters, me)
+		}
+	}
+	p.tell(struct {
+		Type       string `json:"type"`
+		Command    string `json:"command"`
+		ID         string `json:"pollId"`
+		Answers    []bool `json:"answers"`
+		SenderID   string `json:"senderId"`
+		SenderName string `json:"senderName,omitempty"`
+	}{PollsName, c.Command, c.ID, c.votes, me.ID, me.Name})
+	return nil
+}
+
+func (v voter) size() int { return len(v.ID) + len(v.Name) }
+
+// nameOf is the name that somebody shows, cut to what is kept of it.
+func nameOf(o *muc.Occupant) string {
+	name, _ := o.Name()
+	if len(name) <= nameBytes {
+		return name
+	}
+	name = name[:nameBytes]
+	for !utf8.ValidString(name) {
+		name = name[:len(name)-1]
+	}
+	return name
+}
+
+// tell sends a change to all in the room.
+func (p *Polls) tell(v any) {
+	p.old = nil
+	p.room.Broadcast(p.stanza(v), nil)
+}
+
+func (p *Polls) stanza(v any) *xmpp.Stanza {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings and booleans
+	}
+	return xmpp.NewStanza(xmpp.Message, "", "", p.from, xmpp.JID{}, jsonMessage("", b))
+}
+
+// Joined implements muc.Joined: the joiner gets all polls, with the votes.
+func (p *Polls) Joined(r *muc.Room, o *muc.Occupant) {
+	if len(p.all) == 0 || o.Admin() {
+		return
+	}
+	if p.old == nil {
+		p.old = p.stanza(struct {
+			Type    string  `json:"type"`
+			Command string  `json:"command"`
+			Polls   []*poll `json:"polls"`
+		}{PollsName, "old-polls", p.all})
+	}
+	r.Tell(o, p.old)
+}
