@@ -10,10 +10,10 @@ import (
 
 // Commands of moderators, and the event that carries one of them out.
 const (
-	breakoutAdd    = "features/breakout-rooms/add"
-	breakoutRemove = "features/breakout-rooms/remove"
+	breakoutAdd     = "features/breakout-rooms/add"
+	breakoutRemove  = "features/breakout-rooms/remove"
 	breakoutRenames = "features/breakout-rooms/rename"
-	breakoutMove   = "features/breakout-rooms/move-to-room"
+	breakoutMove    = "features/breakout-rooms/move-to-room"
 )
 
 // Command implements muc.Command; r is the room of the meeting that o is in.
