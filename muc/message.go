@@ -240,10 +240,10 @@ func (o *Occupant) displayName() (name, source string) {
 	if o.Seats[0].Client.Claims != nil {
 		source = "token" // a verified one; anybody may have something in the URL
 	}
-	if o.pres != nil {
-		name = elText(o.pres.Child(NSNick, "nick"))
+	if o.pres != nil && o.pres != o.named {
+		o.named, o.name = o.pres, elText(o.pres.Child(NSNick, "nick"))
 	}
-	return name, source
+	return o.name, source
 }
 
 // retract forgets a message that its writer takes back (XEP-0424); clients only

@@ -67,7 +67,7 @@ func (u *update) send(b *breakouts) {
 
 // updatePause is how long to wait after that many bytes have been sent.
 func updatePause(bytes int) time.Duration {
-	d := time.Duration(bytes) * (time.Second / updateRate)
+	d := time.Duration(float64(bytes) / updateRate * float64(time.Second))
 	return min(max(d, updateEvery), updateSlowest)
 }
 
