@@ -50,6 +50,11 @@ type Config struct {
 	// Token buckets of this size, refilled by half per second; a client that
 	// empties one is read more slowly, nothing is dropped (limits.*_rate).
 	LoginRate, PresenceRate, IQRate, MessageRate int
+	// CommandRate is another such bucket (limits.command_rate): of messages to the
+	// domains in Commands, services to which one click of a moderator sends a message
+	// for each of many people.
+	CommandRate int
+	Commands    []string
 	// ByteRate is how many bytes a second a session may send on average
 	// (limits.byte_rate), of whatever kind; one stanza of the greatest size, or a
 	// second's worth if that is more, may come at once.
@@ -103,6 +108,7 @@ func DefaultConfig() Config {
 		PresenceRate:          4,
 		IQRate:                15,
 		MessageRate:           3,
+		CommandRate:           500,
 		ByteRate:              20_000,
 		LoginDelay:            5 * time.Second,
 		ConnectionsPerAddress: 500,
@@ -128,7 +134,7 @@ func (c Config) orDefault() Config {
 		{&c.StanzaUnauthenticated, d.StanzaUnauthenticated}, {&c.QueuedStanzas, d.QueuedStanzas},
 		{&c.QueuedBytes, d.QueuedBytes}, {&c.DirectedPresences, d.DirectedPresences}, {&c.AckEvery, d.AckEvery},
 		{&c.LoginRate, d.LoginRate}, {&c.PresenceRate, d.PresenceRate}, {&c.IQRate, d.IQRate},
-		{&c.MessageRate, d.MessageRate}, {&c.ByteRate, d.ByteRate}, {&c.ConnectionsPerAddress, d.ConnectionsPerAddress},
+		{&c.MessageRate, d.MessageRate}, {&c.CommandRate, d.CommandRate}, {&c.ByteRate, d.ByteRate}, {&c.ConnectionsPerAddress, d.ConnectionsPerAddress},
 		{&c.TriesPerStream, d.TriesPerStream}, {&c.TriesPerAddress, d.TriesPerAddress},
 		{&c.TriesPerAccount, d.TriesPerAccount}, {&c.BOSHSessions, d.BOSHSessions},
 	} {

@@ -3,6 +3,7 @@ package xmpp
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -160,12 +161,15 @@ func (g *gate) failed(a netip.Addr, account JID) time.Duration {
 
 // stanzaRates are the token buckets of one session.
 type stanzaRates struct {
-	presence, iq, message, bytes *rate.Limiter
+	presence, iq, message, command, bytes *rate.Limiter
+
+	commands []string // domains
 }
 
 func newStanzaRates(cfg *Config) *stanzaRates {
 	return &stanzaRates{
 		presence: halfRate(cfg.PresenceRate), iq: halfRate(cfg.IQRate), message: halfRate(cfg.MessageRate),
+		command: halfRate(cfg.CommandRate), commands: cfg.Commands,
 		bytes: rate.NewLimiter(rate.Limit(cfg.ByteRate), max(cfg.ByteRate, cfg.Stanza.Bytes)),
 	}
 }
@@ -183,6 +187,8 @@ func (r *stanzaRates) wait(ctx context.Context, s *Stanza, size int) error {
 	switch {
 	case s.Kind == Presence:
 		return r.presence.Wait(ctx)
+	case s.Kind == Message && s.To.IsBare() && s.To.Local == "" && slices.Contains(r.commands, s.To.Domain):
+		return r.command.Wait(ctx)
 	case s.Kind == Message:
 		return r.message.Wait(ctx)
 	case s.IsRequest():

@@ -38,6 +38,41 @@ func TestStanzaRates(t *testing.T) {
 	})
 }
 
+// A moderator sends 400 people to breakout rooms with one click; who chats, or writes
+// to the rooms on the same domain, is not taken for that.
+func TestCommandRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := DefaultConfig()
+		c.Commands = []string{"breakout.meet.example"}
+		for to, want := range map[JID]time.Duration{
+			MustJID("breakout.meet.example"):   0,
+			MustJID("r@breakout.meet.example"): 397 * 2 * time.Second / 3,
+			MustJID("breakout.meet.example/x"): 397 * 2 * time.Second / 3,
+			MustJID("focus.meet.example"):      397 * 2 * time.Second / 3,
+		} {
+			r := newStanzaRates(&c)
+			begin := time.Now()
+			for range 400 {
+				if err := r.wait(t.Context(), &Stanza{Kind: Message, To: to}, 300); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d := time.Since(begin); d < want-time.Millisecond || d > want+time.Millisecond {
+				t.Errorf("to %s: %v, not %v", to, d, want)
+			}
+		}
+		r := newStanzaRates(&c)
+		begin := time.Now()
+		for range 1500 {
+			_ = r.wait(t.Context(), &Stanza{Kind: Message, To: MustJID("breakout.meet.example")}, 1)
+		}
+		if d := time.Since(begin); d < 4*time.Second-time.Millisecond {
+			t.Errorf("1500 commands took only %v", d)
+		}
+	})
+}
+
 // Nobody can push a client over what it can read: not even with replies, which
 // are not counted, does more than the largest stanza come at once.
 func TestByteRate(t *testing.T) {

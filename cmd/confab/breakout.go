@@ -13,7 +13,7 @@ func (s *server) breakouts() feature {
 	domain := s.names.component("breakout")
 	f := services.NewBreakouts(services.BreakoutConfig{Domain: domain, Max: s.cfg.Rooms.BreakoutsMax, Linger: s.cfg.Rooms.Linger.Duration})
 	return feature{
-		name: services.BreakoutName, domain: domain, disco: []string{services.BreakoutRename},
+		name: services.BreakoutName, domain: domain, bursts: true, disco: []string{services.BreakoutRename},
 		off: !s.cfg.Rooms.Breakout, main: f.InMain, breakout: f.InBreakout,
 		serve: func(s *server) (xmpp.Handler, error) {
 			mc := s.roomConfig()

@@ -143,6 +143,7 @@ type Config struct {
 		PresenceRate          int      `toml:"presence_rate"`
 		IQRate                int      `toml:"iq_rate"`
 		MessageRate           int      `toml:"message_rate"`
+		CommandRate           int      `toml:"command_rate"`
 		ByteRate              int      `toml:"byte_rate"`
 		ConnectionsPerIP      int      `toml:"connections_per_ip"`
 		RequestsPerIP         int      `toml:"requests_per_ip"`

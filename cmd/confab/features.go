@@ -16,6 +16,8 @@ type feature struct {
 	name string
 	// domain is the component's address; "" for a feature that clients send nothing.
 	domain string
+	// bursts says that one click sends the component a message for each of many people.
+	bursts bool
 	// disco are features that clients look for beside the identity.
 	disco []string
 	// off leaves all of it out; clients then hide their buttons.
@@ -98,6 +100,16 @@ func (s *server) serveFeatures() error {
 // has reports whether a feature is on.
 func (s *server) has(name string) bool {
 	return slices.ContainsFunc(s.features, func(f feature) bool { return f.name == name })
+}
+
+// commands are the addresses of features with bursts of commands.
+func (s *server) commands() (out []string) {
+	for _, f := range s.features {
+		if f.bursts {
+			out = append(out, f.domain)
+		}
+	}
+	return out
 }
 
 // disco is what a login host announces of itself and the features.

@@ -119,6 +119,7 @@ func (s *server) buildSessions() error {
 	xc.IdleTimeout, xc.ResumeTimeout = x.IdleTimeout.Duration, x.ResumeTimeout.Duration
 	xc.LoginRate, xc.PresenceRate, xc.IQRate, xc.MessageRate =
 		orUnlimited(l.LoginRate), orUnlimited(l.PresenceRate), orUnlimited(l.IQRate), orUnlimited(l.MessageRate)
+	xc.CommandRate, xc.Commands = orUnlimited(l.CommandRate), s.commands()
 	xc.ByteRate = orUnlimited(l.ByteRate)
 	xc.ConnectionsPerAddress = orUnlimited(l.ConnectionsPerIP)
 	xc.TriesPerAddress, xc.TriesPerAccount = orUnlimited(l.PasswordTries), orUnlimited((l.PasswordTries+1)/2)

@@ -190,7 +190,7 @@ func (c *Config) validate() []string {
 	p.between("limits.stanza_unauthenticated", l.StanzaUnauthenticated, 4<<10, l.Stanza)
 	p.between("limits.presence", l.Presence, 4<<10, l.Stanza)
 	for key, n := range map[string]int{
-		"login_rate": l.LoginRate, "presence_rate": l.PresenceRate, "iq_rate": l.IQRate, "message_rate": l.MessageRate, "byte_rate": l.ByteRate,
+		"login_rate": l.LoginRate, "presence_rate": l.PresenceRate, "iq_rate": l.IQRate, "message_rate": l.MessageRate, "command_rate": l.CommandRate, "byte_rate": l.ByteRate,
 		"connections_per_ip": l.ConnectionsPerIP, "requests_per_ip": l.RequestsPerIP, "password_tries": l.PasswordTries,
 	} {
 		p.between("limits."+key, n, 0, math.MaxInt32)

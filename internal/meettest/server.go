@@ -155,6 +155,7 @@ login_rate = 0
 presence_rate = 0
 iq_rate = 0
 message_rate = 0
+command_rate = 0
 connections_per_ip = 0
 requests_per_ip = 0
 [log]
