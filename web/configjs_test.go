@@ -44,7 +44,6 @@ func TestConfigJS(t *testing.T) {
 		"startWithAudioMuted":               true,
 		"defaultLanguage":                   "de",
 		"evil":                              "</script><!--\u2028",
-		"disableThirdPartyRequests":         true,
 		"analytics.disabled":                true,
 		"resolution":                        720.0,
 		"channelLastN":                      -1.0,
