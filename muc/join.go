@@ -63,11 +63,7 @@ func (r *Room) enter(j *Join) {
 		status = append(status, 201)
 		r.sv.log.Info("room created", "room", r.jid.String(), "meeting_id", r.conf.meetingID, "jid", j.Real.String())
 	}
-	for _, svc := range r.services {
-		if c, ok := svc.(Joining); ok {
-			c.Joining(r, o, t)
-		}
-	}
+	r.joining(t)
 	r.roster(t)
 	r.publish(o, change{})
 	r.reflect(o, []*Seat{t}, change{codes: status}, j.Stanza.ID, true)
@@ -96,6 +92,23 @@ func (r *Room) enter(j *Join) {
 	}
 }
 
+// joining tells the services of a session before it sees anybody.
+func (r *Room) joining(t *Seat) {
+	for _, svc := range r.services {
+		if c, ok := svc.(Joining); ok {
+			c.Joining(r, t.occ, t)
+		}
+	}
+	if !r.visitor(t.occ) {
+		return
+	}
+	for _, svc := range r.main.services {
+		if c, ok := svc.(Visiting); ok {
+			c.Visiting(r.main, t.occ, t)
+		}
+	}
+}
+
 // roster sends the presences of all others, in join order: the focus first.
 func (r *Room) roster(t *Seat) {
 	for _, o := range r.order {
@@ -120,11 +133,7 @@ func (r *Room) Roster(t *Seat) { r.roster(t) }
 
 // welcome sends an occupant everything that it saw when it joined.
 func (r *Room) welcome(t *Seat, s *xmpp.Stanza, status []int) {
-	for _, svc := range r.services {
-		if c, ok := svc.(Joining); ok {
-			c.Joining(r, t.occ, t)
-		}
-	}
+	r.joining(t)
 	r.roster(t)
 	r.reflect(t.occ, []*Seat{t}, change{codes: status}, s.ID, true)
 	r.replay(t, s)
@@ -142,7 +151,7 @@ type subject struct {
 func (r *Room) sendSubject(t *Seat) {
 	var e xmpp.Enc
 	sub := r.subject
-	if r.Visitors() {
+	if r.visitor(t.occ) {
 		sub = r.main.subject
 	}
 	e.Leaf("subject", "", sub.text)
@@ -192,7 +201,7 @@ func historyAsked(s *xmpp.Stanza, now time.Time) historyLimits {
 func (r *Room) replay(t *Seat, s *xmpp.Stanza) {
 	h := historyAsked(s, time.Now())
 	history := r.history
-	if r.Visitors() {
+	if r.visitor(t.occ) {
 		history = r.main.history // what visitors have said is there, too
 	}
 	first := len(history)
@@ -207,7 +216,7 @@ func (r *Room) replay(t *Seat, s *xmpp.Stanza) {
 		h.stanzas--
 	}
 	for _, l := range history[first:] {
-		if r.Visitors() {
+		if r.visitor(t.occ) {
 			r.deliver(t, l.s.With(r.jid.WithResource(l.s.From.Resource), xmpp.JID{}))
 			continue
 		}

@@ -13,6 +13,12 @@ type Joining interface {
 	Joining(r *Room, o *Occupant, t *Seat)
 }
 
+// Visiting is Joining in a room of visitors, told to the services of the main room,
+// which is r.
+type Visiting interface {
+	Visiting(r *Room, o *Occupant, t *Seat)
+}
+
 // Joined is told after the occupant's own presence, the history and the subject.
 type Joined interface{ Joined(r *Room, o *Occupant) }
 

@@ -54,8 +54,8 @@ func Main(c Config) func() []muc.Stage {
 			HealthCheck{},
 			FocusFirst{},
 			Breakouts{},
-			// Here come visitors (7), the host's gate (0) and the lobby (-4) of
-			// room-services.md §3.
+			Visitors{},
+			// Here come the host's gate (0) and the lobby (-4) of room-services.md §3.
 			Moderators{Everybody: c.EverybodyModerates},
 			Settled{},
 			Members{},

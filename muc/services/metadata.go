@@ -160,6 +160,9 @@ func (m *Metadata) Joining(r *muc.Room, o *muc.Occupant, t *muc.Seat) {
 	r.Deliver(t, m.message(r, extra))
 }
 
+// Visiting implements muc.Visiting: visitors see the main room's metadata.
+func (m *Metadata) Visiting(r *muc.Room, o *muc.Occupant, t *muc.Seat) { m.Joining(r, o, t) }
+
 // focusOnly is what the focus learns beside the rest: who was invited as what
 // (room-services.md §6.6).
 func (m *Metadata) focusOnly(r *muc.Room) map[string]any {
@@ -178,7 +181,7 @@ func (m *Metadata) focusOnly(r *muc.Room) map[string]any {
 
 // tell sends the whole object to everybody.
 func (m *Metadata) tell(r *muc.Room) {
-	r.Broadcast(m.message(r, nil), func(o *muc.Occupant) bool { return !o.Admin() })
+	r.BroadcastMeeting(m.message(r, nil), func(o *muc.Occupant) bool { return !o.Admin() })
 	r.Broadcast(m.message(r, m.focusOnly(r)), (*muc.Occupant).Admin)
 }
 
@@ -285,6 +288,9 @@ func (m *Metadata) set(r *muc.Room, key string, data json.RawMessage) error {
 	}
 	m.put(key, data)
 	m.tell(r)
+	if v, ok := r.Service(VisitorsName).(*Visitors); ok && key == VisitorsName {
+		v.metadataChanged(r)
+	}
 	return nil
 }
 

@@ -27,6 +27,7 @@ import (
 //	P1 …    plain XMPP clients over WebSocket, p1@meet.example/r1
 //	T1 …    plain XMPP clients over TCP
 //	H1 …    hosts, logged in with an account
+//	V1 …    visitors u1@v0.meet.jitsi/v1, through the second login host
 //	J1 …    bridges jvb@auth.meet.example/j1
 //	1b      a second session of the account of 1
 type World struct {
@@ -133,6 +134,8 @@ func (w *World) Dial(name string) (script.Conn, error) {
 		c.jid = xmpp.MustJID("focus.meet.example")
 		w.Router.Serve("focus.meet.example", c)
 		return c, nil
+	case name[0] == 'V':
+		c.jid = xmpp.MustJID("u" + lower[1:] + "@v0.meet.jitsi/" + lower)
 	case lower[0] == 'j':
 		c.jid = xmpp.MustJID("jvb@auth.meet.example/" + lower)
 	case lower[0] >= '0' && lower[0] <= '9':

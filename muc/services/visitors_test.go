@@ -1,0 +1,186 @@
+package services_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"confab/internal/meettest/roomworld"
+	"confab/internal/meettest/script"
+	"confab/muc"
+	"confab/muc/policy"
+	"confab/muc/services"
+	"confab/xmpp"
+)
+
+// visitorWorld is a world with visitors; the names that they get are kept.
+type visitorWorld struct {
+	promotions *services.Promotions
+	live       []string
+}
+
+func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld.Options {
+	focus := xmpp.MustJID("focus@auth.meet.example")
+	vw.promotions = services.NewPromotions()
+	var rooms *muc.Service
+	cfg := services.VisitorsConfig{
+		Domain: "visitors.meet.example", Host: "v0.meet.jitsi", Node: "v0", Focus: focus,
+		Rooms: func() *muc.Service { return rooms }, Promotions: vw.promotions,
+		Live: func(room xmpp.JID, live bool) {
+			if live {
+				vw.live = append(vw.live, room.String())
+			}
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	return roomworld.Options{
+		ICE:      true,
+		Services: []func(*muc.Room) muc.RoomService{services.NewVisitors(cfg)},
+		Build: func(w *roomworld.World) {
+			pol := policy.DefaultConfig()
+			rooms = muc.NewService(muc.Config{
+				Domain: "conference.v0.meet.jitsi", Main: w.Main, Visitors: true, Admins: []xmpp.JID{focus}, Focus: focus,
+				ServiceDomains: []string{"auth.meet.example"}, Client: roomworld.DefaultClient,
+				Stages: policy.VisitorRooms(pol, 3), Services: []func(*muc.Room) muc.RoomService{services.NewVisitorRoom},
+			}, w.Router, slog.New(slog.DiscardHandler))
+			w.Serve(rooms)
+			w.Router.ServeTenants("conference.v0.meet.jitsi", rooms)
+			w.Router.Serve("visitors.meet.example", services.NewVisitorsComponent("visitors.meet.example", w.Main, w.Router))
+		},
+	}
+}
+
+func TestVisitorTranscripts(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*services.VisitorsConfig){
+		"visitors": nil, "visitorchat": nil, "visitorgate": nil, "promotion": nil, "demotion": nil, "visitorend": nil,
+		"autopromotion": func(c *services.VisitorsConfig) { c.AutoPromote = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				roomworld.New(t, visitors(&visitorWorld{}, change)).Run(t, "testdata/"+name+".xmpp")
+			})
+		})
+	}
+}
+
+var room = xmpp.MustJID("r@conference.meet.example")
+
+// A promoted visitor's name opens the main room to it, and to nobody who guesses.
+func TestPromotedName(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		vw := &visitorWorld{}
+		w := roomworld.New(t, visitors(vw, nil))
+		conns := map[string]script.Conn{}
+		send := func(client, stanza string) (got []string) {
+			c := conns[client]
+			if c == nil {
+				var err error
+				if c, err = w.Dial(client); err != nil {
+					t.Fatal(err)
+				}
+				conns[client] = c
+			}
+			if err := c.Send(stanza); err != nil {
+				t.Fatal(err)
+			}
+			for {
+				x, _ := c.Receive()
+				if x == "" {
+					return got
+				}
+				got = append(got, x)
+			}
+		}
+		const in = `<x xmlns="http://jabber.org/protocol/muc"/>`
+		send("F", `<presence to="r@conference.meet.example/focus">`+in+`</presence>`)
+		send("1", `<presence to="r@conference.meet.example/n1">`+in+`</presence>`)
+		send("F", `<iq type="get" id="k" to="visitors.meet.example"><visitors xmlns="jitsi:visitors" room="r@conference.meet.example"><connect-vnode vnode="v0"/></visitors></iq>`)
+		send("F", `<presence to="r@conference.v0.meet.jitsi/focus">`+in+`</presence>`)
+		do := func(fn func(*muc.Room)) {
+			if err := w.Main.Do(context.Background(), room, fn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		do(func(r *muc.Room) {
+			r.Affiliate(xmpp.MustJID("u1@meet.example"), muc.AffOwner, nil, "")
+			r.SetPassword("secret")
+		})
+		send("V1", `<presence to="r@conference.v0.meet.jitsi/v1"><x xmlns="http://jabber.org/protocol/muc"><password>secret</password></x></presence>`)
+		send("V1", `<presence to="r@conference.v0.meet.jitsi/v1"><jitsi_participant_raisedHand>17</jitsi_participant_raisedHand></presence>`)
+		send("1", `<message type="groupchat" to="r@conference.meet.example"><json-message xmlns="http://jitsi.org/jitmeet">{"type":"visitors","action":"promotion-response","approved":true,"id":"r@conference.v0.meet.jitsi/v1"}</json-message></message>`)
+		got := send("V1", `<presence to="r@conference.v0.meet.jitsi/v1"/>`)
+		_, rest, ok := strings.Cut(strings.Join(got, ""), `username="`)
+		name, _, _ := strings.Cut(rest, `"`)
+		if !ok || len(name) != 36 || vw.promotions.Name(name, "R") != name {
+			t.Fatal(got)
+		}
+		if vw.promotions.Name(name, "other") != "" || vw.promotions.Name(name[:35]+"x", "r") != "" || vw.promotions.Name("", "r") != "" {
+			t.Fatal("names that nobody was given")
+		}
+		join := func(local string) string {
+			p := &port{jid: xmpp.JID{Local: local, Domain: "meet.example", Resource: "x"}}
+			if _, err := w.Router.Bind(p); err != nil {
+				t.Fatal(err)
+			}
+			s, err := xmpp.ParseStanza(`<presence to="r@conference.meet.example/`+local[:8]+`">`+in+`</presence>`, xmpp.Limits{}, xmpp.Scope{Default: xmpp.NSClient})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.From = p.jid
+			w.Router.RouteNow(s)
+			synctest.Wait()
+			return strings.Join(p.got, "")
+		}
+		if got := join("00000000-0000-4000-a000-000000000000"); !strings.Contains(got, "promotion-not-allowed") {
+			t.Fatal(got)
+		}
+		// No password either: it was asked for in the other room.
+		if got := join(name); !strings.Contains(got, `code="110"`) {
+			t.Fatal(got)
+		}
+		do(func(r *muc.Room) {
+			if v := string(services.MetadataOf(r).Value("visitors")); v != `{"promoted":{"`+name[:8]+`":true}}` {
+				t.Error(v)
+			}
+			r.Kick(r.Occupant(name[:8]), nil, "")
+			if v := string(services.MetadataOf(r).Value("visitors")); v != `{"promoted":{}}` {
+				t.Error(v)
+			}
+		})
+		if vw.promotions.Name(name, "r") != "" {
+			t.Fatal("whoever was put out keeps the name")
+		}
+		do(func(r *muc.Room) { r.Destroy(xmpp.JID{}, "", nil) })
+	})
+}
+
+// port is a session without a script.
+type port struct {
+	jid xmpp.JID
+	got []string
+}
+
+func (p *port) JID() xmpp.JID { return p.jid }
+func (p *port) Deliver(s *xmpp.Stanza) error {
+	p.got = append(p.got, string(s.Append(nil, p.jid, true)))
+	return nil
+}
+
+func TestLiveIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		vw := &visitorWorld{}
+		w := roomworld.New(t, visitors(vw, nil))
+		w.Run(t, "testdata/live.xmpp")
+		if len(vw.live) != 1 || vw.live[0] != room.String() {
+			t.Fatal(vw.live)
+		}
+	})
+}
