@@ -184,6 +184,14 @@ func (r *Room) Send(s *xmpp.Stanza) { r.sv.router.RouteNow(s) }
 // Name is the name that an occupant shows, and where it is from: token or guest.
 func (o *Occupant) Name() (name, source string) { return o.displayName() }
 
+// Email is the address that an occupant shows, or "".
+func (o *Occupant) Email() string {
+	if o.pres == nil {
+		return ""
+	}
+	return elText(o.pres.Child(xmpp.NSClient, "email"))
+}
+
 // SetMaxOccupants limits the people in this room; 0 leaves it to the service.
 func (r *Room) SetMaxOccupants(n int) { r.maxOcc = n }
 

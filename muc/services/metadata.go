@@ -39,6 +39,9 @@ type MetadataConfig struct {
 	// Focus adds what only the focus learns, such as the headers of a transcription
 	// service; nil adds nothing.
 	Focus func(*muc.Room) map[string]any
+	// Watch is told what a key is set to, and nil when the room ends, on the room's
+	// goroutine.
+	Watch map[string]func(r *muc.Room, data json.RawMessage)
 }
 
 func (c MetadataConfig) max() int {
@@ -112,7 +115,24 @@ func (m *Metadata) Set(r *muc.Room, key string, v any) {
 		return // what can't be encoded is a mistake of the program, and said by a test
 	}
 	m.put(key, b)
+	m.changed(r, key, b)
 	m.tell(r)
+}
+
+// changed tells who watches a key.
+func (m *Metadata) changed(r *muc.Room, key string, data json.RawMessage) {
+	if watch := m.cfg.Watch[key]; watch != nil {
+		watch(r, data)
+	}
+}
+
+// Ended implements muc.Ended.
+func (m *Metadata) Ended(r *muc.Room) {
+	for key := range m.cfg.Watch {
+		if m.data[key] != nil {
+			m.changed(r, key, nil)
+		}
+	}
 }
 
 // Name implements muc.RoomService.
@@ -287,6 +307,7 @@ func (m *Metadata) set(r *muc.Room, key string, data json.RawMessage) error {
 		return xmpp.ResourceConstraint("metadata too big")
 	}
 	m.put(key, data)
+	m.changed(r, key, data)
 	m.tell(r)
 	if v, ok := r.Service(VisitorsName).(*Visitors); ok && key == VisitorsName {
 		v.metadataChanged(r)

@@ -67,3 +67,29 @@ func FuzzCommand(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFile: an entry of the list is small, has an id, and what goes out of it can
+// be read.
+func FuzzFile(f *testing.F) {
+	for _, s := range []string{
+		`{"fileId":"f1","fileName":"a%20.pdf","fileSize":9,"fileType":"pdf","timestamp":1764000000000}`, `{"fileId":1}`, `{"fileId":""}`,
+		`{"fileId":"__proto__"}`, `{"fileId":"a","fileSize":1e999}`, `{"fileId":"a","fileSize":-1}`, `[]`, `null`, ``, "{\"fileId\":\"\\u0000\"}",
+	} {
+		f.Add(s)
+	}
+	svc := NewFileSharing(FileSharingConfig{Domain: "filesharing.meet.example"})(nil).(*FileSharing)
+	f.Fuzz(func(t *testing.T, text string) {
+		file, ok := parseFile(text)
+		if !ok {
+			return
+		}
+		if file.ID == "" || len(file.ID) > fileIDBytes || file.AuthorID+file.AuthorJID+file.AuthorName != "" {
+			t.Fatalf("%+v", file)
+		}
+		s := svc.stanza(fileMessage{Event: "add", File: &file})
+		el := s.Child(nsJitsi, "json-message")
+		if el == nil || strings.Contains(el.Text, "%") || !json.Valid([]byte(el.Text)) {
+			t.Fatalf("%v", s)
+		}
+	})
+}
