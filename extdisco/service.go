@@ -2,6 +2,7 @@ package extdisco
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -19,11 +20,36 @@ const (
 // answersPerMinute bounds what one session can ask for (turn.md §3.2).
 const answersPerMinute = 10
 
+// Issuer makes credentials for a service beside STUN and TURN that depend on where
+// the asking session is, such as a token for the room that it is in
+// (room-services.md §7.4).
+type Issuer interface {
+	// Issue makes them later, on another goroutine, and calls answer once; it does
+	// not wait. An error is returned at once or handed to answer, not both.
+	Issue(user xmpp.JID, answer func(Issued, error)) error
+}
+
+// Issued is what an Issuer makes.
+type Issued struct {
+	Username, Password string
+	Transport          string
+	Port               int
+	Expires            time.Time
+}
+
+// issuer is an Issuer and the service that its credentials are for.
+type issuer struct {
+	typ, host string
+	Issuer
+}
+
 // Service answers XEP-0215 queries of local sessions.
 type Service struct {
 	list *List
 	// domains are the hosts whose sessions may ask.
 	domains []string
+	issuers []issuer
+	router  *xmpp.Router // takes their answers
 
 	mu     sync.Mutex
 	asked  map[xmpp.JID]int // in the present minute
@@ -33,6 +59,12 @@ type Service struct {
 // NewService answers sessions of the given domains from the list.
 func NewService(list *List, domains []string) *Service {
 	return &Service{list: list, domains: domains, asked: map[xmpp.JID]int{}}
+}
+
+// Issue makes i answer requests for the credentials of a service. All calls come
+// before the first query.
+func (s *Service) Issue(typ, host string, i Issuer, router *xmpp.Router) {
+	s.issuers, s.router = append(s.issuers, issuer{typ, host, i}), router
 }
 
 // HandleIQ answers one query; it is the payload handler of NS1 and NS2.
@@ -47,6 +79,15 @@ func (s *Service) HandleIQ(_ context.Context, q *xmpp.Stanza) (inner string, err
 		return "", xmpp.ResourceConstraint("")
 	}
 	el := q.Payload()
+	if el.Name == "credentials" {
+		if want := el.Child("", "service"); want != nil {
+			for _, i := range s.issuers {
+				if i.typ == want.Get("type") && i.host == want.Get("host") {
+					return "", s.issue(i, q)
+				}
+			}
+		}
+	}
 	entries := s.list.entries(q.From)
 	if len(entries) == 0 {
 		return "", xmpp.ServiceUnavailable("")
@@ -69,6 +110,29 @@ func (s *Service) HandleIQ(_ context.Context, q *xmpp.Stanza) (inner string, err
 	enc.Start(el.Name, el.NS)
 	encode(&enc, entries)
 	return enc.End().String(), nil
+}
+
+// issue has q answered by i.
+func (s *Service) issue(i issuer, q *xmpp.Stanza) error {
+	err := i.Issue(q.From, func(c Issued, err error) {
+		if err != nil {
+			se := xmpp.InternalServerError("")
+			errors.As(err, &se)
+			s.router.RouteNow(se.Reply(q))
+			return
+		}
+		var enc xmpp.Enc
+		enc.Start("credentials", q.Payload().NS)
+		encode(&enc, []entry{{
+			Server:  Server{Type: i.typ, Host: i.host, Port: c.Port, Transport: c.Transport, Username: c.Username, Password: c.Password},
+			expires: c.Expires,
+		}})
+		s.router.RouteNow(q.Result(enc.End().String()))
+	})
+	if err != nil {
+		return err
+	}
+	return xmpp.ErrLater
 }
 
 // matches compares type and host and, when given, port (XEP-0215 §3.3).

@@ -2,6 +2,7 @@ package extdisco
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -100,5 +101,78 @@ func TestNothingToTell(t *testing.T) {
 	}
 	if s.list.Metadata(xmpp.MustJID("u@meet.example/r")) != nil || s.list.Services(xmpp.MustJID("u@meet.example/r")) != "" {
 		t.Error("an empty list is left out of metadata and push message")
+	}
+}
+
+// fakeIssuer answers when it is told to.
+type fakeIssuer struct {
+	full   bool
+	asked  []xmpp.JID
+	answer func(Issued, error)
+}
+
+func (f *fakeIssuer) Issue(user xmpp.JID, answer func(Issued, error)) error {
+	if f.full {
+		return xmpp.ResourceConstraint("")
+	}
+	f.asked, f.answer = append(f.asked, user), answer
+	return nil
+}
+
+// inbox is a session that keeps what it gets.
+type inbox struct{ got []*xmpp.Stanza }
+
+func (*inbox) JID() xmpp.JID                  { return xmpp.MustJID("u@meet.example/r") }
+func (i *inbox) Deliver(s *xmpp.Stanza) error { i.got = append(i.got, s); return nil }
+
+// TestIssuer: a token is answered once, when it is there, and nobody is told of it
+// who doesn't ask for it by name.
+func TestIssuer(t *testing.T) {
+	router := xmpp.NewRouter(slog.New(slog.DiscardHandler))
+	s, f := newTestService(), &fakeIssuer{}
+	s.Issue("short-lived-token", "file-sharing", f, router)
+	host := xmpp.NewHost(router, "meet.example")
+	host.HandleIQ(NS2, s.HandleIQ)
+	port := &inbox{}
+	release, err := router.Bind(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	var got []*xmpp.Stanza
+	ask := func(payload string) {
+		port.got = nil
+		router.RouteNow(xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "q1", port.JID(), xmpp.MustJID("meet.example"), payload))
+		got = port.got
+	}
+	const token = `<credentials xmlns="urn:xmpp:extdisco:2"><service type="short-lived-token" host="file-sharing"/></credentials>`
+	ask(token)
+	if len(got) != 0 || len(f.asked) != 1 || f.asked[0] != port.JID() {
+		t.Fatal("answered too early:", got, f.asked)
+	}
+	f.answer(Issued{Username: "token", Password: "a.b.c", Transport: "https", Port: 443, Expires: time.Unix(1795293630, 0)}, nil)
+	want := `<credentials xmlns="urn:xmpp:extdisco:2"><service type="short-lived-token" host="file-sharing" port="443" transport="https" username="token" password="a.b.c" restricted="1" expires="2026-11-21T20:40:30Z"/></credentials>`
+	got = port.got
+	if len(got) != 1 || got[0].Type != xmpp.TypeResult || got[0].ID != "q1" || got[0].Inner != want {
+		t.Fatal(got)
+	}
+	ask(token)
+	f.answer(Issued{}, xmpp.NotAllowed(""))
+	got = port.got
+	if len(got) != 1 || got[0].ErrorOf().Cond != xmpp.CondNotAllowed {
+		t.Fatal(got)
+	}
+	f.full = true
+	ask(token)
+	if len(got) != 1 || got[0].ErrorOf().Cond != xmpp.CondResourceConstraint {
+		t.Fatal(got)
+	}
+	ask(`<credentials xmlns="urn:xmpp:extdisco:2"><service type="short-lived-token" host="other"/></credentials>`)
+	if len(got) != 1 || got[0].ErrorOf().Cond != xmpp.CondItemNotFound {
+		t.Fatal(got)
+	}
+	ask(`<services xmlns="urn:xmpp:extdisco:2"/>`)
+	if len(got) != 1 || strings.Contains(got[0].Inner, "token") || len(f.asked) != 2 {
+		t.Fatal(got, f.asked)
 	}
 }

@@ -2,6 +2,7 @@ package xmpp
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 )
@@ -9,8 +10,11 @@ import (
 // IQHandler answers an IQ get or set to a host. It returns the encoded payload
 // of the result, which may be empty, or an error: a *StanzaError becomes the
 // reply. It runs on the goroutine of whoever routes, an actor's perhaps, and
-// must not wait.
+// must not wait: what takes longer returns ErrLater.
 type IQHandler func(ctx context.Context, s *Stanza) (inner string, err error)
+
+// ErrLater says that the handler routes the one answer by itself, later.
+var ErrLater = errors.New("answered later")
 
 // Host is a virtual host: a domain whose users have sessions here. It answers
 // for the domain itself and, as RFC 6121 §8 asks, for its users' bare addresses.
@@ -156,6 +160,9 @@ func (h *Host) handleOwn(ctx context.Context, s *Stanza) error {
 		return ServiceUnavailable("") // RFC 6120 §8.4
 	}
 	inner, err := f(ctx, s)
+	if errors.Is(err, ErrLater) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
