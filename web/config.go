@@ -155,6 +155,11 @@ type Handlers struct {
 	ConferenceRequest http.Handler // /conference-request/v1, GET and POST; preflights are answered here
 	ColibriWS         http.Handler // /colibri-ws/…
 
+	// The next three bound the bodies of their requests themselves.
+	Files    http.Handler // FilesPrefix/…
+	SocketIO http.Handler // /socket.io/: the whiteboard's relay
+	Etherpad http.Handler // /etherpad/…
+
 	// Reserved serves what is left below /_/ on the public listener (sign-in,
 	// admin page, API); our page, /_/new and the health path are not asked of it.
 	Reserved http.Handler
@@ -167,6 +172,9 @@ type Handlers struct {
 	// reasons are joined by errors.Join. A nil func is always ready.
 	Ready func() error
 }
+
+// FilesPrefix is where Handlers.Files is served.
+const FilesPrefix = "/_/files"
 
 // hostAllowed reports whether we answer for a Host header: domain, aliases,
 // tenant sub-domains of both, localhost and any literal address (an address

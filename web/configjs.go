@@ -20,15 +20,23 @@ type Site struct {
 	PreferSCTP         bool // false with "bridge.channel" = "websocket"
 	ConferenceRequest  bool // HTTP conference requests before XMPP (cluster mode)
 	IceRestart         bool // the bridge restarts ICE in place
-	Whiteboard         bool // buttons of parts that are built
-	FileSharing        bool
-	NoPolls            bool   // "rooms.polls" is off
-	NoReactions        bool   // "rooms.reactions" is off
+	NoPolls            bool // "rooms.polls" is off
+	NoReactions        bool // "rooms.reactions" is off
+	Whiteboard         bool // a relay answers at /socket.io/
+	FileSharing        FileSharing
+	Etherpad           bool   // an Etherpad answers below /etherpad/
 	HiddenDomain       string // recorders' domain, "" without one
 	STUNPort           int    // our own STUN server for peer-to-peer; 0 is none, never a third party's
 
 	Config          map[string]any // "[web.config]", merged over config.js
 	InterfaceConfig map[string]any // "[web.interface_config]", merged over interface_config.js
+}
+
+// FileSharing is where clients put the files that they share.
+type FileSharing struct {
+	On  bool
+	URL string // of a store elsewhere; "" is ours, below /_/files
+	Max int64  // bytes of one file
 }
 
 // DefaultSite returns the defaults of deployment.md §15 for config.js.
@@ -148,8 +156,15 @@ func (s *Site) values(domain string, o origin) object {
 	if s.Whiteboard {
 		c["whiteboard"] = object{"enabled": true, "collabServerBaseUrl": o.scheme + "://" + o.host}
 	}
-	if s.FileSharing {
-		c["fileSharing"] = object{"enabled": true, "apiUrl": o.scheme + "://" + o.host + "/_/files"}
+	if f := s.FileSharing; f.On {
+		url := f.URL
+		if url == "" {
+			url = o.scheme + "://" + o.host + FilesPrefix
+		}
+		c["fileSharing"] = object{"enabled": true, "apiUrl": url, "maxFileSize": f.Max}
+	}
+	if s.Etherpad {
+		c["etherpad_base"] = o.scheme + "://" + o.host + "/etherpad/p/"
 	}
 	merge(c, s.Config)
 	return c

@@ -66,6 +66,12 @@ func originOf(r *http.Request) origin {
 	return o
 }
 
+// Origin is where r came in, as its client sees it: https://meet.example.
+func Origin(r *http.Request) string {
+	o := originOf(r)
+	return o.scheme + "://" + o.host
+}
+
 func tlsConnContext(ctx context.Context, c net.Conn) context.Context {
 	if f, ok := c.(*firstByteConn); ok {
 		return context.WithValue(ctx, keyTLS, f.Conn)
@@ -99,13 +105,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"referer", redactString(r.Referer()), "status", rec.status, "took", time.Since(start))
 	}()
 	s.headers(rec, st)
-	if r.Body != nil {
+	p := cleanPath(r.URL.Path)
+	if r.Body != nil && !boundsItself(p) {
 		r.Body = &timedBody{
 			ReadCloser: http.MaxBytesReader(rec, r.Body, st.cfg.Limits.Body),
 			ctl:        http.NewResponseController(w), limit: st.cfg.Limits.BodyTimeout,
 		}
 	}
-	p := cleanPath(r.URL.Path)
 	switch {
 	case p == "/about/health": // balancers ask by any name
 		s.health(rec, r)
@@ -116,6 +122,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.route(rec, st.ofTenantHost(r), p)
 	}
+}
+
+// boundsItself reports whether the handler of a path bounds what it reads: what
+// people share is larger and takes longer than any other request.
+func boundsItself(p string) bool {
+	return p == socketIO || strings.HasPrefix(p, FilesPrefix+"/") || strings.HasPrefix(p, etherpad)
 }
 
 // identify puts the client's address, host and scheme in place, from a trusted

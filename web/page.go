@@ -86,6 +86,8 @@ func (s *Server) reserved(w http.ResponseWriter, r *http.Request, p string) {
 		if onlyGet(w, r) {
 			s.pageFile(w, r, strings.TrimPrefix(p, pagePrefix))
 		}
+	case s.handlers.Files != nil && strings.HasPrefix(p, FilesPrefix+"/"):
+		s.handlers.Files.ServeHTTP(w, r)
 	case s.handlers.Reserved != nil:
 		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
 		s.handlers.Reserved.ServeHTTP(w, r)

@@ -13,6 +13,11 @@ import (
 // The route table of deployment.md §3.2, in its order. Paths are matched after
 // decoding, as nginx does; what nobody matches is a room or a file.
 
+const (
+	socketIO = "/socket.io/"
+	etherpad = "/etherpad/"
+)
+
 // assetDirs are served as they are, for any origin (row 6).
 var assetDirs = map[string]bool{
 	"libs": true, "css": true, "static": true, "images": true, "fonts": true, "lang": true,
@@ -41,6 +46,9 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 	case "/xmpp-websocket":
 		s.xmppWebSocket(w, r)
 		return
+	case socketIO: // row 13
+		s.protocol(w, r, s.handlers.SocketIO)
+		return
 	case "/_unlock":
 		// deployment.md row 14: the target of websocketKeepAliveUrl.
 		if onlyGet(w, r) {
@@ -59,6 +67,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 		s.conferenceRequest(w, r)
 	case first == "colibri-ws" && deeper && s.handlers.ColibriWS != nil:
 		s.handlers.ColibriWS.ServeHTTP(w, r)
+	case s.handlers.Etherpad != nil && strings.HasPrefix(p, etherpad): // row 11
+		s.handlers.Etherpad.ServeHTTP(w, r)
 	case first == "_api":
 		if name, ok := strings.CutPrefix(p, "/_api/public/"); !ok || !s.public(w, r, name) {
 			plain(w, http.StatusNotFound, "not found\n") // row 4 comes with tokens
