@@ -20,6 +20,7 @@ import (
 	"confab/muc/policy"
 	"confab/muc/services"
 	"confab/web"
+	"confab/web/files"
 	"confab/xmpp"
 )
 
@@ -43,6 +44,8 @@ type server struct {
 	sides    []*muc.Service // lobbies and breakout rooms, made by features
 	focus    *focus.Service
 	relay    *relay.Server // nil when off
+	files    *files.Store  // nil unless they are kept here
+	tokens   *tokens       // nil without file sharing
 	sessions *xmpp.Server
 	certs    *web.Certificates
 	web      *web.Server
@@ -71,7 +74,7 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 		return nil, fmt.Errorf("limits.exempt: %w", err)
 	}
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
-	for _, step := range []func() error{s.openCertificates, s.openMedia, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
+	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -172,6 +175,9 @@ func (s *server) buildRooms() error {
 	mc.Linger = s.cfg.Rooms.Linger.Duration
 	mc.Stages = policy.Main(s.policyConfig())
 	mc.Services = inMain(s.features)
+	if s.tokens != nil {
+		mc.Permissions = append(mc.Permissions, services.FileUpload) // else the button stays hidden
+	}
 	mc.Policy = func(room xmpp.JID) muc.RoomPolicy { return tenantPolicy(s.cfg.Tenants, s.rooms.TenantOf, room) }
 	s.rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 	s.router.Serve(s.names.conference, s.rooms)
@@ -258,6 +264,7 @@ func (s *server) buildFocus() (err error) {
 	fc.MaxConferences, fc.Linger = s.cfg.Rooms.MaxRooms, s.cfg.Rooms.Linger.Duration
 	fc.Channel = s.cfg.Bridge.Channel
 	fc.SessionLifetime, fc.AutoLogin = s.cfg.Auth.SessionLifetime.Duration, s.cfg.Auth.AutoLogin
+	fc.Etherpad, fc.RandomDocument = s.cfg.Integrations.Etherpad != "", f.RandomDocument
 	fc.Version = version()
 	s.focus, err = focus.NewService(fc, s.router, s.logs.of("focus"))
 	if err == nil {

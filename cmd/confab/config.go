@@ -83,7 +83,15 @@ type Config struct {
 		PollsMax      int      `toml:"polls_max"`
 		Reactions     bool     `toml:"reactions"`
 		EndForAll     bool     `toml:"end_for_all"`
+		FileMaxSize   int      `toml:"file_max_size"`
+		FilesMax      int      `toml:"files_max"`
+		FilesDiskMax  int      `toml:"files_disk_max"`
 	} `toml:"rooms"`
+
+	Integrations struct {
+		Files    string `toml:"files"`
+		Etherpad string `toml:"etherpad"`
+	} `toml:"integrations"`
 
 	Focus struct {
 		StartTimeout      Duration `toml:"start_timeout"`
@@ -92,6 +100,7 @@ type Config struct {
 		MaxSourcesPerUser int      `toml:"max_sources_per_user"`
 		ICERestart        bool     `toml:"ice_restart"`
 		Codecs            []string `toml:"codecs"`
+		RandomDocument    bool     `toml:"random_document_name"`
 	} `toml:"focus"`
 
 	Bridge struct {
@@ -148,6 +157,7 @@ type Config struct {
 		ConnectionsPerIP      int      `toml:"connections_per_ip"`
 		RequestsPerIP         int      `toml:"requests_per_ip"`
 		PasswordTries         int      `toml:"password_tries"`
+		UploadsPerIP          int      `toml:"uploads_per_ip"`
 		Exempt                []string `toml:"exempt"`
 	} `toml:"limits"`
 

@@ -50,6 +50,8 @@ func (s *server) roomFeatures() []feature {
 			}},
 		{name: services.DurationName, domain: n.component("conferenceduration"), main: services.NewDuration(n.component("conferenceduration"))},
 		{name: services.EndConferenceName, domain: n.component("endconference"), off: !r.EndForAll, main: services.NewEndConference},
+		{name: services.FileSharingName, domain: n.component("filesharing"), off: s.cfg.Integrations.Files == "",
+			main: services.NewFileSharing(s.fileSharing())},
 	}
 	on := all[:0]
 	for _, f := range all {

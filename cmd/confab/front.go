@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"confab/web"
@@ -42,6 +43,11 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 		wc.Site.STUNPort = 0
 	}
 	wc.Site.NoPolls, wc.Site.NoReactions = !c.Rooms.Polls, !c.Rooms.Reactions
+	wc.Site.FileSharing = web.FileSharing{On: c.Integrations.Files != "", Max: int64(c.Rooms.FileMaxSize)}
+	if c.Integrations.Files != builtin {
+		wc.Site.FileSharing.URL = c.Integrations.Files
+	}
+	wc.Site.Etherpad = c.Integrations.Etherpad != ""
 	wc.Site.Config, wc.Site.InterfaceConfig = c.Web.Config, c.Web.InterfaceConfig
 	wc.Tenants = tenantSites(c.Tenants)
 	wc.Limits.ConnectionsPerIP = c.Limits.ConnectionsPerIP
@@ -77,12 +83,30 @@ func (s *server) openWeb() error {
 	if s.cfg.XMPP.BOSH {
 		h.BOSH = s.sessions.BOSHHandler()
 	}
+	if s.tokens != nil {
+		h.Files = s.filesHandler()
+	}
+	if h.Etherpad, err = s.proxy(s.cfg.Integrations.Etherpad, "/etherpad"); err != nil {
+		return err
+	}
 	s.web, err = web.Open(wc, s.certs, h)
 	if err != nil {
 		return err
 	}
 	s.opened(s.web)
 	return nil
+}
+
+// proxy passes requests on to a server that the configuration names; nil for none.
+func (s *server) proxy(target, strip string) (http.Handler, error) {
+	if target == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, err
+	}
+	return web.Proxy(u, strip, s.logs.of("web")), nil
 }
 
 // ready says why meetings can't be held; the health endpoint asks.

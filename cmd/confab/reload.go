@@ -17,10 +17,11 @@ type reloads struct {
 }
 
 // reloadable are the keys that a running server takes over: all of them are the
-// front's alone. The others are told to need a restart.
+// front's and the file store's alone. The others are told to need a restart.
 var reloadable = []string{
 	"web.dir", "web.trusted_proxies", "web.frame_ancestors", "web.csp", "web.cors_origin", "web.hsts",
 	"web.config", "web.interface_config", "admin.allow", "admin.api_keys", "tenants",
+	"rooms.file_max_size", "rooms.files_max", "rooms.files_disk_max", "limits.uploads_per_ip",
 }
 
 // watchReloads serves signals until ctx ends.
@@ -52,6 +53,9 @@ func (s *server) reload(current Config, re reloads) Config {
 	if err != nil {
 		log.Error("configuration not reloaded", "err", err)
 		return current
+	}
+	if s.files != nil {
+		s.files.SetLimits(fileLimits(next))
 	}
 	log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))
 	if len(ignored) > 0 {

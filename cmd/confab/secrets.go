@@ -14,15 +14,20 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"confab/extdisco/token"
 )
 
-// Secrets are made at the first start, 32 random bytes each, in hexadecimal.
+// Secrets are made at the first start, 32 random bytes each, in hexadecimal, but for
+// the key of tokens.
 type Secrets struct {
 	// TURN signs the credentials given to clients while turn.secrets is empty.
 	TURN Secret `toml:"turn_secret"`
 	// Cookie signs what clients bring back: it keeps SCRAM's answers for
 	// unknown accounts the same over restarts.
 	Cookie Secret `toml:"cookie_key"`
+	// Token signs the tokens for the store of shared files: an RSA key.
+	Token Secret `toml:"token_key"`
 }
 
 // secretsFile is the name below data_dir.
@@ -40,9 +45,12 @@ func loadSecrets(dir string) (Secrets, error) {
 	for _, f := range []struct {
 		name  string
 		value *Secret
-	}{{"turn_secret", &s.TURN}, {"cookie_key", &s.Cookie}} {
+		make  func() (Secret, error)
+	}{{"turn_secret", &s.TURN, newSecret}, {"cookie_key", &s.Cookie, newSecret}, {"token_key", &s.Token, newTokenKey}} {
 		if *f.value == "" {
-			*f.value = newSecret()
+			if *f.value, err = f.make(); err != nil {
+				return Secrets{}, fmt.Errorf("secrets: %w", err)
+			}
 			missing += fmt.Sprintf("%s = %q\n", f.name, string(*f.value))
 		}
 	}
@@ -89,10 +97,15 @@ func readSecrets(path string) (s Secrets, err error) {
 	return s, nil
 }
 
-func newSecret() Secret {
+func newSecret() (Secret, error) {
 	b := make([]byte, 32)
 	rand.Read(b) // never fails (crypto/rand)
-	return Secret(hex.EncodeToString(b))
+	return Secret(hex.EncodeToString(b)), nil
+}
+
+func newTokenKey() (Secret, error) {
+	key, err := token.NewSecret()
+	return Secret(key), err
 }
 
 // writeFile replaces path by data, readable by its owner only. After a power cut

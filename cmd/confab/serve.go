@@ -67,6 +67,12 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	outer, octx := errgroup.WithContext(ctx)
 	inner, ictx := errgroup.WithContext(core)
 	runs := []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run}
+	if s.tokens != nil {
+		runs = append(runs, s.tokens.Run)
+	}
+	if s.files != nil {
+		runs = append(runs, s.files.Run)
+	}
 	for _, side := range s.sides {
 		runs = append(runs, side.Run)
 	}

@@ -86,6 +86,9 @@ func (s *server) buildSessions() error {
 	x, l := s.cfg.XMPP, s.cfg.Limits
 	ice := s.iceServers()
 	services := extdisco.NewService(ice, s.names.loginHosts)
+	if s.tokens != nil {
+		services.Issue(shortLivedToken, fileService, s.tokens, s.router)
+	}
 	password := auth.NewPassword(accounts{s.storage, s.logs.of("storage")}, []byte(s.secrets.Cookie), s.hostLoggedIn)
 
 	var mainAuth xmpp.Authenticator = password

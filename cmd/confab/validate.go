@@ -184,6 +184,7 @@ func (c *Config) validate() []string {
 	c.validateMeetings(p)
 	c.validateTURN(p)
 	c.validateTenants(p)
+	c.validateIntegrations(p)
 
 	l := &c.Limits
 	p.between("limits.stanza", l.Stanza, 16<<10, 64<<20)
@@ -191,7 +192,7 @@ func (c *Config) validate() []string {
 	p.between("limits.presence", l.Presence, 4<<10, l.Stanza)
 	for key, n := range map[string]int{
 		"login_rate": l.LoginRate, "presence_rate": l.PresenceRate, "iq_rate": l.IQRate, "message_rate": l.MessageRate, "command_rate": l.CommandRate, "byte_rate": l.ByteRate,
-		"connections_per_ip": l.ConnectionsPerIP, "requests_per_ip": l.RequestsPerIP, "password_tries": l.PasswordTries,
+		"connections_per_ip": l.ConnectionsPerIP, "requests_per_ip": l.RequestsPerIP, "password_tries": l.PasswordTries, "uploads_per_ip": l.UploadsPerIP,
 	} {
 		p.between("limits."+key, n, 0, math.MaxInt32)
 	}
@@ -261,6 +262,9 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("rooms.breakouts_max", r.BreakoutsMax, 1, 1000)
 	p.between("rooms.metadata_max", r.MetadataMax, 1024, 256<<10)
 	p.between("rooms.polls_max", r.PollsMax, 1, 1000)
+	p.between("rooms.file_max_size", r.FileMaxSize, 1, math.MaxInt)
+	p.between("rooms.files_max", r.FilesMax, 1, 10000)
+	p.between("rooms.files_disk_max", r.FilesDiskMax, 1, math.MaxInt)
 
 	f := &c.Focus
 	p.duration("focus.start_timeout", f.StartTimeout, time.Second, time.Hour)
@@ -281,6 +285,24 @@ func (c *Config) validateMeetings(p *problems) {
 	p.duration("bridge.idle_timeout", b.IdleTimeout, time.Second, 24*time.Hour)
 	p.between("bridge.max_ingress", b.MaxIngress, 100_000, math.MaxInt)
 	p.between("bridge.max_ingress_packets", b.MaxIngressPackets, 100, math.MaxInt)
+}
+
+func (c *Config) validateIntegrations(p *problems) {
+	i := &c.Integrations
+	if i.Files != builtin {
+		p.httpURL("integrations.files", i.Files)
+	}
+	p.httpURL("integrations.etherpad", i.Etherpad)
+}
+
+// builtin is the value of an integration that is a part of this program.
+const builtin = "builtin"
+
+// httpURL accepts an address, or "".
+func (p *problems) httpURL(key, v string) {
+	u, err := url.Parse(v)
+	p.check(v == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "" && u.Fragment == "",
+		key, "%q is no http:// or https:// address", v)
 }
 
 func (c *Config) validateTURN(p *problems) {
