@@ -94,8 +94,15 @@ func (r *Room) setAffiliation(actor *Occupant, it adminItem) error {
 		return xmpp.NotAllowed("") // XEP-0045 §9: admins rule over members only
 	case old == AffOwner && aff != AffOwner && r.ownersBeside(bare) == 0:
 		return xmpp.Conflict("") // XEP-0045 §10.5
-	case aff != AffNone && old == AffNone && len(r.aff) >= r.sv.cfg.MaxAffiliations:
+	case !r.affFits(bare, aff):
 		return xmpp.ResourceConstraint("")
+	}
+	for _, svc := range r.services {
+		if c, ok := svc.(Ruling); ok {
+			if err := c.Rule(r, actor, bare, old, aff); err != nil {
+				return err
+			}
+		}
 	}
 	if aff != old {
 		r.Affiliate(bare, aff, actor, it.reason)

@@ -99,10 +99,22 @@ func (r *Room) SetAffiliation(bare xmpp.JID, a Affiliation) {
 		delete(r.aff, bare)
 		return
 	}
-	if _, known := r.aff[bare]; !known && len(r.aff) >= r.sv.cfg.MaxAffiliations {
-		return
+	if r.affFits(bare, a) {
+		r.aff[bare] = a
 	}
-	r.aff[bare] = a
+}
+
+// affFits reports whether the room can remember one more. Members may not fill it to
+// the brim: what is left is for those who rule it and for those who are banned.
+func (r *Room) affFits(bare xmpp.JID, a Affiliation) bool {
+	if _, known := r.aff[bare]; known || a == AffNone {
+		return true
+	}
+	limit := r.sv.cfg.MaxAffiliations
+	if a != AffMember {
+		limit += max(1, limit/10)
+	}
+	return len(r.aff) < limit
 }
 
 // ownersBeside counts the owners other than bare, for XEP-0045 §10.5: the last

@@ -52,7 +52,7 @@ type Config struct {
 	Mailbox         int           // events that wait, per room
 	PendingIQs      int           // requests without answer, per occupant
 	IQTimeout       time.Duration // after which such a request is answered by the room
-	MaxAffiliations int           // per room
+	MaxAffiliations int           // per room; a tenth more for owners and outcasts
 	TextBytes       int           // of a subject, name, description, password or reason
 	MaxInvites      int           // per message
 

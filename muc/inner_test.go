@@ -184,3 +184,27 @@ func FuzzRoom(f *testing.F) {
 		r.end()
 	})
 }
+
+// Members can't fill a room so that nobody can be made moderator or banned.
+func TestAffiliationsLeaveRoomForRulers(t *testing.T) {
+	_, r := bigRoom(t, 2)
+	r.sv.cfg.MaxAffiliations = 20
+	for i := range 30 {
+		r.SetAffiliation(xmpp.MustJID("m"+strconv.Itoa(i)+"@x"), AffMember)
+	}
+	if len(r.aff) != 20 {
+		t.Fatal(len(r.aff))
+	}
+	actor := r.order[1]
+	actor.Aff, actor.Role = AffOwner, RoleModerator
+	member, owner, outcast := AffMember, AffOwner, AffOutcast
+	for _, c := range []struct {
+		jid string
+		aff *Affiliation
+		ok  bool
+	}{{"n1@x", &member, false}, {"n2@x", &owner, true}, {"n3@x", &outcast, true}, {"n4@x", &owner, false}, {"m0@x", &owner, true}} {
+		if err := r.setAffiliation(actor, adminItem{jid: xmpp.MustJID(c.jid), aff: c.aff}); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.jid, err)
+		}
+	}
+}

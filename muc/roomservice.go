@@ -41,6 +41,12 @@ type Ranked interface {
 	Ranked(r *Room, o *Occupant, old Role, actor *Occupant)
 }
 
+// Ruling has a say in a change of standing that somebody in the room asks for: an
+// error refuses it.
+type Ruling interface {
+	Rule(r *Room, actor *Occupant, bare xmpp.JID, old, aff Affiliation) error
+}
+
 // Audience decides what an occupant gets of another one. The least of all
 // services counts. It must be cheap: a broadcast asks it for every receiver.
 type Audience interface {

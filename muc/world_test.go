@@ -19,7 +19,7 @@ var scripts = map[string]roomworld.Options{
 	"metadata": {ICE: true},
 	"capacity": {Policy: func(c *policy.Config) { c.MaxOccupants = 2 }},
 	"linger":   {Config: func(c *muc.Config) { c.Linger = 20 * time.Second }},
-	"everyone": {Policy: func(c *policy.Config) { c.EverybodyModerates = true }},
+	"everyone": {Policy: func(c *policy.Config) { c.Everyone.On = true }},
 	"settled": {
 		Policy: func(c *policy.Config) { c.MaxOccupants = 0 },
 		Config: func(c *muc.Config) {

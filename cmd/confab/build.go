@@ -220,17 +220,30 @@ func (s *server) policyConfig() policy.Config {
 	r := s.cfg.Rooms
 	return policy.Config{
 		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
-		PasswordTries: s.cfg.Limits.PasswordTries, EverybodyModerates: r.Moderators == focus.ModeratorsEveryone,
+		PasswordTries: s.cfg.Limits.PasswordTries, Everyone: s.everyone(),
 	}
 }
 
 // metadataConfig is what all rooms say of the server.
 func (s *server) metadataConfig() services.MetadataConfig {
 	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers(), Max: s.cfg.Rooms.MetadataMax}
-	if s.cfg.Rooms.Moderators == focus.ModeratorsEveryone {
-		meta.Flags = map[string]any{"allownersEnabled": true}
+	if everyone := s.everyone(); everyone.On {
+		meta.Room = func(r *muc.Room) map[string]any { return map[string]any{"allownersEnabled": everyone.In(r)} }
 	}
 	return meta
+}
+
+// everyone says where everybody moderates.
+func (s *server) everyone() policy.Everyone {
+	r := s.cfg.Rooms
+	e := policy.Everyone{On: r.Moderators == focus.ModeratorsEveryone}
+	for _, room := range r.Moderated {
+		e.Rooms = append(e.Rooms, strings.ToLower(room))
+	}
+	for _, tenant := range r.ModeratedTenants {
+		e.Tenants = append(e.Tenants, xmpp.NormalTenant(tenant))
+	}
+	return e
 }
 
 func (s *server) buildBridge() (err error) {
@@ -258,6 +271,9 @@ func (s *server) buildFocus() (err error) {
 		fc.Breakout = s.names.component("breakout")
 	}
 	fc.RequireHost, fc.IsHost, fc.Moderators = s.cfg.RequireHost, s.isHost, s.cfg.Rooms.Moderators
+	if s.everyone().On {
+		fc.Moderators = focus.ModeratorsHosts // the rest is decided in the room, before anybody sees the joiner
+	}
 	fc.TrustedDomains = []string{s.names.recorder}
 	fc.StartTimeout, fc.LonelyTimeout = f.StartTimeout.Duration, f.LonelyTimeout.Duration
 	fc.MinParticipants, fc.MaxSources, fc.ICERestart, fc.Codecs = f.MinParticipants, f.MaxSourcesPerUser, f.ICERestart, f.Codecs

@@ -66,26 +66,28 @@ type Config struct {
 	} `toml:"auth"`
 
 	Rooms struct {
-		MaxOccupants  int      `toml:"max_occupants"`
-		Moderators    string   `toml:"moderators"`
-		Linger        Duration `toml:"linger"`
-		JoinRate      int      `toml:"join_rate"`
-		MaxRooms      int      `toml:"max_rooms"`
-		ParkedJoins   int      `toml:"parked_joins"`
-		History       int      `toml:"history"`
-		SummonFocus   bool     `toml:"summon_focus"`
-		RestrictNicks bool     `toml:"restrict_nicks"`
-		MetadataMax   int      `toml:"metadata_max"`
-		AVModeration  bool     `toml:"av_moderation"`
-		Breakout      bool     `toml:"breakout"`
-		BreakoutsMax  int      `toml:"breakouts_max"`
-		Polls         bool     `toml:"polls"`
-		PollsMax      int      `toml:"polls_max"`
-		Reactions     bool     `toml:"reactions"`
-		EndForAll     bool     `toml:"end_for_all"`
-		FileMaxSize   int      `toml:"file_max_size"`
-		FilesMax      int      `toml:"files_max"`
-		FilesDiskMax  int      `toml:"files_disk_max"`
+		MaxOccupants     int      `toml:"max_occupants"`
+		Moderators       string   `toml:"moderators"`
+		Linger           Duration `toml:"linger"`
+		JoinRate         int      `toml:"join_rate"`
+		MaxRooms         int      `toml:"max_rooms"`
+		ParkedJoins      int      `toml:"parked_joins"`
+		History          int      `toml:"history"`
+		SummonFocus      bool     `toml:"summon_focus"`
+		RestrictNicks    bool     `toml:"restrict_nicks"`
+		MetadataMax      int      `toml:"metadata_max"`
+		AVModeration     bool     `toml:"av_moderation"`
+		Moderated        []string `toml:"moderated"`
+		ModeratedTenants []string `toml:"moderated_tenants"`
+		Breakout         bool     `toml:"breakout"`
+		BreakoutsMax     int      `toml:"breakouts_max"`
+		Polls            bool     `toml:"polls"`
+		PollsMax         int      `toml:"polls_max"`
+		Reactions        bool     `toml:"reactions"`
+		EndForAll        bool     `toml:"end_for_all"`
+		FileMaxSize      int      `toml:"file_max_size"`
+		FilesMax         int      `toml:"files_max"`
+		FilesDiskMax     int      `toml:"files_disk_max"`
 	} `toml:"rooms"`
 
 	Integrations struct {

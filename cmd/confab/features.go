@@ -36,12 +36,14 @@ func (s *server) roomFeatures() []feature {
 	meta, r, n := s.metadataConfig(), s.cfg.Rooms, s.names
 	polls := services.NewPolls(services.PollsConfig{Domain: n.component("polls"), Max: r.PollsMax})
 	speakers := services.NewSpeakerStats(n.component("speakerstats"))
+	everyone := services.NewEveryone(s.everyone().In)
 	all := []feature{
 		{name: services.MetadataName, domain: n.metadata, main: services.NewMetadata(meta), breakout: services.NewMetadata(meta),
 			serve: func(s *server) (xmpp.Handler, error) {
 				return services.NewMetadataComponent(meta, s.rooms, s.router), nil
 			}},
 		{name: services.AVModerationName, domain: n.avModeration, off: !r.AVModeration, main: services.NewAVModeration(n.avModeration)},
+		{name: "everyone", off: !s.everyone().On, main: everyone, breakout: everyone},
 		s.breakouts(),
 		{name: services.PollsName, domain: n.component("polls"), off: !r.Polls, main: polls, breakout: polls},
 		{name: services.SpeakerStatsName, domain: n.component("speakerstats"), main: speakers, breakout: speakers,

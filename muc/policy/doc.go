@@ -27,8 +27,8 @@ type Config struct {
 	// PasswordTries is how many wrong passwords a minute one address has for a room;
 	// 0 is no limit (limits.password_tries).
 	PasswordTries int
-	// EverybodyModerates makes every joiner an owner (rooms.moderators = "everyone").
-	EverybodyModerates bool
+	// Everyone makes every joiner an owner (rooms.moderators = "everyone").
+	Everyone Everyone
 	// Tokens is asked for each new room; nil, or an answer of nil, takes no tokens
 	// (auth.jwt.*).
 	Tokens func() *TokenRules
@@ -56,11 +56,11 @@ func Main(c Config) func() []muc.Stage {
 			Breakouts{},
 			Visitors{},
 			// Here come the host's gate (0) and the lobby (-4) of room-services.md §3.
-			Moderators{Everybody: c.EverybodyModerates},
 			Settled{},
 			Members{},
 			Banned{},
 			NewPassword(c.PasswordTries, time.Now),
+			Moderators{Everyone: c.Everyone, Rules: tokens},
 			TokenAffiliation{tokens},
 		}
 	}

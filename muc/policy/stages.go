@@ -135,21 +135,6 @@ func (FocusFirst) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	return muc.Park(muc.UntilFocus)
 }
 
-// Moderators makes owners before anybody sees the joiner, where that is not the
-// focus's decision.
-type Moderators struct{ Everybody bool }
-
-// Name implements muc.Stage.
-func (Moderators) Name() string { return "moderators" }
-
-// Join implements muc.Stage.
-func (m Moderators) Join(r *muc.Room, j *muc.Join) muc.Verdict {
-	if m.Everybody && j.Person(r) && r.Affiliation(j.Real.Bare()) >= muc.AffNone {
-		r.SetAffiliation(j.Real.Bare(), muc.AffOwner)
-	}
-	return muc.Pass
-}
-
 // Members keeps a members-only room to its members.
 type Members struct{}
 

@@ -6,6 +6,7 @@ import (
 
 	"confab/internal/meettest/roomworld"
 	"confab/muc"
+	"confab/muc/policy"
 	"confab/muc/services"
 	"confab/xmpp"
 )
@@ -26,6 +27,8 @@ func with(o roomworld.Options, change func(*muc.Config)) roomworld.Options {
 	return o
 }
 
+var everyone = policy.Everyone{On: true, Rooms: []string{"board"}}
+
 // scripts are the transcripts and the worlds that they run in.
 var scripts = map[string]roomworld.Options{
 	"avmoderation": component(services.AVModerationName, "avmoderation.meet.example", services.NewAVModeration("avmoderation.meet.example")),
@@ -40,6 +43,10 @@ var scripts = map[string]roomworld.Options{
 		Build: func(w *roomworld.World) {
 			w.Router.Serve("speakerstats.meet.example", services.NewSpeakerStatsComponent("speakerstats.meet.example", w.Main, w.Router))
 		},
+	},
+	"everyone": {
+		Services: []func(*muc.Room) muc.RoomService{services.NewEveryone(everyone.In)},
+		Policy:   func(c *policy.Config) { c.Everyone = everyone },
 	},
 	"end": component(services.EndConferenceName, "endconference.meet.example", services.NewEndConference),
 }
