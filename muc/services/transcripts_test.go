@@ -62,3 +62,11 @@ func TestTranscripts(t *testing.T) {
 		})
 	}
 }
+
+// The stage of the join pipeline finds the service by its name.
+func TestVisitorsNames(t *testing.T) {
+	t.Parallel()
+	if services.VisitorsName != policy.VisitorsName {
+		t.Error(services.VisitorsName, policy.VisitorsName)
+	}
+}
