@@ -68,6 +68,14 @@ func (r *Room) iqForward(t *Seat, s *xmpp.Stanza, ns string) error {
 	if o.iqs >= r.sv.cfg.PendingIQs && !o.admin {
 		return xmpp.ResourceConstraint("")
 	}
+	for _, svc := range r.services {
+		if q, ok := svc.(Requests); ok && !o.admin {
+			var err error
+			if s, err = q.Request(r, t, to, s); err != nil {
+				return err
+			}
+		}
+	}
 	dst := to.Seats[0]
 	if dst == t && len(to.Seats) > 1 {
 		dst = to.Seats[1]

@@ -70,6 +70,12 @@ type Filter interface {
 	Filter(r *Room, o *Occupant, s *xmpp.Stanza) (*xmpp.Stanza, error)
 }
 
+// Requests sees an IQ request to another occupant before it is passed on. It may
+// change it; an error is the answer.
+type Requests interface {
+	Request(r *Room, t *Seat, to *Occupant, s *xmpp.Stanza) (*xmpp.Stanza, error)
+}
+
 // Command gets a client's message to the service's component.
 type Command interface {
 	Command(r *Room, o *Occupant, s *xmpp.Stanza) error

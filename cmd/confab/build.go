@@ -262,6 +262,14 @@ func (s *server) publicURL() string {
 	return publicURL(s.cfg.Domain, s.listen[0], s.cfg.TLS.Mode == "off")
 }
 
+// trustedDomains are those of recorders, gateways and transcribers.
+func (s *server) trustedDomains() []string {
+	if d := s.cfg.Services.TrustedDomains; len(d) > 0 {
+		return d
+	}
+	return []string{s.names.recorder}
+}
+
 func (s *server) buildFocus() (err error) {
 	f := s.cfg.Focus
 	fc := focus.DefaultConfig()
@@ -274,7 +282,10 @@ func (s *server) buildFocus() (err error) {
 	if s.everyone().On {
 		fc.Moderators = focus.ModeratorsHosts // the rest is decided in the room, before anybody sees the joiner
 	}
-	fc.TrustedDomains = []string{s.names.recorder}
+	fc.TrustedDomains = s.trustedDomains()
+	fc.Recorders, fc.SIPRecorders, fc.Gateways = s.names.recorders, s.names.sipRecorders, s.names.gateways
+	fc.RecordRetries, fc.PendingTimeout = s.cfg.Recording.Retries, s.cfg.Recording.PendingTimeout.Duration
+	fc.MaxAudioSenders, fc.MaxVideoSenders = f.MaxAudioSenders, f.MaxVideoSenders
 	fc.StartTimeout, fc.LonelyTimeout = f.StartTimeout.Duration, f.LonelyTimeout.Duration
 	fc.MinParticipants, fc.MaxSources, fc.ICERestart, fc.Codecs = f.MinParticipants, f.MaxSourcesPerUser, f.ICERestart, f.Codecs
 	fc.MaxConferences, fc.Linger = s.cfg.Rooms.MaxRooms, s.cfg.Rooms.Linger.Duration

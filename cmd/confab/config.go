@@ -103,7 +103,20 @@ type Config struct {
 		ICERestart        bool     `toml:"ice_restart"`
 		Codecs            []string `toml:"codecs"`
 		RandomDocument    bool     `toml:"random_document_name"`
+		MaxAudioSenders   int      `toml:"max_audio_senders"`
+		MaxVideoSenders   int      `toml:"max_video_senders"`
 	} `toml:"focus"`
+
+	Services struct {
+		TrustedDomains []string `toml:"trusted_domains"`
+	} `toml:"services"`
+
+	Recording struct {
+		Retries        int      `toml:"retries"`
+		PendingTimeout Duration `toml:"pending_timeout"`
+		TriesPerIP     int      `toml:"tries_per_ip"`
+		TriesPerRoom   int      `toml:"tries_per_room"`
+	} `toml:"recording"`
 
 	Bridge struct {
 		UDPPort           int      `toml:"udp_port"`

@@ -55,6 +55,8 @@ func (s *server) roomFeatures() []feature {
 		{name: services.FileSharingName, domain: n.component("filesharing"), off: s.cfg.Integrations.Files == "",
 			main: services.NewFileSharing(s.fileSharing())},
 	}
+	external := services.NewExternal(&services.ExternalConfig{PerAddress: s.cfg.Recording.TriesPerIP, PerRoom: s.cfg.Recording.TriesPerRoom})
+	all = append(all, feature{name: services.ExternalName, main: external, breakout: external})
 	on := all[:0]
 	for _, f := range all {
 		if !f.off {

@@ -139,6 +139,13 @@ func focusFigures(f focus.Stats) []figure {
 		counter("confab_offers_total", "Jingle offers sent.", uint64(f.Offers)),
 		counter("confab_accepts_total", "Jingle offers accepted.", uint64(f.Accepts)),
 		counter("confab_restarts_total", "Sessions restarted at a client's wish.", uint64(f.Restarts)),
+		gauge("confab_recorders", "Recorders known.", float64(f.Recorders)),
+		gauge("confab_recorders_available", "Recorders that can take a session.", float64(f.RecordersIdle)),
+		gauge("confab_recordings", "Recordings, streams and calls to SIP devices under way.", float64(f.Recordings)),
+		counter("confab_recording_failures_total", "Recordings, streams and such calls that did not start or broke off.", uint64(f.RecordingFailures)),
+		gauge("confab_gateways", "Telephone gateways and transcribers known.", float64(f.Gateways)),
+		counter("confab_calls_total", "Calls that a gateway took.", uint64(f.Calls)),
+		counter("confab_call_failures_total", "Calls that no gateway took.", uint64(f.CallFailures)),
 		counter("confab_bridge_failures_total", "Bridges found failing.", uint64(f.BridgeFailures)),
 	}
 }

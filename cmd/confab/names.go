@@ -11,7 +11,10 @@ type names struct {
 	avModeration               string
 	focusJID, bridgeJID        xmpp.JID
 	brewery                    xmpp.JID
+	recorders, sipRecorders    xmpp.JID // breweries of external programs
+	gateways                   xmpp.JID
 	recorder                   string
+	guests                     bool // have a host of their own
 	loginHosts, serviceDomains []string
 }
 
@@ -25,10 +28,14 @@ func newNames(domain, bridgeID string, guests bool) names {
 	n.focusJID = xmpp.JID{Local: "focus", Domain: n.auth, Resource: "focus"}
 	n.bridgeJID = xmpp.JID{Local: "jvb", Domain: n.auth, Resource: bridgeID}
 	n.brewery = xmpp.JID{Local: "jvbbrewery", Domain: n.internal}
+	n.recorders = xmpp.JID{Local: "jibribrewery", Domain: n.internal}
+	n.sipRecorders = xmpp.JID{Local: "sipjibribrewery", Domain: n.internal}
+	n.gateways = xmpp.JID{Local: "jigasibrewery", Domain: n.internal}
 	n.loginHosts = []string{n.domain}
-	if guests {
+	if n.guests = guests; guests {
 		n.loginHosts = append(n.loginHosts, n.guest)
 	}
+	n.loginHosts = append(n.loginHosts, n.recorder)
 	n.serviceDomains = []string{n.auth, n.recorder}
 	return n
 }

@@ -106,11 +106,14 @@ func (s *server) buildSessions() error {
 	main := add(s.names.domain, mainAuth)
 	main.SetDisco(s.disco())
 	main.SetItems([]xmpp.DiscoItem{{JID: xmpp.JID{Domain: s.names.conference}, Name: "Meetings"}})
-	if len(s.names.loginHosts) > 1 {
+	if s.names.guests {
 		add(s.names.guest, auth.Anonymous{})
 	}
-	// The domain of the server's own parts has no logins, but addresses.
-	xmpp.NewHost(s.router, s.names.auth)
+	// Recorders and transcribers come to meetings as people do, but with a password;
+	// the control connections of external programs are beside the server's own parts
+	// ("confab service add").
+	add(s.names.recorder, password)
+	add(s.names.auth, password)
 
 	if s.xmppTLS() {
 		xc.TLS = s.certs.TLSConfig()

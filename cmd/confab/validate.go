@@ -272,6 +272,16 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("focus.min_participants", f.MinParticipants, 1, 2)
 	p.between("focus.max_sources_per_user", f.MaxSourcesPerUser, 2, 1000)
 	p.listOf("focus.codecs", f.Codecs, "av1", "vp9", "vp8", "h264")
+	p.between("focus.max_audio_senders", f.MaxAudioSenders, 0, math.MaxInt)
+	p.between("focus.max_video_senders", f.MaxVideoSenders, 0, math.MaxInt)
+
+	for _, d := range c.Services.TrustedDomains {
+		p.check(validDomain(d), "services.trusted_domains", "%q is no host name in lower case", d)
+	}
+	p.between("recording.retries", c.Recording.Retries, -1, 1000)
+	p.duration("recording.pending_timeout", c.Recording.PendingTimeout, time.Second, time.Hour)
+	p.between("recording.tries_per_ip", c.Recording.TriesPerIP, 0, math.MaxInt)
+	p.between("recording.tries_per_room", c.Recording.TriesPerRoom, 0, math.MaxInt)
 
 	b := &c.Bridge
 	p.between("bridge.udp_port", b.UDPPort, 0, 65535)

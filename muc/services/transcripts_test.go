@@ -48,6 +48,22 @@ var scripts = map[string]roomworld.Options{
 		Services: []func(*muc.Room) muc.RoomService{services.NewEveryone(everyone.In)},
 		Policy:   func(c *policy.Config) { c.Everyone = everyone },
 	},
+	"external": {
+		Services: []func(*muc.Room) muc.RoomService{services.NewExternal(&services.ExternalConfig{PerAddress: 100, PerRoom: 3})},
+		Client: func(p xmpp.Port) muc.Client {
+			c := roomworld.DefaultClient(p)
+			switch p.JID().Local {
+			case "u3":
+				c.Features = map[string]bool{"recording": true, "transcription": true}
+			case "u4":
+				c.Features = map[string]bool{"livestreaming": true, "outbound-call": true, "recording": false}
+				c.Identity = `<identity xmlns="jabber:client"><user><id>ada</id><name>Ada</name></user><group>math</group></identity>`
+			case "u5":
+				c.Features = map[string]bool{}
+			}
+			return c
+		},
+	},
 	"end": component(services.EndConferenceName, "endconference.meet.example", services.NewEndConference),
 }
 
