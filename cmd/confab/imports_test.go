@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 	"xmpp/xep/...":        {"xmpp", "xmpp/xep/..."},
 	"muc":                 {"xmpp", "internal/mailbox"},
 	"muc/...":             {"xmpp", "muc"},
+	"muc/services":        {"xmpp", "muc", "muc/policy"},
 	"focus":               {"xmpp", "xmpp/xep/...", "internal/mailbox", "focus/..."},
 	"focus/...":           {"xmpp", "xmpp/xep/..."},
 	"bridge":              {"xmpp", "xmpp/xep/...", "internal/mailbox", "bridge/..."},
