@@ -45,7 +45,12 @@ func breakoutWorld(change func(*roomworld.Options, *services.BreakoutConfig)) ro
 func TestBreakoutTranscripts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*roomworld.Options, *services.BreakoutConfig){
-		"breakout": nil,
+		"breakout":       nil,
+		"breakoutend":    nil,
+		"breakoutkick":   nil,
+		"breakoutplain":  nil,
+		"breakoutreturn": nil,
+		"breakoutmax":    func(_ *roomworld.Options, c *services.BreakoutConfig) { c.Max = 2 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
