@@ -78,7 +78,11 @@ func (c *Client) Join(ctx context.Context, name string) error { return c.JoinPas
 
 // JoinPassword is Join for a room with a password.
 func (c *Client) JoinPassword(ctx context.Context, name, password string) error {
-	jid := c.RoomJID(name)
+	return c.Enter(ctx, c.RoomJID(name), password)
+}
+
+// Enter is JoinPassword for a room anywhere, such as a breakout room.
+func (c *Client) Enter(ctx context.Context, jid xmpp.JID, password string) error {
 	focus, err := c.Request(ctx, jid)
 	if err != nil {
 		return err
@@ -362,15 +366,15 @@ func (c *Client) Kick(ctx context.Context, nick string) error {
 
 // Leave ends the media, leaves the room and waits for the echo, for which LJM
 // waits up to 5 s.
-func (c *Client) Leave(ctx context.Context) error {
-	c.mu.Lock()
-	sess := c.session
-	c.session = nil
-	c.mu.Unlock()
-	if sess != nil {
-		sess.close()
+func (c *Client) Leave(ctx context.Context) error { return c.leave(ctx, "") }
+
+func (c *Client) leave(ctx context.Context, status string) error {
+	c.closeSession()
+	var e xmpp.Enc
+	if status != "" {
+		e.Leaf("status", "", status)
 	}
-	if err := c.Send(xmpp.Presence, xmpp.TypeUnavailable, "", c.occupantJID(), ""); err != nil {
+	if err := c.Send(xmpp.Presence, xmpp.TypeUnavailable, "", c.occupantJID(), e.String()); err != nil {
 		return err
 	}
 	return c.Until(ctx, "the echo of its leave", c.Gone)

@@ -212,6 +212,7 @@ func TestBreakoutCrowd(t *testing.T) {
 			t.Errorf("%d people, %d on their way, %d passes", r.People(), len(sv.switching), len(sv.passes))
 		}
 		before := c.got.Load()
+		sv.update.must = true
 		sv.update.send(sv)
 		if got := c.got.Load() - before; got != n {
 			t.Errorf("%d of %d got the update", got, n)

@@ -84,7 +84,12 @@ func (w *world) plain(origin string, auth mellium.StreamFeature) *plain {
 
 func (p *plain) join(nick string) {
 	p.w.t.Helper()
-	p.me = jid.MustParse(p.w.room + "@conference." + p.w.Domain + "/" + nick)
+	p.enter(jid.MustParse(p.w.room + "@conference." + p.w.Domain + "/" + nick))
+}
+
+func (p *plain) enter(as jid.JID) {
+	p.w.t.Helper()
+	p.me = as
 	p.w.must(p.session.Encode(p.w.ctx, struct {
 		stanza.Presence
 		X struct{} `xml:"http://jabber.org/protocol/muc x"`
