@@ -26,6 +26,7 @@ type Site struct {
 	FileSharing        FileSharing
 	Etherpad           bool   // an Etherpad answers below /etherpad/
 	HiddenDomain       string // recorders' domain, "" without one
+	TokenAuthURL       string // "auth.jwt.login_url": where people sign in, "" on our own pages
 	STUNPort           int    // our own STUN server for peer-to-peer; 0 is none, never a third party's
 
 	Config          map[string]any // "[web.config]", merged over config.js
@@ -142,6 +143,9 @@ func (s *Site) values(domain string, o origin) object {
 	}
 	if s.HiddenDomain != "" {
 		c["hiddenDomain"] = s.HiddenDomain
+	}
+	if s.TokenAuthURL != "" {
+		c["tokenAuthUrl"] = s.TokenAuthURL
 	}
 	if s.IceRestart {
 		c["enableIceRestart"] = true

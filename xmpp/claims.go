@@ -17,6 +17,10 @@ type Claims struct {
 	Pattern    *regexp.Regexp
 	BadPattern bool
 
+	// Scope is the tenant whose own key has signed the token, and whose rooms alone it
+	// opens; "" for a key of the whole server.
+	Scope string
+
 	Tenant  string            // context.tenant
 	User    map[string]string // context.user: numbers and booleans as text
 	Group   string            // context.group

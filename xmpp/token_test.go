@@ -27,7 +27,7 @@ func withTokens(t *testing.T) func(*xmpp.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(c *xmpp.Config) { c.Hosts[0].Auth = auth.Token{Verifier: func() *auth.Verifier { return v }} }
+	return func(c *xmpp.Config) { c.Hosts[0].Auth = auth.Token{Verifier: func(string) *auth.Verifier { return v }} }
 }
 
 // user is whom the token of a client's session names.

@@ -46,6 +46,7 @@ type server struct {
 	relay    *relay.Server // nil when off
 	files    *files.Store  // nil unless they are kept here
 	tokens   *tokens       // nil without file sharing
+	jwts     jwts
 	sessions *xmpp.Server
 	certs    *web.Certificates
 	web      *web.Server
@@ -74,7 +75,7 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 		return nil, fmt.Errorf("limits.exempt: %w", err)
 	}
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
-	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
+	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildJWT, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -221,6 +222,7 @@ func (s *server) policyConfig() policy.Config {
 	return policy.Config{
 		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
 		PasswordTries: s.cfg.Limits.PasswordTries, Everyone: s.everyone(),
+		Tokens: s.jwts.rules,
 	}
 }
 
@@ -279,6 +281,7 @@ func (s *server) buildFocus() (err error) {
 		fc.Breakout = s.names.component("breakout")
 	}
 	fc.RequireHost, fc.IsHost, fc.Moderators = s.cfg.RequireHost, s.isHost, s.cfg.Rooms.Moderators
+	fc.HasToken, fc.VerifyToken, fc.ExternalLogin = s.hasToken, s.verifyToken, s.jwts.external
 	if s.everyone().On {
 		fc.Moderators = focus.ModeratorsHosts // the rest is decided in the room, before anybody sees the joiner
 	}

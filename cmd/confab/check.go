@@ -60,6 +60,7 @@ func (p *program) check(ctx context.Context, args []string) error {
 	r.addresses(cfg)
 	r.localAddresses(cfg)
 	r.webDir(cfg)
+	r.tokens(ctx, cfg)
 	r.buffers("/proc/sys/net/core/rmem_max")
 	if r.failed {
 		return errSaid

@@ -63,6 +63,21 @@ type Config struct {
 		Guests          bool     `toml:"guests"`
 		SessionLifetime Duration `toml:"session_lifetime"`
 		AutoLogin       bool     `toml:"auto_login"`
+		JWT             struct {
+			AppID            string   `toml:"app_id"`
+			Secret           Secret   `toml:"secret"`
+			Algorithm        string   `toml:"algorithm"`
+			KeyServer        string   `toml:"key_server"`
+			KeysURL          string   `toml:"keys_url"`
+			Issuers          []string `toml:"issuers"`
+			Audiences        []string `toml:"audiences"`
+			ModeratorIssuers []string `toml:"moderator_issuers"`
+			AllowEmpty       bool     `toml:"allow_empty"`
+			RequireRoom      bool     `toml:"require_room"`
+			VerifyTenant     bool     `toml:"verify_tenant"`
+			RequireExp       bool     `toml:"require_exp"`
+			LoginURL         string   `toml:"login_url"`
+		} `toml:"jwt"`
 	} `toml:"auth"`
 
 	Rooms struct {
@@ -207,6 +222,9 @@ type Tenant struct {
 	Lobby           bool           `toml:"lobby"`
 	Config          map[string]any `toml:"config"`
 	InterfaceConfig map[string]any `toml:"interface_config"`
+	JWTSecret       Secret         `toml:"jwt_secret"`
+	JWTKeysURL      string         `toml:"jwt_keys_url"`
+	JWTIssuers      []string       `toml:"jwt_issuers"`
 }
 
 // IsSet reports whether somebody set the key, in the file, the environment or

@@ -48,6 +48,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 		wc.Site.FileSharing.URL = c.Integrations.Files
 	}
 	wc.Site.Etherpad = c.Integrations.Etherpad != ""
+	wc.Site.TokenAuthURL = c.Auth.JWT.LoginURL
 	wc.Site.Config, wc.Site.InterfaceConfig = c.Web.Config, c.Web.InterfaceConfig
 	wc.Tenants = tenantSites(c.Tenants)
 	wc.Limits.ConnectionsPerIP = c.Limits.ConnectionsPerIP

@@ -17,11 +17,14 @@ type reloads struct {
 }
 
 // reloadable are the keys that a running server takes over: all of them are the
-// front's and the file store's alone. The others are told to need a restart.
+// front's and the file store's alone, and tokens. The others are told to need a restart.
 var reloadable = []string{
 	"web.dir", "web.trusted_proxies", "web.frame_ancestors", "web.csp", "web.cors_origin", "web.hsts",
 	"web.config", "web.interface_config", "admin.allow", "admin.api_keys", "tenants",
 	"rooms.file_max_size", "rooms.files_max", "rooms.files_disk_max", "limits.uploads_per_ip",
+	"auth.jwt.app_id", "auth.jwt.secret", "auth.jwt.algorithm", "auth.jwt.key_server", "auth.jwt.keys_url", "auth.jwt.issuers",
+	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
+	"auth.jwt.require_exp", "auth.jwt.login_url",
 }
 
 // watchReloads serves signals until ctx ends.
@@ -49,6 +52,9 @@ func (s *server) reload(current Config, re reloads) Config {
 	wc, err := s.webConfig(next)
 	if err == nil {
 		err = s.web.Reload(wc)
+	}
+	if err == nil {
+		err = s.reloadJWT(next)
 	}
 	if err != nil {
 		log.Error("configuration not reloaded", "err", err)

@@ -28,8 +28,18 @@ func (s *server) clientOf(p xmpp.Port) muc.Client {
 	if !ok {
 		return muc.Client{}
 	}
-	a := se.Attrs()
-	return muc.Client{Room: a.Room, Tenant: a.Prefix, In: se.In(), Stream: se.Transport() == xmpp.TransportTCP, Addr: s.counted(se.Remote()), Host: se.Account().Host, Token: a.Token, Region: a.Region}
+	a, who := se.Attrs(), se.Account()
+	c := muc.Client{
+		Room: a.Room, Tenant: a.Prefix, In: se.In(), Stream: se.Transport() == xmpp.TransportTCP, Addr: s.counted(se.Remote()),
+		Host: who.Host, Guest: who.Guest, Claims: who.Claims, Token: a.Token, Region: a.Region,
+	}
+	switch {
+	case who.Claims != nil:
+		c.Features, c.Identity = who.Claims.Features, who.Claims.Identity
+	case !who.Guest && se.JID().Domain == s.names.domain:
+		c.Identity = identityOf(se.JID())
+	}
+	return c
 }
 
 // counted is the unit by which tries of a room's password are counted, "" for an
@@ -91,10 +101,7 @@ func (s *server) buildSessions() error {
 	}
 	password := auth.NewPassword(accounts{s.storage, s.logs.of("storage")}, []byte(s.secrets.Cookie), s.hostLoggedIn)
 
-	var mainAuth xmpp.Authenticator = password
-	if s.cfg.Auth.Guests && !s.cfg.RequireHost {
-		mainAuth = auth.Either{auth.Anonymous{}, password}
-	}
+	token := auth.Token{Verifier: s.jwts.verifier, Guests: s.cfg.Auth.Guests && !s.cfg.RequireHost, Log: s.logs.of("xmpp")}
 	add := func(domain string, a xmpp.Authenticator) *xmpp.Host {
 		h := xmpp.NewHost(s.router, domain)
 		for _, ns := range []string{extdisco.NS1, extdisco.NS2} {
@@ -103,11 +110,11 @@ func (s *server) buildSessions() error {
 		xc.Hosts = append(xc.Hosts, xmpp.LoginHost{Host: h, Auth: a, Services: ice.Services})
 		return h
 	}
-	main := add(s.names.domain, mainAuth)
+	main := add(s.names.domain, auth.Either{token, password})
 	main.SetDisco(s.disco())
 	main.SetItems([]xmpp.DiscoItem{{JID: xmpp.JID{Domain: s.names.conference}, Name: "Meetings"}})
 	if s.names.guests {
-		add(s.names.guest, auth.Anonymous{})
+		add(s.names.guest, auth.Token{Verifier: s.jwts.verifier, Guests: true, GuestHost: true, Log: s.logs.of("xmpp")})
 	}
 	// Recorders and transcribers come to meetings as people do, but with a password;
 	// the control connections of external programs are beside the server's own parts

@@ -35,6 +35,7 @@ func (c *Config) derive() {
 			c.Rooms.Moderators = "hosts"
 		}
 	}
+	c.deriveJWT()
 	for i, a := range c.Aliases {
 		c.Aliases[i] = strings.ToLower(strings.TrimSuffix(a, "."))
 	}
@@ -183,6 +184,7 @@ func (c *Config) validate() []string {
 	c.validateNetwork(p)
 	c.validateMeetings(p)
 	c.validateTURN(p)
+	c.validateJWT(p)
 	c.validateTenants(p)
 	c.validateIntegrations(p)
 
@@ -253,7 +255,7 @@ func (c *Config) validateNetwork(p *problems) {
 func (c *Config) validateMeetings(p *problems) {
 	r := &c.Rooms
 	p.between("rooms.max_occupants", r.MaxOccupants, 0, math.MaxInt)
-	p.oneOf("rooms.moderators", r.Moderators, "first", "hosts", "everyone")
+	p.oneOf("rooms.moderators", r.Moderators, "first", "hosts", "everyone", "token")
 	p.duration("rooms.linger", r.Linger, 0, 24*time.Hour)
 	p.between("rooms.join_rate", r.JoinRate, 0, math.MaxInt)
 	p.between("rooms.max_rooms", r.MaxRooms, 1, math.MaxInt)

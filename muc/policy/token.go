@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"confab/muc"
@@ -18,6 +19,10 @@ type TokenRules struct {
 	GuestDomain string
 	// AllowEmpty lets people in who have no token.
 	AllowEmpty bool
+	// TenantsOnly says that only tenants have keys, so that other rooms need no token.
+	TenantsOnly bool
+	// Tenants have keys of their own.
+	Tenants []string
 	// RequireRoom refuses tokens that name no room.
 	RequireRoom bool
 	// VerifyTenant compares sub with the room's tenant or domain.
@@ -47,7 +52,7 @@ func (t Token) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	switch {
 	case c == nil && !j.Client.Guest:
 		return muc.Pass // logged in with an account
-	case c == nil && (noGuests || t.needsToken(j)):
+	case c == nil && (noGuests || t.needsToken(r, j)):
 		return refuseToken("authentication-required", "Authentication required")
 	case c == nil:
 		return muc.Pass
@@ -57,8 +62,14 @@ func (t Token) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 
 // needsToken reports whether a guest should have had a token: the rules may have
 // changed since it logged in.
-func (t Token) needsToken(j *muc.Join) bool {
-	return t.Rules != nil && !t.Rules.AllowEmpty && j.Real.Domain != t.Rules.GuestDomain
+func (t Token) needsToken(r *muc.Room, j *muc.Join) bool {
+	switch {
+	case t.Rules == nil || t.Rules.AllowEmpty || j.Real.Domain == t.Rules.GuestDomain:
+		return false
+	case t.Rules.TenantsOnly:
+		return slices.Contains(t.Rules.Tenants, t.Rules.place(r.JID()))
+	}
+	return true
 }
 
 func refuseToken(child, text string) muc.Verdict {
@@ -76,6 +87,9 @@ func mismatch() muc.Verdict { return refuseToken("", "Room and token mismatched"
 func (t *TokenRules) verify(c *xmpp.Claims, room xmpp.JID, tenant string, noGuests bool) muc.Verdict {
 	if t == nil {
 		return muc.Pass // tokens were switched off after it logged in
+	}
+	if c.Scope != "" && c.Scope != t.place(room) {
+		return mismatch() // whoever holds a tenant's key has no say elsewhere
 	}
 	named, byPattern := c.Room == room.Local || c.Room == "*", false
 	switch {
@@ -99,6 +113,12 @@ func (t *TokenRules) verify(c *xmpp.Claims, room xmpp.JID, tenant string, noGues
 		return mismatch()
 	}
 	return muc.Pass
+}
+
+// Opens reports whether a token is one for a room; tenant is that of the session's
+// URL.
+func (t *TokenRules) Opens(c *xmpp.Claims, room xmpp.JID, tenant string) bool {
+	return t != nil && t.verify(c, room, tenant, false).Action == muc.ActionPass
 }
 
 // place is what the sub of a token for a room says, normalised: its tenant, or the
@@ -143,10 +163,5 @@ func (t TokenAffiliation) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 }
 
 func (t *TokenRules) believes(issuer string) bool {
-	for _, i := range t.ModeratorIssuers {
-		if i == issuer {
-			return true
-		}
-	}
-	return len(t.ModeratorIssuers) == 0
+	return len(t.ModeratorIssuers) == 0 || slices.Contains(t.ModeratorIssuers, issuer)
 }

@@ -48,6 +48,10 @@ func TestTokenAndRoom(t *testing.T) {
 		{"another tenant", strict, xmpp.Claims{Room: "standup", Domain: "evil"}, tenant, mismatch},
 		{"the domain for a tenant", strict, xmpp.Claims{Room: "standup", Domain: "meet.example"}, tenant, mismatch},
 		{"a tenant with a dot", strict, xmpp.Claims{Room: "standup", Domain: "My.Team"}, "standup@conference.my_team.meet.example", ""},
+		{"key of the tenant", strict, xmpp.Claims{Room: "*", Domain: "*", Scope: "acme"}, tenant, ""},
+		{"key of another tenant", strict, xmpp.Claims{Room: "*", Domain: "acme", Scope: "evil"}, tenant, mismatch},
+		{"key of a tenant for the domain", strict, xmpp.Claims{Room: "*", Domain: "*", Scope: "acme"}, room, mismatch},
+		{"key of a tenant, loose", loose, xmpp.Claims{Room: "*", Scope: "acme"}, room, mismatch},
 		{"elsewhere", strict, xmpp.Claims{Room: "standup", Domain: "acme"}, "standup@breakout.acme.example", mismatch},
 
 		{"pattern", strict, xmpp.Claims{Room: "stand.*", Pattern: pattern, Domain: "meet.example"}, room, ""},

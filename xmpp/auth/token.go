@@ -55,8 +55,9 @@ func notAllowed(reason string) error { return &xmpp.SASLFailure{Cond: "not-allow
 // Token is SASL ANONYMOUS with the token in the URL of the session. Whom it lets in
 // has no account: the name is a random one, as Anonymous gives it.
 type Token struct {
-	// Verifier is asked at each login; nil means that no tokens are taken now.
-	Verifier func() *Verifier
+	// Verifier is asked at each login, with the tenant of the session's URL; nil means
+	// that no tokens are taken now.
+	Verifier func(tenant string) *Verifier
 	// Guests lets people in while no tokens are taken; with them, those without one
 	// as Verifier.AllowEmpty says.
 	Guests bool
@@ -69,8 +70,8 @@ type Token struct {
 }
 
 // Mechanisms implements xmpp.Authenticator.
-func (t Token) Mechanisms(*xmpp.Peer) []string {
-	if t.Guests || t.Verifier() != nil {
+func (t Token) Mechanisms(p *xmpp.Peer) []string {
+	if t.Guests || t.Verifier(p.Attrs.Prefix) != nil {
 		return []string{sasl.Anonymous.Name}
 	}
 	return nil
@@ -96,7 +97,7 @@ func (t Token) Start(ctx context.Context, p *xmpp.Peer, mechanism string) (xmpp.
 }
 
 func (t Token) claims(ctx context.Context, p *xmpp.Peer) (*xmpp.Claims, error) {
-	v, token := t.Verifier(), p.Attrs.Token
+	v, token := t.Verifier(p.Attrs.Prefix), p.Attrs.Token
 	switch {
 	case v == nil && !t.Guests:
 		return nil, &xmpp.SASLFailure{Cond: xmpp.SASLInvalidMechanism}
@@ -126,6 +127,8 @@ type TokenConfig struct {
 	RequireRoom, RequireExp bool
 	// AllowEmpty lets people in who have no token.
 	AllowEmpty bool
+	// Scope is the tenant to whose rooms these tokens are limited, or "".
+	Scope string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -179,7 +182,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*xmpp.Claims, erro
 	if err != nil {
 		return nil, err
 	}
-	return p.claims(issuer), nil
+	c := p.claims(issuer)
+	c.Scope = v.cfg.Scope
+	return c, nil
 }
 
 // publicKey finds the key that the header names. Its checks come first and have

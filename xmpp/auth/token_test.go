@@ -377,11 +377,11 @@ func TestTokenLogin(t *testing.T) {
 	t.Parallel()
 	fine := token.Sign("HS256", secret, nil, good(nil))
 	forged := token.Sign("HS256", []byte("guess"), nil, good(nil))
-	taken := func(empty bool) func() *Verifier {
+	taken := func(empty bool) func(string) *Verifier {
 		v := verifier(t, func(c *TokenConfig) { c.AllowEmpty = empty })
-		return func() *Verifier { return v }
+		return func(string) *Verifier { return v }
 	}
-	off := func() *Verifier { return nil }
+	off := func(string) *Verifier { return nil }
 	for _, c := range []struct {
 		name         string
 		auth         Token
