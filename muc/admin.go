@@ -185,6 +185,8 @@ func (r *Room) setRole(actor *Occupant, it adminItem) error {
 		switch {
 		case o.admin:
 			return xmpp.NotAllowed("") // the focus
+		case r.main != nil && !r.sv.cfg.Inside && r.takesPart(o):
+			return xmpp.NotAllowed("") // a lobby is no place to put somebody out of the meeting
 		case actor.Role != RoleModerator:
 			return xmpp.Forbidden("")
 		case actor.Aff < o.Aff:

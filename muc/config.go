@@ -62,6 +62,9 @@ type Config struct {
 	// Permissions are the features of a moderator without a token, pushed in its
 	// own presence (client-signaling.md §8.5); nil pushes nothing.
 	Permissions []string
+	// Hidden names elements of presences that nobody here gets to see; nil hides none
+	// but those that are the server's to say.
+	Hidden func(name string) bool
 	// Stages makes the join pipeline of one room; nil admits everybody whose nick
 	// is free.
 	Stages func() []Stage

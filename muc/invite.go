@@ -2,55 +2,111 @@ package muc
 
 import "confab/xmpp"
 
-// mediated is an invitation or the refusal of one (XEP-0045 §7.8.2).
+// mediated is an invitation or the refusal of one (XEP-0045 §7.8.2), from somebody
+// in the meeting. LJM lets people in from the lobby by it, all of them with one
+// message: those don't count against the bound of a message.
 func (r *Room) mediated(t *Seat, s *xmpp.Stanza) error {
 	x := s.Child(NSUser, "x")
-	invites := x.Children("", "invite")
-	if len(invites) == 0 {
+	list := x.Children("", "invite")
+	if len(list) == 0 {
 		return r.decline(t.Real, x)
 	}
-	if len(invites) > r.sv.cfg.MaxInvites {
-		return xmpp.NotAcceptable("too many invitations")
-	}
-	if r.conf.membersOnly && t.occ.Aff < AffAdmin || t.occ.Role < RoleParticipant {
+	// In a lobby nobody invites: strangers would bother others in the server's name.
+	lobby := r.main != nil && !r.sv.cfg.Inside
+	if r.conf.membersOnly && t.occ.Aff < AffAdmin || t.occ.Role < RoleParticipant || lobby {
 		return xmpp.Forbidden("")
 	}
-	password := ""
-	if t.occ.Role == RoleModerator {
-		password = r.conf.password // others may be in since before there was one
-	}
 	// All addresses are checked first: one message is answered once.
-	to := make([]xmpp.JID, len(invites))
-	for i, inv := range invites {
-		var err error
-		if to[i], err = xmpp.ParseJID(inv.Get("to")); err != nil || to[i].Local == "" {
+	todo := make([]invitation, 0, min(len(list), r.sv.cfg.MaxInvites))
+	seen := make(map[xmpp.JID]bool, len(list))
+	strangers := 0
+	for _, el := range list {
+		to, err := xmpp.ParseJID(el.Get("to"))
+		if err != nil || to.Local == "" {
 			return xmpp.JIDMalformed("")
 		}
+		if seen[to] {
+			continue
+		}
+		seen[to] = true
+		inv := invitation{to: to, reason: clip(el.ChildText("", "reason"), r.sv.cfg.TextBytes)}
+		for _, svc := range r.services {
+			if d, ok := svc.(Door); ok && inv.door == nil {
+				if inv.waiting = d.Waiting(r, to); len(inv.waiting) > 0 {
+					inv.door = d
+				}
+			}
+		}
+		if inv.door == nil {
+			strangers++
+		}
+		if strangers > r.sv.cfg.MaxInvites {
+			return xmpp.NotAcceptable("too many invitations")
+		}
+		todo = append(todo, inv)
 	}
-	for i, inv := range invites {
-		if r.conf.membersOnly && r.Affiliation(to[i].Bare()) == AffNone {
-			r.SetAffiliation(to[i].Bare(), AffMember)
+	for _, inv := range todo {
+		if r.conf.membersOnly && r.Affiliation(inv.to.Bare()) == AffNone {
+			r.SetAffiliation(inv.to.Bare(), AffMember)
 		}
-		reason := clip(inv.ChildText("", "reason"), r.sv.cfg.TextBytes)
-		var e xmpp.Enc
-		e.Start("x", NSUser).Start("invite", "").Attr("from", t.Real.String())
-		if reason != "" {
-			e.Leaf("reason", "", reason)
+		r.invite(t, inv, s.ID)
+		if inv.door != nil {
+			inv.door.Admit(r, t, inv.to)
 		}
-		e.End()
-		if password != "" {
-			e.Leaf("password", "", password)
-		}
-		e.End()
-		e.Start("x", nsConference).Attr("jid", r.jid.String()).AttrIf("reason", reason).AttrIf("password", password).End()
-		text := t.Real.Bare().String() + " invited you to the room " + r.jid.String()
-		if reason != "" {
-			text += " (" + reason + ")"
-		}
-		e.Leaf("body", "", text)
-		r.sv.router.RouteNow(xmpp.NewStanza(xmpp.Message, "", s.ID, r.jid, to[i], e.String()))
 	}
 	return nil
+}
+
+// invitation is one that a message asks for.
+type invitation struct {
+	to      xmpp.JID
+	reason  string
+	door    Door       // before which it is waited for, or nil
+	waiting []xmpp.JID // who does
+}
+
+// invite sends an invitation. Who has waited at the door needs no password.
+func (r *Room) invite(by *Seat, inv invitation, id string) {
+	password := ""
+	if by.occ.Role == RoleModerator && inv.door == nil {
+		password = r.conf.password // others may be in since before there was one
+	}
+	var e xmpp.Enc
+	e.Start("x", NSUser).Start("invite", "").Attr("from", by.Real.String())
+	if inv.reason != "" {
+		e.Leaf("reason", "", inv.reason)
+	}
+	e.End()
+	if password != "" {
+		e.Leaf("password", "", password)
+	}
+	e.End()
+	e.Start("x", nsConference).Attr("jid", r.jid.String()).AttrIf("reason", inv.reason).AttrIf("password", password).End()
+	text := by.Real.Bare().String() + " invited you to the room " + r.jid.String()
+	if inv.door != nil {
+		text = "You may come in: join " + r.jid.String() // what a plain client shows
+	}
+	if inv.reason != "" {
+		text += " (" + inv.reason + ")"
+	}
+	e.Leaf("body", "", text)
+	to := inv.waiting
+	if len(to) == 0 {
+		to = []xmpp.JID{inv.to}
+	}
+	for _, j := range to {
+		r.sv.router.RouteNow(xmpp.NewStanza(xmpp.Message, "", id, r.jid, j, e.String()))
+	}
+}
+
+// Admit invites a session that waits before the room in the server's name: somebody
+// has become a moderator meanwhile.
+func (r *Room) Admit(real xmpp.JID) {
+	var e xmpp.Enc
+	e.Start("x", NSUser).Start("invite", "").Attr("from", r.jid.String()).End().End()
+	e.Start("x", nsConference).Attr("jid", r.jid.String()).End()
+	e.Leaf("body", "", "You may come in: join "+r.jid.String())
+	r.sv.router.RouteNow(xmpp.NewStanza(xmpp.Message, "", "", r.jid, real, e.String()))
 }
 
 // decline goes to the occupant who had invited.

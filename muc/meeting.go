@@ -105,6 +105,16 @@ func (r *Room) Find(real xmpp.JID) (*Room, *Seat) {
 	return nil, nil
 }
 
+// takesPart reports whether one of an occupant's sessions is in the meeting.
+func (r *Room) takesPart(o *Occupant) bool {
+	for _, t := range o.Seats {
+		if _, in := r.Find(t.Real); in != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Hold keeps the room although nobody is in it, until Release of the same reason.
 func (r *Room) Hold(reason string) {
 	if r.holds == nil {

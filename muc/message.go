@@ -2,7 +2,6 @@ package muc
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -22,6 +21,9 @@ func (r *Room) message(s *xmpp.Stanza) error {
 		}
 		if x := s.Child(NSUser, "x"); s.To.Resource == "" && x.Child("", "decline") != nil {
 			return r.decline(s.From, x)
+		}
+		if _, in := r.Find(s.From); in != nil && s.To.Resource == "" && s.Type != xmpp.TypeGroupchat && s.Has(NSUser, "x") {
+			return r.mediated(in, s) // LJM Lobby.approveAccess of a moderator in a breakout room
 		}
 		return notConnected()
 	}
@@ -99,7 +101,7 @@ func (r *Room) groupchat(t *Seat, s *xmpp.Stanza) error {
 			s = s.WithoutChild(xmpp.NSClient, "subject")
 		}
 	}
-	if !body && !r.jsonAllowed(t, s) {
+	if !r.jsonAllowed(t, s, body) {
 		return nil
 	}
 	s = r.ownMessage(s)
@@ -122,23 +124,6 @@ func (r *Room) groupchat(t *Seat, s *xmpp.Stanza) error {
 
 func (o *Occupant) idElement() string {
 	return `<occupant-id xmlns="` + NSOccupantID + `" id="` + o.id + `"/>`
-}
-
-// jsonAllowed checks an endpoint message: broken JSON is dropped silently, and
-// only transcribers transcribe.
-func (r *Room) jsonAllowed(t *Seat, s *xmpp.Stanza) bool {
-	el := s.Child("", "json-message")
-	if el == nil {
-		return true
-	}
-	var msg struct {
-		Type string `json:"type"`
-	}
-	if !json.Valid([]byte(el.Text)) {
-		return false
-	}
-	_ = json.Unmarshal([]byte(el.Text), &msg) // an array or a string has no type
-	return msg.Type != "transcription-result" || slices.Contains(r.sv.cfg.ServiceDomains, t.Real.Domain)
 }
 
 func (r *Room) maySubject(o *Occupant) bool {
@@ -173,6 +158,9 @@ func (r *Room) private(t *Seat, s *xmpp.Stanza) error {
 	to := r.occ[s.To.Resource]
 	if to == nil || r.sees(to, t.occ, xmpp.Message) == ViewNone {
 		return xmpp.ItemNotFound(textNoRecipient)
+	}
+	if !r.jsonAllowed(t, s, true) {
+		return nil
 	}
 	s = r.ownMessage(s).WithChild(`<x xmlns="` + NSUser + `"/>` + t.occ.idElement())
 	s = s.With(t.occ.jid, xmpp.JID{})

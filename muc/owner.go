@@ -139,6 +139,7 @@ func (r *Room) SetMembersOnly(on bool, actor *Occupant) {
 
 // configured tells everybody of a change and puts out who may not be in any more.
 func (r *Room) configured(actor *Occupant, before roomConf) {
+	defer r.reconfigured(actor)
 	r.Changed()
 	if !r.conf.membersOnly || before.membersOnly {
 		return
@@ -146,6 +147,15 @@ func (r *Room) configured(actor *Occupant, before roomConf) {
 	for _, o := range append([]*Occupant(nil), r.order...) {
 		if o.Aff < AffMember && o.person && !r.over {
 			r.remove(o, payload{}, change{actor: actor, codes: []int{322, 307}}, r.sv.cfg.Linger)
+		}
+	}
+}
+
+// reconfigured tells the services of a change.
+func (r *Room) reconfigured(actor *Occupant) {
+	for _, svc := range r.services {
+		if c, ok := svc.(Configured); ok && !r.over {
+			c.Configured(r, actor)
 		}
 	}
 }

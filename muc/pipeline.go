@@ -55,6 +55,7 @@ type Join struct {
 	Released string   // what a replayed join had been parked for
 	Role     Role     // given by a stage; RoleNone: that of the affiliation
 	Returns  bool     // from a breakout room to the main one, where it has been admitted before
+	Vouched  bool     // a stage says that no password is needed
 
 	port     xmpp.Port
 	status   []int
@@ -116,7 +117,7 @@ func (r *Room) newJoin(s *xmpp.Stanza) *Join {
 // tryJoin runs the stages.
 func (r *Room) tryJoin(j *Join) {
 	j.Nick, j.status, j.Role = j.Stanza.To.Resource, nil, RoleNone // a replay starts afresh
-	j.Returns = false
+	j.Returns, j.Vouched = false, false
 	for _, st := range r.stages {
 		v := st.Join(r, j)
 		switch v.Action {

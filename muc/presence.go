@@ -62,7 +62,8 @@ func (r *Room) clean(s *xmpp.Stanza, c Client) payload {
 			name == "occupant-id" && ns == NSOccupantID,
 			name == "permissions" && ns == NSJitsi,
 			name == "jitsi_participant_region" && c.Region != "",
-			ns == NSNick && name == "nick" && c.Features[featureNameReadonly]:
+			ns == NSNick && name == "nick" && c.Features[featureNameReadonly],
+			r.sv.cfg.Hidden != nil && r.sv.cfg.Hidden(name):
 			return false
 		}
 		return true

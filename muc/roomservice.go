@@ -87,6 +87,21 @@ type Formed interface {
 	Submit(r *Room, o *Occupant, f *Form) error
 }
 
+// Configured is told when the room has another configuration and everybody has been
+// told to look (status 104); actor is nil when nobody in the room did it.
+type Configured interface {
+	Configured(r *Room, actor *Occupant)
+}
+
+// Door is a service before which people wait until somebody invites them in.
+type Door interface {
+	// Waiting are the sessions at the door that an invitation to this address is for;
+	// none if it is for somebody else.
+	Waiting(r *Room, to xmpp.JID) []xmpp.JID
+	// Admit is told that the sender of a session has invited them.
+	Admit(r *Room, by *Seat, to xmpp.JID)
+}
+
 // Ended is told when the room is forgotten.
 type Ended interface{ Ended(r *Room) }
 

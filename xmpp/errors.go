@@ -34,6 +34,9 @@ type StanzaError struct {
 	Text string
 	App  string // encoded application-specific elements, or ""
 	By   string // who says so, or ""
+
+	Code   string // of XEP-0086, which Jitsi's own errors carry, or ""
+	Beside string // encoded elements that go beside the error element, or ""
 }
 
 func (e *StanzaError) Error() string {
@@ -47,51 +50,55 @@ func (e *StanzaError) Error() string {
 // recommends. LJM matches on the type, too.
 
 func BadRequest(text string) *StanzaError {
-	return &StanzaError{"modify", CondBadRequest, text, "", ""}
+	return &StanzaError{Type: "modify", Cond: CondBadRequest, Text: text}
 }
-func Conflict(text string) *StanzaError { return &StanzaError{"cancel", CondConflict, text, "", ""} }
+func Conflict(text string) *StanzaError {
+	return &StanzaError{Type: "cancel", Cond: CondConflict, Text: text}
+}
 func FeatureNotImplemented(text string) *StanzaError {
-	return &StanzaError{"cancel", CondFeatureNotImplemented, text, "", ""}
+	return &StanzaError{Type: "cancel", Cond: CondFeatureNotImplemented, Text: text}
 }
-func Forbidden(text string) *StanzaError { return &StanzaError{"auth", CondForbidden, text, "", ""} }
+func Forbidden(text string) *StanzaError {
+	return &StanzaError{Type: "auth", Cond: CondForbidden, Text: text}
+}
 func InternalServerError(text string) *StanzaError {
-	return &StanzaError{"cancel", CondInternalServerError, text, "", ""}
+	return &StanzaError{Type: "cancel", Cond: CondInternalServerError, Text: text}
 }
 func ItemNotFound(text string) *StanzaError {
-	return &StanzaError{"cancel", CondItemNotFound, text, "", ""}
+	return &StanzaError{Type: "cancel", Cond: CondItemNotFound, Text: text}
 }
 func JIDMalformed(text string) *StanzaError {
-	return &StanzaError{"modify", CondJIDMalformed, text, "", ""}
+	return &StanzaError{Type: "modify", Cond: CondJIDMalformed, Text: text}
 }
 func NotAcceptable(text string) *StanzaError {
-	return &StanzaError{"modify", CondNotAcceptable, text, "", ""}
+	return &StanzaError{Type: "modify", Cond: CondNotAcceptable, Text: text}
 }
 func NotAllowed(text string) *StanzaError {
-	return &StanzaError{"cancel", CondNotAllowed, text, "", ""}
+	return &StanzaError{Type: "cancel", Cond: CondNotAllowed, Text: text}
 }
 func NotAuthorized(text string) *StanzaError {
-	return &StanzaError{"auth", CondNotAuthorized, text, "", ""}
+	return &StanzaError{Type: "auth", Cond: CondNotAuthorized, Text: text}
 }
 func RegistrationRequired(text string) *StanzaError {
-	return &StanzaError{"auth", CondRegistrationRequired, text, "", ""}
+	return &StanzaError{Type: "auth", Cond: CondRegistrationRequired, Text: text}
 }
 func RemoteServerNotFound(text string) *StanzaError {
-	return &StanzaError{"cancel", CondRemoteServerNotFound, text, "", ""}
+	return &StanzaError{Type: "cancel", Cond: CondRemoteServerNotFound, Text: text}
 }
 func RemoteServerTimeout(text string) *StanzaError {
-	return &StanzaError{"wait", CondRemoteServerTimeout, text, "", ""}
+	return &StanzaError{Type: "wait", Cond: CondRemoteServerTimeout, Text: text}
 }
 func ResourceConstraint(text string) *StanzaError {
-	return &StanzaError{"wait", CondResourceConstraint, text, "", ""}
+	return &StanzaError{Type: "wait", Cond: CondResourceConstraint, Text: text}
 }
 func ServiceUnavailable(text string) *StanzaError {
-	return &StanzaError{"cancel", CondServiceUnavailable, text, "", ""}
+	return &StanzaError{Type: "cancel", Cond: CondServiceUnavailable, Text: text}
 }
 
 // Inner encodes the error element.
 func (e *StanzaError) Inner() string {
 	var enc Enc
-	enc.Start("error", "").Attr("type", e.Type).AttrIf("by", e.By)
+	enc.Start("error", "").Attr("type", e.Type).AttrIf("code", e.Code).AttrIf("by", e.By)
 	enc.Start(e.Cond, NSStanzas).End()
 	if e.Text != "" {
 		enc.Leaf("text", NSStanzas, e.Text)
@@ -101,7 +108,7 @@ func (e *StanzaError) Inner() string {
 
 // Reply is the error reply to s, with addresses swapped.
 func (e *StanzaError) Reply(s *Stanza) *Stanza {
-	return NewStanza(s.Kind, TypeError, s.ID, s.To, s.From, e.Inner())
+	return NewStanza(s.Kind, TypeError, s.ID, s.To, s.From, e.Inner()+e.Beside)
 }
 
 // ErrorOf reads the error of a stanza of type error.

@@ -27,6 +27,8 @@ type Config struct {
 	// PasswordTries is how many wrong passwords a minute one address has for a room;
 	// 0 is no limit (limits.password_tries).
 	PasswordTries int
+	// RequireDisplayName refuses people without a name (rooms.require_display_name).
+	RequireDisplayName bool
 	// Everyone makes every joiner an owner (rooms.moderators = "everyone").
 	Everyone Everyone
 	// Tokens is asked for each new room; nil, or an answer of nil, takes no tokens
@@ -46,6 +48,7 @@ func Main(c Config) func() []muc.Stage {
 		if c.Tokens != nil {
 			tokens = c.Tokens()
 		}
+		password := NewPassword(c.PasswordTries, time.Now)
 		return []muc.Stage{
 			Token{tokens},
 			Nick{Restrict: c.RestrictNicks, Meeting: true},
@@ -55,11 +58,13 @@ func Main(c Config) func() []muc.Stage {
 			FocusFirst{},
 			Breakouts{},
 			Visitors{},
-			// Here come the host's gate (0) and the lobby (-4) of room-services.md §3.
+			WaitForHost{},
 			Settled{},
+			Gate{password},
+			DisplayName{c.RequireDisplayName},
 			Members{},
 			Banned{},
-			NewPassword(c.PasswordTries, time.Now),
+			password,
 			Moderators{Everyone: c.Everyone, Rules: tokens},
 			TokenAffiliation{tokens},
 		}

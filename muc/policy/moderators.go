@@ -38,10 +38,10 @@ func (Moderators) Name() string { return "moderators" }
 // Join implements muc.Stage.
 func (m Moderators) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	bare := j.Real.Bare()
-	if !m.Everyone.On || !j.Person(r) || r.Affiliation(bare) < muc.AffNone {
+	if !j.Person(r) || r.Affiliation(bare) < muc.AffNone {
 		return muc.Pass
 	}
-	if m.Everyone.In(r) || m.Rules.names(j.Client.Claims, r.Main().JID()) {
+	if r.Policy().AllModerators || m.Everyone.On && (m.Everyone.In(r) || m.Rules.names(j.Client.Claims, r.Main().JID())) {
 		r.SetAffiliation(bare, muc.AffOwner)
 	}
 	return muc.Pass

@@ -16,11 +16,10 @@ func (Settled) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	if old == muc.AffOutcast || !j.Person(r) {
 		return muc.Pass
 	}
-	id := ""
-	if c := j.Client.Claims; c != nil {
-		id = c.User["id"]
-	}
-	if aff := r.Policy().Standing(bare, id); aff > old {
+	// That all are moderators concerns those who have come past the lobby.
+	p := *r.Policy()
+	p.AllModerators = false
+	if aff := p.Standing(bare, j.Client.ID()); aff > old {
 		r.SetAffiliation(bare, aff)
 	}
 	return muc.Pass

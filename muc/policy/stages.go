@@ -28,6 +28,9 @@ func (m MaxOccupants) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	if limit <= 0 || !j.Person(r) || j.Client.Host || people(r) < limit {
 		return muc.Pass
 	}
+	if r.Main() != r && r.Affiliation(j.Real.Bare()) >= muc.AffAdmin {
+		return muc.Pass // a full lobby needs its moderators
+	}
 	if o := r.Occupant(j.Nick); o != nil && o.Bare() == j.Real.Bare() {
 		return muc.Pass
 	}
@@ -180,9 +183,21 @@ func (*Password) Name() string { return "password" }
 
 // Join implements muc.Stage.
 func (p *Password) Join(r *muc.Room, j *muc.Join) muc.Verdict {
-	if r.Password() == "" || !j.Person(r) || j.Returns {
+	if r.Password() == "" || !j.Person(r) || j.Returns || j.Vouched {
 		return muc.Pass
 	}
+	switch right, err := p.try(r, j); {
+	case err != nil:
+		return muc.Refuse(err)
+	case right:
+		return muc.Pass
+	}
+	return muc.Refuse(xmpp.NotAuthorized("")) // LJM: PASSWORD_REQUIRED
+}
+
+// try compares the password that a joiner gives with the room's. Wrong ones count,
+// whoever asks; err means that there were too many.
+func (p *Password) try(r *muc.Room, j *muc.Join) (right bool, err *xmpp.StanzaError) {
 	who := j.Client.Addr
 	if who == "" {
 		who = j.Real.Bare().String()
@@ -192,13 +207,13 @@ func (p *Password) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	}
 	if p.tries > 0 && p.wrong[who] >= p.tries {
 		// Not even the right one, else guessing would go on.
-		return muc.Refuse(xmpp.NotAuthorized("Too many wrong passwords, try again in a minute"))
+		return false, xmpp.NotAuthorized("Too many wrong passwords, try again in a minute")
 	}
 	if subtle.ConstantTimeCompare([]byte(j.Password), []byte(r.Password())) == 1 {
-		return muc.Pass
+		return true, nil
 	}
 	if j.Password != "" {
 		p.wrong[who]++
 	}
-	return muc.Refuse(xmpp.NotAuthorized("")) // LJM: PASSWORD_REQUIRED
+	return false, nil
 }

@@ -315,6 +315,19 @@ func (m *Metadata) set(r *muc.Room, key string, data json.RawMessage) error {
 	return nil
 }
 
+// setMetadata sets a key in the server's name; tell says whether everybody is told.
+func setMetadata(r *muc.Room, key string, value any, tell bool) {
+	m, ok := r.Service(MetadataName).(*Metadata)
+	b, err := json.Marshal(value)
+	switch {
+	case !ok || err != nil:
+	case tell:
+		_ = m.set(r, key, b) // the flags of the server are short
+	default:
+		m.put(key, b)
+	}
+}
+
 // Filter keeps the chat to those who may write, and takes the older way of
 // setting startMuted: a moderator's presence.
 func (m *Metadata) Filter(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) (*xmpp.Stanza, error) {

@@ -1,0 +1,84 @@
+package services_test
+
+import (
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"confab/internal/meettest/roomworld"
+	"confab/muc"
+	"confab/muc/policy"
+	"confab/muc/services"
+	"confab/xmpp"
+)
+
+// lobbyWorld is a world whose rooms can have a lobby.
+type lobbyWorld struct {
+	roomworld.Options
+	lobbies services.LobbyConfig
+	waiting policy.Config // of the lobbies
+}
+
+func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
+	cfg := o.lobbies
+	cfg.Domain = "lobby.meet.example"
+	if o.waiting == (policy.Config{}) {
+		o.waiting = policy.DefaultConfig()
+	}
+	cfg.Stages = policy.Waiting(o.waiting)
+	all := services.NewLobbies(cfg, slog.New(slog.DiscardHandler))
+	o.Services = append(o.Services, all.NewRoom)
+	client := o.Client
+	if client == nil {
+		client = roomworld.DefaultClient
+	}
+	build := o.Build
+	o.Build = func(w *roomworld.World) {
+		if build != nil {
+			build(w)
+		}
+		w.Serve(all.Attach(w.Main, w.Router, client))
+		w.Router.Serve(cfg.Domain, all)
+	}
+	return roomworld.New(t, o.Options), all
+}
+
+// lobbies are the transcripts testdata/lobby-*.xmpp and the worlds that they run in.
+var lobbies = map[string]lobbyWorld{
+	"lobby-wait-for-host": {lobbies: services.LobbyConfig{AwaitHost: true}},
+	"lobby-full":          {waiting: policy.Config{MaxOccupants: 2, RestrictNicks: true}},
+	"lobby-rate":          {waiting: policy.Config{JoinRate: 1, RestrictNicks: true}},
+	"lobby-everyone":      {Options: roomworld.Options{Policy: func(c *policy.Config) { c.Everyone.On = true }}},
+	"lobby-name":          {Options: roomworld.Options{Policy: func(c *policy.Config) { c.RequireDisplayName = true }}},
+	"lobby-settled": {Options: roomworld.Options{Config: func(c *muc.Config) {
+		c.Policy = func(j xmpp.JID) muc.RoomPolicy {
+			switch j.Local {
+			case "open":
+				return muc.RoomPolicy{NoLobby: true}
+			case "r":
+				return muc.RoomPolicy{Lobby: true, AllModerators: true, Password: "sesame", Members: []string{"u4@meet.example"}}
+			}
+			return muc.RoomPolicy{}
+		}
+	}}},
+}
+
+func TestLobbyTranscripts(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/lobby*.xmpp")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".xmpp")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w, _ := lobbies[name].open(t)
+				w.Run(t, f)
+			})
+		})
+	}
+}
