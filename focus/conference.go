@@ -245,6 +245,7 @@ func (c *Conference) onRequest(r request) {
 		if len(c.members) == 0 {
 			c.armStart()
 		}
+		c.grantAbsent(r.host)
 		r.reply(true, nil)
 		// A host may have logged in on another connection meanwhile.
 		c.grantHosts()
@@ -267,6 +268,9 @@ func (c *Conference) onRequest(r request) {
 func (c *Conference) answer(ready bool, err *xmpp.StanzaError) {
 	for _, w := range c.waiting {
 		w.timer.Stop()
+		if ready {
+			c.grantAbsent(w.req.host)
+		}
 		w.req.reply(ready, err)
 	}
 	c.waiting = nil

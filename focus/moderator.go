@@ -73,20 +73,38 @@ func (c *Conference) host(m *Member) bool {
 	return cfg.isHost(m.real) || c.s.auth.authenticated(m.real) || cfg.Moderators != ModeratorsToken && cfg.hasToken(m.real, c.room)
 }
 
+// grantAbsent makes a host owner who has yet to join: a room that waits for its host,
+// or has a lobby, lets nobody else in (room-services.md §5.16).
+func (c *Conference) grantAbsent(host xmpp.JID) {
+	if host.IsZero() || c.breakout() {
+		return
+	}
+	for _, m := range c.order {
+		if m.real == host {
+			return
+		}
+	}
+	c.makeOwner(host.Bare(), "")
+}
+
 // grant asks the room to make m owner.
 func (c *Conference) grant(m *Member) {
 	if m.granted || m.affiliation == "owner" {
 		return
 	}
 	m.granted = true
+	c.makeOwner(m.real.Bare(), m.nick)
+}
+
+func (c *Conference) makeOwner(bare xmpp.JID, nick string) {
 	var e xmpp.Enc
-	e.Start("query", nsMUCAdmin).Start("item", "").Attr("affiliation", "owner").Attr("jid", m.real.Bare().String()).End().End()
+	e.Start("query", nsMUCAdmin).Start("item", "").Attr("affiliation", "owner").Attr("jid", bare.String()).End().End()
 	set := xmpp.NewStanza(xmpp.IQ, xmpp.TypeSet, "", xmpp.JID{}, c.room, e.String())
 	c.s.port.Go(set, c.s.cfg.ReplyTimeout, func(_ *xmpp.Stanza, err error) {
 		switch se := stanzaError(err); {
-		case err == nil, se != nil && se.Cond == xmpp.CondItemNotFound: // m was the last and has left, too
+		case err == nil, se != nil && se.Cond == xmpp.CondItemNotFound: // it was the last and has left, too
 		default:
-			c.log.Warn("ownership not granted", "endpoint", m.nick, "err", err)
+			c.log.Warn("ownership not granted", "endpoint", nick, "jid", bare.String(), "err", err)
 		}
 	})
 }

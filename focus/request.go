@@ -12,6 +12,7 @@ import (
 // request is one conference request on its way.
 type request struct {
 	props *jitmeet.ConferenceRequest
+	host  xmpp.JID // who asks with the session of a host; zero = nobody
 	reply func(ready bool, err *xmpp.StanzaError)
 }
 
@@ -146,7 +147,11 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, bearer 
 	if !who.identity.IsZero() {
 		resp.Identity, resp.SessionID = who.identity.String(), who.sessionID
 	}
-	r := request{props: req, reply: func(ready bool, err *xmpp.StanzaError) {
+	var host xmpp.JID
+	if who.sessionID != "" && req.SessionID != "" {
+		host = from
+	}
+	r := request{props: req, host: host, reply: func(ready bool, err *xmpp.StanzaError) {
 		if err != nil {
 			deny(err)
 			return

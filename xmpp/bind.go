@@ -104,7 +104,12 @@ func (st *stream) push(user JID) *Stanza {
 	if !st.srv.cfg.PushServices || st.fr.transport() == TransportTCP {
 		return nil
 	}
-	inner := st.srv.cfg.Hosts[0].Host.Disco().Inner("")
+	main := st.srv.cfg.Hosts[0]
+	d := main.Host.Disco()
+	if main.Tailor != nil {
+		d = main.Tailor(user, d)
+	}
+	inner := d.Inner("")
 	if st.host.Services != nil {
 		inner += st.host.Services(user)
 	}

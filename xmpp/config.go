@@ -84,6 +84,9 @@ type Config struct {
 type LoginHost struct {
 	Host *Host
 	Auth Authenticator
+	// Tailor is what is announced to user in particular; nil announces the same to all.
+	// Of all hosts that of the first counts. It must not wait.
+	Tailor func(user JID, d DiscoInfo) DiscoInfo
 	// Services encodes the <services xmlns="urn:xmpp:extdisco:2"> element with
 	// fresh credentials for user; nil pushes none.
 	Services func(user JID) string

@@ -40,7 +40,8 @@ type server struct {
 	bridge   *bridge.Service
 	rooms    *muc.Service
 	brewery  *muc.Service
-	features []feature      // of the rooms, those that are on
+	features []feature // of the rooms, those that are on
+	lobbies  *services.Lobbies
 	sides    []*muc.Service // lobbies and breakout rooms, made by features
 	focus    *focus.Service
 	relay    *relay.Server // nil when off
@@ -221,7 +222,7 @@ func (s *server) policyConfig() policy.Config {
 	r := s.cfg.Rooms
 	return policy.Config{
 		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
-		PasswordTries: s.cfg.Limits.PasswordTries, Everyone: s.everyone(),
+		PasswordTries: s.cfg.Limits.PasswordTries, Everyone: s.everyone(), RequireDisplayName: r.RequireName,
 		Tokens: s.jwts.rules,
 	}
 }

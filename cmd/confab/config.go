@@ -103,6 +103,9 @@ type Config struct {
 		FileMaxSize      int      `toml:"file_max_size"`
 		FilesMax         int      `toml:"files_max"`
 		FilesDiskMax     int      `toml:"files_disk_max"`
+		Lobby            bool     `toml:"lobby"`
+		RequireName      bool     `toml:"require_display_name"`
+		WaitForHost      bool     `toml:"wait_for_host"`
 	} `toml:"rooms"`
 
 	Integrations struct {

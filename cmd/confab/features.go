@@ -54,6 +54,7 @@ func (s *server) roomFeatures() []feature {
 		{name: services.EndConferenceName, domain: n.component("endconference"), off: !r.EndForAll, main: services.NewEndConference},
 		{name: services.FileSharingName, domain: n.component("filesharing"), off: s.cfg.Integrations.Files == "",
 			main: services.NewFileSharing(s.fileSharing())},
+		s.lobby(), // behind what may refuse a form
 	}
 	external := services.NewExternal(&services.ExternalConfig{PerAddress: s.cfg.Recording.TriesPerIP, PerRoom: s.cfg.Recording.TriesPerRoom})
 	all = append(all, feature{name: services.ExternalName, main: external, breakout: external})

@@ -28,6 +28,7 @@ func TestSwitches(t *testing.T) {
 		"rooms.breakout":      "breakout_rooms",
 		"rooms.polls":         "polls",
 		"rooms.av_moderation": "av_moderation",
+		"rooms.lobby":         "lobbyrooms",
 	} {
 		off := cfg
 		valueOf(&off, key).Set(reflect.ValueOf(false))

@@ -35,6 +35,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 	wc.Origins, wc.FrameAncestors = c.Web.Origins, c.Web.FrameAncestors
 	wc.CSP, wc.CORSOrigin, wc.HSTS = c.Web.CSP, c.Web.CORSOrigin, c.Web.HSTS
 	wc.Site.RequireHost, wc.Site.Guests, wc.Site.BOSH = c.RequireHost, c.Auth.Guests, c.XMPP.BOSH
+	wc.Site.RequireDisplayName = c.Rooms.RequireName
 	wc.Site.PreferSCTP = c.Bridge.Channel != "websocket"
 	wc.Site.IceRestart = c.Focus.ICERestart
 	wc.Site.HiddenDomain = s.names.recorder

@@ -107,7 +107,7 @@ func (s *server) buildSessions() error {
 		for _, ns := range []string{extdisco.NS1, extdisco.NS2} {
 			h.HandleIQ(ns, services.HandleIQ)
 		}
-		xc.Hosts = append(xc.Hosts, xmpp.LoginHost{Host: h, Auth: a, Services: ice.Services})
+		xc.Hosts = append(xc.Hosts, xmpp.LoginHost{Host: h, Auth: a, Services: ice.Services, Tailor: s.tailor})
 		return h
 	}
 	main := add(s.names.domain, auth.Either{token, password})

@@ -31,7 +31,7 @@ func (c *Config) derive() {
 	}
 	if c.Rooms.Moderators == "" {
 		c.Rooms.Moderators = "first"
-		if c.RequireHost {
+		if c.RequireHost || c.Rooms.WaitForHost {
 			c.Rooms.Moderators = "hosts"
 		}
 	}
@@ -261,6 +261,7 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("rooms.max_rooms", r.MaxRooms, 1, math.MaxInt)
 	p.between("rooms.parked_joins", r.ParkedJoins, 1, math.MaxInt)
 	p.between("rooms.history", r.History, 0, 1000)
+	p.check(!r.WaitForHost || r.Lobby, "rooms.wait_for_host", "needs rooms.lobby")
 	p.between("rooms.breakouts_max", r.BreakoutsMax, 1, 1000)
 	p.between("rooms.metadata_max", r.MetadataMax, 1024, 256<<10)
 	p.between("rooms.polls_max", r.PollsMax, 1, 1000)

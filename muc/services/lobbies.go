@@ -39,8 +39,8 @@ type lobbyState struct{ on, never bool }
 
 // NewLobbies makes the lobbies. Its NewRoom goes to the main MUC, which Attach is
 // told of when it is there.
-func NewLobbies(cfg LobbyConfig, log *slog.Logger) *Lobbies {
-	return &Lobbies{cfg: cfg, log: log, rooms: map[xmpp.JID]lobbyState{}}
+func NewLobbies(cfg LobbyConfig) *Lobbies {
+	return &Lobbies{cfg: cfg, rooms: map[xmpp.JID]lobbyState{}}
 }
 
 // NewRoom makes the lobby of a main room; it fits muc.Config.Services. It goes behind
@@ -49,8 +49,8 @@ func (all *Lobbies) NewRoom(r *muc.Room) muc.RoomService { return all.newRoom(r)
 
 // Attach makes the MUC service of the lobbies, for the caller to run. The stanzas to
 // its domain go to the Lobbies, as a handler.
-func (all *Lobbies) Attach(main *muc.Service, router *xmpp.Router, client func(xmpp.Port) muc.Client) *muc.Service {
-	all.main, all.router = main, router
+func (all *Lobbies) Attach(main *muc.Service, router *xmpp.Router, client func(xmpp.Port) muc.Client, log *slog.Logger) *muc.Service {
+	all.main, all.router, all.log = main, router, log
 	all.side = muc.NewService(muc.Config{
 		Domain: all.cfg.Domain, Main: main, MaxRooms: all.cfg.MaxRooms, PresenceBytes: all.cfg.Presence,
 		// Who comes later learns nothing of who has waited before.

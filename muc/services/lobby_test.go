@@ -18,17 +18,18 @@ import (
 type lobbyWorld struct {
 	roomworld.Options
 	lobbies services.LobbyConfig
-	waiting policy.Config // of the lobbies
+	waiting *policy.Config // of the lobbies; nil: the default
 }
 
 func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
 	cfg := o.lobbies
 	cfg.Domain = "lobby.meet.example"
-	if o.waiting == (policy.Config{}) {
-		o.waiting = policy.DefaultConfig()
+	waiting := policy.DefaultConfig()
+	if o.waiting != nil {
+		waiting = *o.waiting
 	}
-	cfg.Stages = policy.Waiting(o.waiting)
-	all := services.NewLobbies(cfg, slog.New(slog.DiscardHandler))
+	cfg.Stages = policy.Waiting(waiting)
+	all := services.NewLobbies(cfg)
 	o.Services = append(o.Services, all.NewRoom)
 	client := o.Client
 	if client == nil {
@@ -39,7 +40,7 @@ func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
 		if build != nil {
 			build(w)
 		}
-		w.Serve(all.Attach(w.Main, w.Router, client))
+		w.Serve(all.Attach(w.Main, w.Router, client, slog.New(slog.DiscardHandler)))
 		w.Router.Serve(cfg.Domain, all)
 	}
 	return roomworld.New(t, o.Options), all
@@ -48,8 +49,8 @@ func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
 // lobbies are the transcripts testdata/lobby-*.xmpp and the worlds that they run in.
 var lobbies = map[string]lobbyWorld{
 	"lobby-wait-for-host": {lobbies: services.LobbyConfig{AwaitHost: true}},
-	"lobby-full":          {waiting: policy.Config{MaxOccupants: 2, RestrictNicks: true}},
-	"lobby-rate":          {waiting: policy.Config{JoinRate: 1, RestrictNicks: true}},
+	"lobby-full":          {waiting: &policy.Config{MaxOccupants: 2, RestrictNicks: true}},
+	"lobby-rate":          {waiting: &policy.Config{JoinRate: 1, RestrictNicks: true}},
 	"lobby-everyone":      {Options: roomworld.Options{Policy: func(c *policy.Config) { c.Everyone.On = true }}},
 	"lobby-name":          {Options: roomworld.Options{Policy: func(c *policy.Config) { c.RequireDisplayName = true }}},
 	"lobby-settled": {Options: roomworld.Options{Config: func(c *muc.Config) {
