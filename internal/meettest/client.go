@@ -267,6 +267,14 @@ func (c *Client) Cut() {
 	}
 }
 
+// Refresh takes another token, as LJM's JitsiConnection.refreshToken does: it drops
+// the connection and resumes with the new one.
+func (c *Client) Refresh(ctx context.Context, token string) error {
+	c.Cut()
+	c.opt.Token = token
+	return c.Resume(ctx)
+}
+
 // Resume comes back in the session that was (client-signaling §4.3): a new stream
 // with previd, login again, <resume/>. After Cut the old socket is gone; without,
 // it is still there, as for a client that lost its network before the server

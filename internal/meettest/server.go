@@ -87,6 +87,7 @@ type Server struct {
 	PID          int
 
 	t    testing.TB
+	conf string // the configuration file
 	cmd  *exec.Cmd
 	out  output
 	done chan struct{} // closed when the process is gone
@@ -113,11 +114,11 @@ func StartServer(t testing.TB, opt ServerOptions) *Server {
 		s.Dir = t.TempDir()
 	}
 	s.URL = fmt.Sprintf("https://127.0.0.1:%d", s.HTTPS)
-	config := filepath.Join(t.TempDir(), "confab.toml")
-	if err := os.WriteFile(config, []byte(opt.Config+testConfig), 0o600); err != nil {
+	s.conf = filepath.Join(t.TempDir(), "confab.toml")
+	if err := os.WriteFile(s.conf, []byte(opt.Config+testConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.cmd = exec.Command(bin, "serve", "--config", config, "--data", s.Dir, "--domain", s.Domain,
+	s.cmd = exec.Command(bin, "serve", "--config", s.conf, "--data", s.Dir, "--domain", s.Domain,
 		"--https", fmt.Sprintf("127.0.0.1:%d", s.HTTPS), "--media-port", fmt.Sprint(s.Media),
 		"--turn-port", fmt.Sprint(s.TURN), "--xmpp-port", fmt.Sprint(s.XMPP))
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
@@ -239,6 +240,30 @@ func (s *Server) Stop() {
 func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()
 	<-s.done
+}
+
+// Reload changes the configuration and waits until the server has taken it over.
+func (s *Server) Reload(ctx context.Context, config string) error {
+	const done = "configuration reloaded"
+	before := strings.Count(s.Log(), done)
+	if err := os.WriteFile(s.conf, []byte(config+testConfig), 0o600); err != nil {
+		return err
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return err
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for strings.Count(s.Log(), done) == before {
+		select {
+		case <-tick.C:
+		case <-s.done:
+			return fmt.Errorf("ended at a reload: %w", s.err)
+		case <-ctx.Done():
+			return fmt.Errorf("reload: %w", ctx.Err())
+		}
+	}
+	return nil
 }
 
 // Log is what the server has written.
