@@ -1,7 +1,13 @@
 package xmpp_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,5 +110,60 @@ func TestResumeWithToken(t *testing.T) {
 	d.expect(`<resumed xmlns="urn:xmpp:sm:3" h="0" previd="` + id + `"/>`)
 	if u := s.user(c.jid); u != "bob" {
 		t.Errorf("user %q after the resumption", u)
+	}
+}
+
+// The issuer changes its key while people log in: they see nothing of it, and tokens
+// of the old key stay good for a while.
+func TestKeyRotation(t *testing.T) {
+	t.Parallel()
+	keys := make([]*rsa.PrivateKey, 2)
+	for i := range keys {
+		var err error
+		if keys[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var published atomic.Value // of string
+	var requests atomic.Int32
+	published.Store(token.JWKS(token.JWK("k0", &keys[0].PublicKey)))
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		requests.Add(1)
+		w.Header().Set("Cache-Control", "max-age=3600")
+		_, _ = w.Write([]byte(published.Load().(string)))
+	}))
+	defer issuer.Close()
+	var passed atomic.Int64 // of time, in nanoseconds
+	now := func() time.Time { return time.Now().Add(time.Duration(passed.Load())) }
+	source := auth.NewKeys(auth.KeysConfig{URL: issuer.URL, Now: now})
+	defer source.Close()
+	v, err := auth.NewVerifier(auth.TokenConfig{Algorithm: "RS256", Keys: source, Issuers: []string{"app"}, Audiences: []string{"*"}, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, func(c *xmpp.Config) { c.Hosts[0].Auth = auth.Token{Verifier: func(string) *auth.Verifier { return v }} })
+	login := func(n int, want string) {
+		t.Helper()
+		jwt := token.Sign("RS256", keys[n], token.Set{"kid": fmt.Sprint("k", n)}, token.Set{"iss": "app", "aud": "a", "sub": "*", "room": "*"})
+		c := s.dial("?room=r&token=" + jwt)
+		c.send(openC)
+		c.expect(openS)
+		c.expect(features1)
+		c.send(anonymous)
+		c.expect(want)
+	}
+	const refused = `<failure .*<not-allowed/><text>could not obtain public key</text></failure>`
+	login(0, success)
+	login(1, refused)
+	published.Store(token.JWKS(token.JWK("k1", &keys[1].PublicKey)))
+	login(1, refused) // asked just now
+	passed.Add(int64(time.Minute))
+	login(1, success)
+	login(0, success) // tokens out there live on
+	passed.Add(int64(91 * time.Minute))
+	login(1, success)
+	login(0, refused)
+	if n := requests.Load(); n > 5 {
+		t.Errorf("%d requests", n)
 	}
 }
