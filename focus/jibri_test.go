@@ -484,11 +484,12 @@ type jigasi struct {
 	mu    sync.Mutex
 	asked []*jitmeet.Dial
 	fail  error // what it answers; errSilence: nothing
+	uri   string
 }
 
 func (w *world) jigasi(name, stats string) *jigasi {
 	w.t.Helper()
-	g := &jigasi{nick: xmpp.MustJID("jigasibrewery@internal.auth.meet.example/" + name)}
+	g := &jigasi{uri: "xmpp:call-1@internal.auth.meet.example", nick: xmpp.MustJID("jigasibrewery@internal.auth.meet.example/" + name)}
 	var err error
 	if g.port, err = w.router.NewLocalPort(xmpp.MustJID("jigasi@auth.meet.example/"+name), g.receive); err != nil {
 		w.t.Fatal(err)
@@ -519,7 +520,7 @@ func (g *jigasi) receive(s *xmpp.Stanza) error {
 	} else if g.fail != nil {
 		return g.fail
 	}
-	g.port.Send(s.Result(jitmeet.EncodeRef("xmpp:call-1@" + g.nick.Domain)))
+	g.port.Send(s.Result(jitmeet.EncodeRef(g.uri)))
 	return nil
 }
 
@@ -591,9 +592,16 @@ func TestDial(t *testing.T) {
 		far.fail = xmpp.InternalServerError("")
 		_, failure = a.dial(`to="+1"`, room)
 		is(t, "all fail", failure, xmpp.CondRemoteServerTimeout)
+		// A gateway without what it needs says so where the address of the call would be.
+		scribe.uri = "not_acceptable"
+		_, failure = a.dial(`to="jitsi_meet_transcribe"`, room)
+		is(t, "no call", failure, xmpp.CondServiceUnavailable)
+		scribe.uri = "xmpp:call-1@internal.auth.meet.example"
+		scribe.dials()
 		// Transcribers are others, and one is enough.
 		uri, _ = a.dial(`to="Jitsi_Meet_Transcribe"`, room)
 		is(t, "transcriber", uri, "xmpp:call-1@internal.auth.meet.example")
+		is(t, "its number", scribe.asked[0].To, "jitsi_meet_transcribe")
 		_, failure = a.dial(`to="jitsi_meet_transcribe"`, room)
 		is(t, "second transcriber", failure, xmpp.CondConflict)
 		tr := w.client("transcriber@recorder.meet.example", "tttttttt")
@@ -605,7 +613,7 @@ func TestDial(t *testing.T) {
 		tr.leave()
 		uri, failure = a.dial(`to="jitsi_meet_transcribe"`, room)
 		is(t, "it has left", uri+failure, "xmpp:call-1@internal.auth.meet.example")
-		if st := w.focus.Stats(); st.Gateways != 4 || st.Calls != 4 || st.CallFailures != 2 {
+		if st := w.focus.Stats(); st.Gateways != 4 || st.Calls != 4 || st.CallFailures != 3 {
 			t.Errorf("%+v", st)
 		}
 	})

@@ -35,7 +35,9 @@ func (c *Conference) onDial(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp.S
 		}
 	}
 	k := &call{request: s, dial: d}
-	k.want.Transcriber = strings.EqualFold(d.To, jitmeet.DialTranscriber)
+	if k.want.Transcriber = strings.EqualFold(d.To, jitmeet.DialTranscriber); k.want.Transcriber {
+		d.To = jitmeet.DialTranscriber // the gateway looks at the case
+	}
 	switch {
 	case d.To == "":
 		return xmpp.BadRequest("")
@@ -74,10 +76,14 @@ func (c *Conference) call(k *call) {
 }
 
 func (c *Conference) gatewayAnswered(k *call, jid xmpp.JID, reply *xmpp.Stanza, err error) {
+	var uri string
+	if err == nil {
+		uri = jitmeet.ParseRef(reply.Payload())
+	}
 	switch {
-	case err == nil && jitmeet.ParseRef(reply.Payload()) != "":
+	case strings.HasPrefix(uri, "xmpp:"): // else it names an error (JIGASI CallControl.handleDialIq)
 		c.s.stats.calls.Add(1)
-		c.called(k, k.request.Result(jitmeet.EncodeRef(jitmeet.ParseRef(reply.Payload()))))
+		c.called(k, k.request.Result(jitmeet.EncodeRef(uri)))
 		return
 	case len(k.want.Exclude) < dialTries:
 		c.log.Warn("gateway does not call", "jid", jid.String(), "err", err)
