@@ -34,6 +34,9 @@ const usage = `confab: video meetings for Jitsi Meet clients
   confab user passwd NAME[@HOST]             set a password
   confab user list                           show all accounts
   confab user remove NAME[@HOST]             remove an account
+  confab service add jibri|jigasi            make the accounts of a recorder or gateway and print its configuration
+  confab service passwd jibri|jigasi         the same with new passwords
+  confab service remove jibri|jigasi         remove these accounts
   confab check                               look for what keeps the server from working
   confab web install FILE|URL [--sha256 HEX] unpack a stock Jitsi Meet web build; a URL needs its checksum
   confab config default                      print all configuration keys with their defaults
@@ -97,6 +100,8 @@ func (p *program) command(ctx context.Context, name string, args []string) error
 		return p.serve(ctx, args)
 	case "user":
 		return p.user(ctx, args)
+	case "service":
+		return p.service(ctx, args)
 	case "check":
 		return p.check(ctx, args)
 	case "config":
