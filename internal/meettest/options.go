@@ -24,6 +24,7 @@ type Options struct {
 
 	Name      string   // display name
 	Features  []string // of disco#info; nil takes Features2026
+	Presence  string   // further elements of every presence
 	Media     *Media   // what to send; nil sends nothing
 	Silent    bool     // signalling only: offers are acknowledged and never accepted
 	WebSocket bool     // bridgeChannel.preferSctp=false

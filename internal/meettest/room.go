@@ -142,7 +142,7 @@ func (c *Client) presencePayload(sourceInfo string) string {
 	if c.opt.Name != "" {
 		e.Leaf("nick", nsNick, c.opt.Name)
 	}
-	return e.String()
+	return e.Raw(c.opt.Presence).String()
 }
 
 // capsVer hashes features only: LJM has no identities (client-signaling §8.3).
