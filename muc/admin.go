@@ -221,6 +221,9 @@ func (r *Room) Kick(o *Occupant, actor *Occupant, reason string) {
 	r.remove(o, payload{}, change{actor: actor, reason: reason, codes: []int{307}}, r.sv.cfg.Linger)
 }
 
+// Dismiss takes an occupant out as if it had left.
+func (r *Room) Dismiss(o *Occupant) { r.remove(o, payload{}, change{}, r.sv.cfg.Linger) }
+
 // adminList answers who has an affiliation or a role.
 func (r *Room) adminList(actor *Occupant, q *xmpp.Element) (string, error) {
 	item := q.Child(NSAdmin, "item")

@@ -33,10 +33,14 @@ func (WaitForHost) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	l := lobbyOf(r)
 	switch {
 	case l == nil, !j.Person(r), j.Returns, !l.AwaitsHost(r):
-	case r.IsHost(j.Real.Bare(), j.Client):
-		approve(r, j)
 	case r.Affiliation(j.Real.Bare()) == muc.AffOutcast:
 		return muc.Refuse(xmpp.Forbidden(""))
+	case j.Client.Host:
+		// The focus would make it one a moment later.
+		r.SetAffiliation(j.Real.Bare(), muc.AffOwner)
+		j.Vouched = true
+	case r.IsHost(j.Real.Bare(), j.Client):
+		approve(r, j)
 	default:
 		return muc.Refuse(l.Knock(r, j))
 	}

@@ -202,6 +202,7 @@ func (l *Lobby) close(r *muc.Room, to xmpp.JID, reason string) {
 
 // Joined implements muc.Joined: the first host opens the doors.
 func (l *Lobby) Joined(r *muc.Room, o *muc.Occupant) {
+	l.arrived(o)
 	if !l.await || !o.Person() || !r.IsHost(o.Bare(), o.Seats[0].Client) {
 		return
 	}
@@ -210,6 +211,18 @@ func (l *Lobby) Joined(r *muc.Room, o *muc.Occupant) {
 	if l.on && !r.Policy().Lobby {
 		l.close(r, r.JID(), "Host arrived.")
 		r.SetMembersOnly(false, nil)
+	}
+}
+
+// arrived takes who is in the meeting out of the lobby. LJM leaves it by itself (Lobby
+// on MUC_JOINED); a person with a plain client would have to think of it, and moderators
+// would go on being shown somebody who waits.
+func (l *Lobby) arrived(o *muc.Occupant) {
+	if l.side == nil || o.Seats[0].Client.Room != "" {
+		return
+	}
+	if in := l.side.Occupies(o.Seats[0].Real); in != nil && waitingOf(l.side).guest[in] {
+		l.side.Dismiss(in)
 	}
 }
 

@@ -49,6 +49,7 @@ func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
 // lobbies are the transcripts testdata/lobby-*.xmpp and the worlds that they run in.
 var lobbies = map[string]lobbyWorld{
 	"lobby-wait-for-host": {lobbies: services.LobbyConfig{AwaitHost: true}},
+	"lobby-breakout":      {Options: breakoutWorld(nil)},
 	"lobby-full":          {waiting: &policy.Config{MaxOccupants: 2, RestrictNicks: true}},
 	"lobby-rate":          {waiting: &policy.Config{JoinRate: 1, RestrictNicks: true}},
 	"lobby-everyone":      {Options: roomworld.Options{Policy: func(c *policy.Config) { c.Everyone.On = true }}},
