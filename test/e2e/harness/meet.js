@@ -196,6 +196,7 @@ window.meet = (() => {
 
                 return;
             }
+            note('outside', { error: String(error), details: rest.map(a => plain(a)) });
             lost('conference failed', [ error, ...rest ].map(String).join(' '));
         });
         on('CONFERENCE_ERROR', error => note('conference error', { error: String(error) }));
@@ -212,6 +213,9 @@ window.meet = (() => {
         on('TRACK_MUTE_CHANGED', track => note('mute', {
             id: track.getParticipantId(), type: track.getType(), muted: track.isMuted()
         }));
+        for (const name of BUTTONS) {
+            on(name, (...args) => note(name, { args: args.map(a => plain(a)) }));
+        }
         on('TRACK_ADDED', track => !track.isLocal() && show(track));
         on('TRACK_REMOVED', track => {
             if (!track.isLocal()) {
@@ -221,6 +225,65 @@ window.meet = (() => {
                 });
                 note('track removed', { id: track.getParticipantId(), type: track.getType() });
             }
+        });
+    }
+
+    /** What the buttons of the web app cause: noted under the library's name, with the arguments. */
+    const BUTTONS = [
+        'AV_MODERATION_APPROVED', 'AV_MODERATION_CHANGED', 'AV_MODERATION_PARTICIPANT_APPROVED',
+        'AV_MODERATION_PARTICIPANT_REJECTED', 'AV_MODERATION_REJECTED', 'BREAKOUT_ROOMS_MOVE_TO_ROOM',
+        'BREAKOUT_ROOMS_UPDATED', 'FILE_SHARING_FILES_RECEIVED', 'FILE_SHARING_FILE_ADDED', 'FILE_SHARING_FILE_REMOVED',
+        'LOBBY_USER_JOINED', 'LOBBY_USER_LEFT', 'LOCK_STATE_CHANGED', 'MEMBERS_ONLY_CHANGED', 'MESSAGE_RETRACTED',
+        'METADATA_UPDATED', 'NON_PARTICIPANT_MESSAGE_RECEIVED', 'PARTICIPANT_KICKED', 'PARTICIPANT_PROPERTY_CHANGED',
+        'PERMISSIONS_RECEIVED', 'POLL_ANSWER_RECEIVED', 'POLL_RECEIVED', 'PRIVATE_MESSAGE_RECEIVED', 'REACTION_RECEIVED',
+        'RECORDER_STATE_CHANGED', 'START_MUTED_POLICY_CHANGED', 'SUBJECT_CHANGED', 'TRANSCRIPTION_STATUS_CHANGED',
+        'VISITORS_MESSAGE', 'VISITORS_REJECTION'
+    ];
+
+    /** A value that a test can read: people, tracks and maps as plain objects. */
+    function plain(value, depth = 0) {
+        if (typeof value?.getId === 'function') {
+            return { id: value.getId(), name: value.getDisplayName?.() };
+        }
+        if (value instanceof Map) {
+            return plain(Object.fromEntries(value), depth);
+        }
+        if (Array.isArray(value)) {
+            return value.map(v => plain(v, depth + 1));
+        }
+        if (typeof value !== 'object' || value === null) {
+            return [ 'string', 'number', 'boolean' ].includes(typeof value) ? value : null;
+        }
+
+        return depth > 6 ? String(value)
+            : Object.fromEntries(Object.entries(value).map(([ k, v ]) => [ k, plain(v, depth + 1) ]));
+    }
+
+    /** Calls the conference, or one of its parts: call('lock', 'secret'), call('getPolls.createPoll', poll). */
+    async function call(path, ...args) {
+        const names = path.split('.');
+        const method = names.pop();
+        const target = names.reduce((o, getter) => o[getter](), conference);
+
+        return plain(await target[method](...args));
+    }
+
+    /** Goes to another room of the meeting as the web app does: the old one is left with "switch_room". */
+    async function move(roomJid) {
+        const [ id, domain ] = roomJid.split('@');
+        const config = Object.assign(await serverConfig(wanted.room), wanted.config, { p2p: { enabled: false } });
+
+        await conference.leave('switch_room').catch(() => {});
+        meeting.joined = false;
+        // The library takes the domain of a breakout room from the name itself.
+        const name = Object.assign(new String(id), { domain });
+
+        conference = connection.initJitsiConference(domain === config.hosts.muc ? id : name, config);
+
+        return new Promise((resolve, reject) => {
+            listen(conference, { resolve, lost: (what, error) => reject(new Error(`${what}: ${error}`)), config, options: wanted });
+            wanted.name && conference.setDisplayName(wanted.name);
+            Promise.all(localTracks.map(t => conference.addTrack(t))).then(() => conference.join()).catch(reject);
         });
     }
 
@@ -350,7 +413,7 @@ window.meet = (() => {
 
     return {
         ready: true,
-        join, devices, leave, stats, mute, ask, logIn, garble, me,
+        join, devices, leave, stats, mute, ask, logIn, garble, me, call, move,
         say: text => conference.sendTextMessage(text),
         isModerator: () => conference.isModerator(),
         events: () => events,

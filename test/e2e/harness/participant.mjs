@@ -53,6 +53,26 @@ export class Participant {
         return this.page.evaluate(([ u, p ]) => window.meet.logIn(u, p), [ user, password ]);
     }
 
+    /** Calls the library's conference: call('lock', 'secret'), call('getPolls.createPoll', poll). */
+    call(path, ...args) {
+        return this.page.evaluate(([ p, a ]) => window.meet.call(p, ...a), [ path, args ]);
+    }
+
+    /** Goes to another room of the meeting and takes the id that it has there. */
+    async move(roomJid) {
+        await this.page.evaluate(j => window.meet.move(j), roomJid);
+        this.id = (await this.page.evaluate(() => window.meet.me())).id;
+    }
+
+    /** Waits for a library event after a moment (ms since the epoch) whose arguments satisfy `like`. */
+    async told(name, like = () => true, since = 0, timeout = 10000) {
+        const event = await until(`${this.name} is told ${name}`,
+            async () => (await this.events()).find(e => e.name === name && e.at >= since && like(...e.args)),
+            { timeout, state: async () => (await this.events()).slice(-12) });
+
+        return event.args;
+    }
+
     isModerator() {
         return this.page.evaluate(() => window.meet.isModerator());
     }
