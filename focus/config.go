@@ -53,8 +53,8 @@ type Config struct {
 	IsHost func(xmpp.JID) bool
 	// HasToken reports whether the session of a full address came with a verified
 	// token for a room. It must not wait. Nil means that nobody has one. With
-	// RequireHost such a user opens the room, and moderates it like a host unless
-	// Moderators is token.
+	// RequireHost such a user opens the room; with it, or with Moderators being hosts,
+	// it moderates the room like a host, unless Moderators is token.
 	HasToken func(user, room xmpp.JID) bool
 	// VerifyToken checks the token of a conference request by HTTP, which has no
 	// session; nil trusts none.
@@ -175,9 +175,9 @@ func (c *Config) isHost(j xmpp.JID) bool {
 }
 
 // hasToken reports whether a session came with a token that counts here: where
-// everybody may open rooms, one is of no use.
+// everybody may open rooms and the first one moderates, one is of no use.
 func (c *Config) hasToken(user, room xmpp.JID) bool {
-	return c.RequireHost && c.HasToken != nil && c.HasToken(user, room)
+	return (c.RequireHost || c.Moderators == ModeratorsHosts) && c.HasToken != nil && c.HasToken(user, room)
 }
 
 func (c *Config) externalLogin() bool { return c.ExternalLogin != nil && c.ExternalLogin() }

@@ -65,9 +65,9 @@ func (c *Conference) grantHosts() {
 	}
 }
 
-// host reports whether m logged in, on whatever connection. With require_host that
-// is so for everybody with a token (JICOFO AuthenticationRoleManager), but where
-// the token itself says who moderates.
+// host reports whether m logged in, on whatever connection. That is so for
+// everybody with a token, too, where rooms or moderating are for hosts (JICOFO
+// AuthenticationRoleManager), unless the token itself says who moderates.
 func (c *Conference) host(m *Member) bool {
 	cfg := &c.s.cfg
 	return cfg.isHost(m.real) || c.s.auth.authenticated(m.real) || cfg.Moderators != ModeratorsToken && cfg.hasToken(m.real, c.room)

@@ -111,6 +111,23 @@ func TestTokensWithoutRequireHost(t *testing.T) {
 	})
 }
 
+// rooms.moderators = "hosts" where everybody may open rooms, as with wait_for_host.
+func TestTokenUsersModerateWhereHostsDo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, func(c *focus.Config) {
+			withTokens(focus.ModeratorsHosts)(c)
+			c.RequireHost = false
+		})
+		first := w.meet("aaaaaaaa")
+		user, stray := w.client("j1@meet.example/any", "bbbbbbbb"), w.client("j2@meet.example/other", "cccccccc")
+		user.join(caps2026)
+		stray.join(caps2026)
+		if first.owner() || !user.owner() || stray.owner() {
+			t.Errorf("owner: first %v, token %v, token for another room %v", first.owner(), user.owner(), stray.owner())
+		}
+	})
+}
+
 func TestTokenByHTTP(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, withTokens(focus.ModeratorsHosts))
