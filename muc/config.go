@@ -48,6 +48,7 @@ type Config struct {
 	ParkTime        time.Duration // for the focus; then the join is refused
 	History         int           // chat messages replayed to a joiner (rooms.history); negative: none
 	HistoryBytes    int           // of them all
+	MessageIDs      int           // messages whose writers are remembered, who may take them back
 	PresenceBytes   int           // of one presence (limits.presence)
 	Mailbox         int           // events that wait, per room
 	PendingIQs      int           // requests without answer, per occupant
@@ -84,6 +85,7 @@ func DefaultConfig() Config {
 		ParkTime:        15 * time.Second, // the focus's start timeout
 		History:         20,
 		HistoryBytes:    256 << 10,
+		MessageIDs:      1000,
 		PresenceBytes:   32 << 10,
 		Mailbox:         16384,
 		PendingIQs:      256,
@@ -102,6 +104,7 @@ func (c Config) withDefaults() Config {
 		{&c.MaxRooms, &d.MaxRooms}, {&c.ParkedJoins, &d.ParkedJoins}, {&c.History, &d.History},
 		{&c.HistoryBytes, &d.HistoryBytes}, {&c.PresenceBytes, &d.PresenceBytes}, {&c.Mailbox, &d.Mailbox},
 		{&c.PendingIQs, &d.PendingIQs}, {&c.MaxAffiliations, &d.MaxAffiliations}, {&c.TextBytes, &d.TextBytes},
+		{&c.MessageIDs, &d.MessageIDs},
 		{&c.MaxInvites, &d.MaxInvites},
 	} {
 		if *f.have == 0 {

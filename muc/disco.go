@@ -41,7 +41,7 @@ func (sv *Service) domainStanza(s *xmpp.Stanza) error {
 func (r *Room) info(node string) string {
 	d := xmpp.DiscoInfo{
 		Identities: []xmpp.Identity{{Category: "conference", Type: "text", Name: r.title()}},
-		Features: []string{NSMUC, nsStableID, nsSelfPing, NSRequest, NSOccupantID, xmpp.NSInfo,
+		Features: []string{NSMUC, nsStableID, nsSelfPing, NSRequest, NSOccupantID, nsStanzaID, nsModerate, xmpp.NSInfo,
 			"muc_hidden", "muc_temporary", "muc_unmoderated", "muc_nonanonymous"},
 	}
 	conf := r.conf

@@ -208,3 +208,17 @@ func TestAffiliationsLeaveRoomForRulers(t *testing.T) {
 		}
 	}
 }
+
+// Of so many messages the writers are remembered, and no more.
+func TestAuthorsAreBounded(t *testing.T) {
+	t.Parallel()
+	var a authors
+	bare := xmpp.MustJID("u@x")
+	for i := range 25 {
+		a.note(strconv.Itoa(i), bare, 10)
+		a.note(strconv.Itoa(i), xmpp.MustJID("other@x"), 10)
+	}
+	if len(a.of) != 10 || len(a.ring) != 10 || a.of["24"] != bare || a.of["15"] != bare || a.of["14"] == bare {
+		t.Fatal(a)
+	}
+}

@@ -180,6 +180,8 @@ func (r *Room) iqToRoom(t *Seat, s *xmpp.Stanza) error {
 		inner, err = r.adminList(t.occ, s.Payload())
 	case ns == NSAdmin && t != nil:
 		err = r.adminSet(t.occ, s.Payload())
+	case ns == nsModerate && name == "moderate" && t != nil && s.Type == xmpp.TypeSet:
+		err = r.moderate(t.occ, s.Payload())
 	case ns == NSOwner && t != nil && s.Type == xmpp.TypeGet:
 		inner, err = r.ownerForm(t.occ)
 	case ns == NSOwner && t != nil:

@@ -26,7 +26,7 @@ func (r *Room) jsonAllowed(t *Seat, s *xmpp.Stanza, brokenToo bool) bool {
 		// LJM XMPP.tryParseJSONAndVerify passes the text through unescape().
 		for _, text := range []string{el.Text, unescape(el.Text)} {
 			switch messageType(text) {
-			case "transcription-result":
+			case "transcription-result", "translation-result":
 				if !slices.Contains(r.sv.cfg.ServiceDomains, t.Real.Domain) {
 					return false
 				}

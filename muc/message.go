@@ -52,12 +52,12 @@ func (r *Room) ownMessage(s *xmpp.Stanza) *xmpp.Stanza {
 	forged := r.forgedDelay(s)
 	s = s.Filter(func(ns, name string) bool {
 		switch ns {
-		case NSNick, nsDisplayName, NSOccupantID, NSMUC, NSUser, nsAddress:
+		case NSNick, nsDisplayName, NSOccupantID, NSMUC, NSUser, nsAddress, nsStanzaID:
 			return false
 		case xmpp.NSDelay, nsOldDelay:
 			return !forged
 		}
-		return true
+		return name != "delay" && name != "display-name" // LJM finds many elements by name alone
 	})
 	// LJM writes <reply/> without the namespace that its reader looks for.
 	if el := s.Child(xmpp.NSClient, "reply"); el != nil && el.Get("to") != "" && !s.HasNS(nsReply) {
@@ -91,31 +91,28 @@ func (r *Room) groupchat(t *Seat, s *xmpp.Stanza) error {
 	if o.Role < RoleParticipant {
 		return xmpp.Forbidden(textNoVoice)
 	}
-	body := s.Has(xmpp.NSClient, "body")
-	if s.Has(xmpp.NSClient, "subject") {
-		switch {
-		case !body && !s.Has(xmpp.NSClient, "thread"):
-			return r.setSubject(t, s)
-		case !r.maySubject(o):
-			// LJM takes the subject of any message for the room's.
-			s = s.WithoutChild(xmpp.NSClient, "subject")
-		}
+	if s.Has(xmpp.NSClient, "subject") && !s.Has(xmpp.NSClient, "body") && !s.Has(xmpp.NSClient, "thread") {
+		return r.setSubject(t, s)
 	}
-	if !r.jsonAllowed(t, s, body) {
+	if !r.maySubject(o) {
+		// LJM takes the subject of any message, in whatever namespace, for the room's.
+		s = s.Filter(func(_, name string) bool { return name != "subject" })
+	}
+	if !r.jsonAllowed(t, s, s.Has("", "body")) {
 		return nil
 	}
 	s = r.ownMessage(s)
-	if err := r.retract(o, s); err != nil {
+	if err := r.mayRetract(o, s); err != nil {
 		return err
-	}
-	if s.ID == "" {
-		// LJM: reactions and replies name the id, so it must be the same for all.
-		s = s.WithID(rand.Text())
 	}
 	s, err := r.filter(o, s)
 	if s == nil || err != nil {
 		return err
 	}
+	if s, err = r.identified(o, s); err != nil {
+		return err
+	}
+	r.retract(s)
 	r.sv.stats.messages.Add(1)
 	r.remember(o, s)
 	r.broadcastOf(o, s.With(o.jid, xmpp.JID{}).WithChild(o.idElement()), nil)
@@ -162,7 +159,19 @@ func (r *Room) private(t *Seat, s *xmpp.Stanza) error {
 	if !r.jsonAllowed(t, s, true) {
 		return nil
 	}
-	s = r.ownMessage(s).WithChild(`<x xmlns="` + NSUser + `"/>` + t.occ.idElement())
+	s = r.ownMessage(s)
+	if err := r.mayRetract(t.occ, s); err != nil {
+		return err
+	}
+	for _, svc := range r.services {
+		if c, ok := svc.(Private); ok {
+			if err := c.Private(r, t.occ, to, s); err != nil {
+				return err
+			}
+		}
+	}
+	r.wrote(t.occ, s)
+	s = s.WithChild(`<x xmlns="` + NSUser + `"/>` + t.occ.idElement())
 	s = s.With(t.occ.jid, xmpp.JID{})
 	r.sv.stats.messages.Add(1)
 	for _, dst := range to.Seats {
@@ -173,10 +182,9 @@ func (r *Room) private(t *Seat, s *xmpp.Stanza) error {
 
 // line is one message of the history.
 type line struct {
-	s    *xmpp.Stanza
-	id   string
-	bare xmpp.JID // who wrote it
-	at   time.Time
+	s  *xmpp.Stanza
+	id string
+	at time.Time
 }
 
 // worthKeeping: chat and what changes it, no endpoint messages, which receivers
@@ -210,7 +218,7 @@ func (r *Room) keep(o *Occupant, s *xmpp.Stanza, name string) {
 	now := time.Now()
 	var e xmpp.Enc
 	delay(e.Raw(name), r.jid, now)
-	l := line{s: s.WithChild(e.String()), id: s.ID, bare: o.bare, at: now}
+	l := line{s: s.WithChild(e.String()), id: s.ID, at: now}
 	if len(l.s.Inner) > r.sv.cfg.HistoryBytes {
 		return
 	}
@@ -232,25 +240,4 @@ func (o *Occupant) displayName() (name, source string) {
 		o.named, o.name = o.pres, elText(o.pres.Child(NSNick, "nick"))
 	}
 	return o.name, source
-}
-
-// retract forgets a message that its writer takes back (XEP-0424); clients only
-// compare ids, so somebody else's is refused here.
-func (r *Room) retract(o *Occupant, s *xmpp.Stanza) error {
-	el := s.Child(nsRetract, "retract")
-	if el == nil {
-		return nil
-	}
-	for i, l := range r.history {
-		if l.id != el.Get("id") {
-			continue
-		}
-		if l.bare != o.bare {
-			return xmpp.Forbidden("")
-		}
-		r.histLen -= len(l.s.Inner)
-		r.history = slices.Delete(r.history, i, i+1)
-		return nil
-	}
-	return nil
 }

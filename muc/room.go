@@ -28,6 +28,7 @@ type Room struct {
 	subject subject
 	history []line
 	histLen int // bytes of the history
+	authors authors
 
 	stages   []Stage
 	services []RoomService

@@ -76,6 +76,11 @@ type Requests interface {
 	Request(r *Room, t *Seat, to *Occupant, s *xmpp.Stanza) (*xmpp.Stanza, error)
 }
 
+// Private may refuse a message from one occupant to another.
+type Private interface {
+	Private(r *Room, from, to *Occupant, s *xmpp.Stanza) error
+}
+
 // Command gets a client's message to the service's component.
 type Command interface {
 	Command(r *Room, o *Occupant, s *xmpp.Stanza) error

@@ -1,10 +1,6 @@
 package muc
 
-import (
-	"crypto/rand"
-
-	"confab/xmpp"
-)
+import "confab/xmpp"
 
 // A room of visitors (Config.Visitors) stands beside the main room. Who is in it
 // sees the people of the main room as if they were here, hears what they say and
@@ -150,22 +146,23 @@ func (r *Room) visitorMessage(s *xmpp.Stanza) error {
 func (r *Room) visitorChat(t *Seat, s *xmpp.Stanza) error {
 	o, main := t.occ, r.main
 	switch body := s.Has(xmpp.NSClient, "body"); {
-	case s.Has(xmpp.NSClient, "subject"):
+	case s.Has("", "subject"):
 		return xmpp.Forbidden(textSubject)
-	case s.Has("", "json-message"), !body && !s.HasNS(nsRetract):
+	case s.Has("", "json-message"), !body && !s.Has("", "retract"):
 		return nil // commands of the meeting are no visitor's to give
 	}
 	s = r.ownMessage(s)
-	if err := main.retract(o, s); err != nil {
+	if err := main.mayRetract(o, s); err != nil {
 		return err
-	}
-	if s.ID == "" {
-		s = s.WithID(rand.Text())
 	}
 	s, err := main.filter(o, s)
 	if s == nil || err != nil {
 		return err
 	}
+	if s, err = main.identified(o, s); err != nil {
+		return err
+	}
+	main.retract(s)
 	main.sv.stats.messages.Add(1)
 	s = s.WithChild(o.idElement() + o.visitorName())
 	r.Broadcast(s.With(o.jid, xmpp.JID{}), func(o *Occupant) bool { return !o.admin })

@@ -332,7 +332,7 @@ func setMetadata(r *muc.Room, key string, value any, tell bool) {
 // setting startMuted: a moderator's presence.
 func (m *Metadata) Filter(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) (*xmpp.Stanza, error) {
 	if s.Kind == xmpp.Message {
-		if s.Has(xmpp.NSClient, "body") && m.restricted("groupChatRestricted") && !o.Allowed("send-groupchat") {
+		if s.Has("", "body") && m.restricted("groupChatRestricted") && !o.Allowed("send-groupchat") {
 			return nil, xmpp.NotAllowed("Sending group messages not allowed") // LJM: CHAT_ERROR
 		}
 		return s, nil
