@@ -52,11 +52,11 @@ func Main(c Config) func() []muc.Stage {
 		return []muc.Stage{
 			Token{tokens},
 			Nick{Restrict: c.RestrictNicks, Meeting: true},
+			Breakouts{}, // who comes back has its place in a full room
 			MaxOccupants{Limit: c.MaxOccupants},
 			NewRateLimit(c.JoinRate, time.Now),
 			HealthCheck{},
 			FocusFirst{},
-			Breakouts{},
 			Visitors{},
 			WaitForHost{},
 			Settled{},

@@ -45,7 +45,10 @@ func breakoutWorld(change func(*roomworld.Options, *services.BreakoutConfig)) ro
 func TestBreakoutTranscripts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*roomworld.Options, *services.BreakoutConfig){
-		"breakout":       nil,
+		"breakout": nil,
+		"breakoutfull": func(o *roomworld.Options, _ *services.BreakoutConfig) {
+			o.Policy = func(c *policy.Config) { c.MaxOccupants = 2 }
+		},
 		"breakoutend":    nil,
 		"breakoutkick":   nil,
 		"breakoutplain":  nil,
