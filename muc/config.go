@@ -42,6 +42,9 @@ type Config struct {
 	EndWithPeople bool
 	// Linger keeps a room after its last person left (rooms.linger).
 	Linger time.Duration
+	// ServicesLinger keeps it, if longer, while a recorder or transcriber is in: a page
+	// that is loaded anew finds the recording going on (mod_muc_cleanup_backend_services).
+	ServicesLinger time.Duration
 
 	MaxRooms        int           // rooms.max_rooms
 	ParkedJoins     int           // joins that wait, per room (rooms.parked_joins)
@@ -80,6 +83,7 @@ func DefaultConfig() Config {
 	return Config{
 		SummonFocus:     true,
 		EndWithPeople:   true,
+		ServicesLinger:  20 * time.Second,
 		MaxRooms:        10000,
 		ParkedJoins:     500,
 		ParkTime:        15 * time.Second, // the focus's start timeout

@@ -20,9 +20,13 @@ func (r *Room) enter(j *Join) {
 		return
 	}
 	t := &Seat{Real: j.Real, Client: j.Client, port: j.port}
-	if r.linger != nil {
+	switch {
+	case r.linger == nil:
+	case j.Person(r):
 		r.linger.Stop()
 		r.linger = nil
+	default:
+		r.linger.Reset(r.lingers) // a focus comes before the people that called it
 	}
 	r.sv.stats.joins.Add(1)
 	r.displaceVisitor(j.Nick)

@@ -87,8 +87,17 @@ func (r *Room) remove(o *Occupant, p payload, ch change, linger time.Duration) {
 // ifDeserted ends a room in which no person is any more.
 func (r *Room) ifDeserted(linger time.Duration) {
 	if r.sv.cfg.EndWithPeople && r.People() == 0 && len(r.holds) == 0 {
-		r.emptied(linger)
+		reason := TextTerminated
+		if r.served() && r.sv.cfg.ServicesLinger > linger {
+			linger, reason = r.sv.cfg.ServicesLinger, textServices
+		}
+		r.emptied(linger, reason)
 	}
+}
+
+// served reports whether others than people and the focus are in the room.
+func (r *Room) served() bool {
+	return slices.ContainsFunc(r.order, func(o *Occupant) bool { return !o.person && !o.admin })
 }
 
 // departure is how somebody left, for the services.
@@ -101,9 +110,9 @@ func (ch change) departure() Departure {
 
 // emptied is called when the last person has left. The room goes at once, with
 // its password, unless it is to linger.
-func (r *Room) emptied(linger time.Duration) {
+func (r *Room) emptied(linger time.Duration, reason string) {
 	if linger <= 0 {
-		r.Destroy(xmpp.JID{}, TextTerminated, nil)
+		r.Destroy(xmpp.JID{}, reason, nil)
 		return
 	}
 	if r.linger != nil {
@@ -111,9 +120,10 @@ func (r *Room) emptied(linger time.Duration) {
 	}
 	r.linger = r.After(linger, func() {
 		if r.People() == 0 && len(r.holds) == 0 {
-			r.Destroy(xmpp.JID{}, TextTerminated, nil)
+			r.Destroy(xmpp.JID{}, reason, nil)
 		}
 	})
+	r.lingers = linger
 }
 
 // endIfEmpty forgets a room without occupants and without joins that wait.

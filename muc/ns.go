@@ -43,6 +43,8 @@ const (
 	textBareJID      = "Bare JID expected, got full JID"
 	textFormType     = "Form is not of type room configuration"
 
+	// textServices is what recorders learn when a room without people ends.
+	textServices = "Empty room with recording and/or transcribing."
 	// TextTerminated is what LJM shows when a room is destroyed for good.
 	TextTerminated = "The meeting has been terminated"
 )

@@ -40,7 +40,8 @@ type Room struct {
 	parked   []*Join // in order of arrival
 	asked    map[iqKey]*asked
 	iqTimer  *time.Timer
-	linger   *time.Timer
+	linger   *time.Timer   // ends a room without people
+	lingers  time.Duration // how long it runs
 	focused  bool
 	gone     []*Seat // found dead by a delivery
 	enc      xmpp.Enc

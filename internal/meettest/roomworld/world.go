@@ -29,6 +29,7 @@ import (
 //	H1 …    hosts, logged in with an account
 //	V1 …    visitors u1@v0.meet.jitsi/v1, through the second login host
 //	J1 …    bridges jvb@auth.meet.example/j1
+//	R1 …    recorders, recorder@recorder.meet.example/r1
 //	1b      a second session of the account of 1
 type World struct {
 	Router *xmpp.Router
@@ -138,6 +139,8 @@ func (w *World) Dial(name string) (script.Conn, error) {
 		c.jid = xmpp.MustJID("u" + lower[1:] + "@v0.meet.jitsi/" + lower)
 	case lower[0] == 'j':
 		c.jid = xmpp.MustJID("jvb@auth.meet.example/" + lower)
+	case lower[0] == 'r':
+		c.jid = xmpp.MustJID("recorder@recorder.meet.example/" + lower)
 	case lower[0] >= '0' && lower[0] <= '9':
 		c.jid = xmpp.MustJID("u" + strings.TrimRight(lower, "b") + "@meet.example/r" + lower)
 	default:
