@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"confab/bridge/forward"
 	"confab/bridge/transport"
 	"confab/extdisco/relay"
@@ -24,7 +26,7 @@ type figure struct {
 
 // labelled are the metrics with a label.
 var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_packets_total": "dir", "confab_bytes_total": "dir",
-	"confab_datagrams_dropped_total": "reason", "confab_panics_total": "component"}
+	"confab_side_rooms": "service", "confab_side_occupants": "service", "confab_datagrams_dropped_total": "reason", "confab_panics_total": "component"}
 
 // newRegistry returns a registry of our figures and those of the process: its
 // memory, files, processor time and goroutines.
@@ -87,6 +89,13 @@ func (c *collector) figures() []figure {
 	}
 	for transport, n := range x.Connected {
 		out = append(out, gauge("confab_sessions", "Connected sessions.", float64(n), transport))
+	}
+	for _, side := range c.s.sides {
+		st := side.Stats()
+		service, _, _ := strings.Cut(side.Domain().Domain, ".")
+		out = append(out, gauge("confab_side_rooms", "Rooms beside the main one of a meeting, such as breakout rooms.", float64(st.Rooms), service),
+			gauge("confab_side_occupants", "Occupants of rooms beside the main one.", float64(st.Occupants), service))
+		m.Panics += st.Panics
 	}
 	out = append(out, focusFigures(f)...)
 	out = append(out, forwardFigures(b.Forward)...)
