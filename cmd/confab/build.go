@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"confab/muc/services"
 	"confab/web"
 	"confab/web/files"
+	"confab/web/whiteboard"
 	"confab/xmpp"
 )
 
@@ -44,9 +46,10 @@ type server struct {
 	lobbies  *services.Lobbies
 	sides    []*muc.Service // lobbies and breakout rooms, made by features
 	focus    *focus.Service
-	relay    *relay.Server // nil when off
-	files    *files.Store  // nil unless they are kept here
-	tokens   *tokens       // nil without file sharing
+	relay    *relay.Server     // nil when off
+	files    *files.Store      // nil unless they are kept here
+	tokens   *tokens           // nil without file sharing
+	boards   *whiteboard.Relay // nil unless it is ours
 	jwts     jwts
 	sessions *xmpp.Server
 	certs    *web.Certificates
@@ -76,7 +79,7 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 		return nil, fmt.Errorf("limits.exempt: %w", err)
 	}
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
-	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildJWT, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
+	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildBoards, s.buildJWT, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -232,6 +235,9 @@ func (s *server) metadataConfig() services.MetadataConfig {
 	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers(), Max: s.cfg.Rooms.MetadataMax}
 	if everyone := s.everyone(); everyone.On {
 		meta.Room = func(r *muc.Room) map[string]any { return map[string]any{"allownersEnabled": everyone.In(r)} }
+	}
+	if s.boards != nil {
+		meta.Watch = map[string]func(*muc.Room, json.RawMessage){"whiteboard": s.watchBoard}
 	}
 	return meta
 }

@@ -81,36 +81,39 @@ type Config struct {
 	} `toml:"auth"`
 
 	Rooms struct {
-		MaxOccupants     int      `toml:"max_occupants"`
-		Moderators       string   `toml:"moderators"`
-		Linger           Duration `toml:"linger"`
-		JoinRate         int      `toml:"join_rate"`
-		MaxRooms         int      `toml:"max_rooms"`
-		ParkedJoins      int      `toml:"parked_joins"`
-		History          int      `toml:"history"`
-		SummonFocus      bool     `toml:"summon_focus"`
-		RestrictNicks    bool     `toml:"restrict_nicks"`
-		MetadataMax      int      `toml:"metadata_max"`
-		AVModeration     bool     `toml:"av_moderation"`
-		Moderated        []string `toml:"moderated"`
-		ModeratedTenants []string `toml:"moderated_tenants"`
-		Breakout         bool     `toml:"breakout"`
-		BreakoutsMax     int      `toml:"breakouts_max"`
-		Polls            bool     `toml:"polls"`
-		PollsMax         int      `toml:"polls_max"`
-		Reactions        bool     `toml:"reactions"`
-		EndForAll        bool     `toml:"end_for_all"`
-		FileMaxSize      int      `toml:"file_max_size"`
-		FilesMax         int      `toml:"files_max"`
-		FilesDiskMax     int      `toml:"files_disk_max"`
-		Lobby            bool     `toml:"lobby"`
-		RequireName      bool     `toml:"require_display_name"`
-		WaitForHost      bool     `toml:"wait_for_host"`
+		MaxOccupants         int      `toml:"max_occupants"`
+		Moderators           string   `toml:"moderators"`
+		Linger               Duration `toml:"linger"`
+		JoinRate             int      `toml:"join_rate"`
+		MaxRooms             int      `toml:"max_rooms"`
+		ParkedJoins          int      `toml:"parked_joins"`
+		History              int      `toml:"history"`
+		SummonFocus          bool     `toml:"summon_focus"`
+		RestrictNicks        bool     `toml:"restrict_nicks"`
+		MetadataMax          int      `toml:"metadata_max"`
+		AVModeration         bool     `toml:"av_moderation"`
+		Moderated            []string `toml:"moderated"`
+		ModeratedTenants     []string `toml:"moderated_tenants"`
+		Breakout             bool     `toml:"breakout"`
+		BreakoutsMax         int      `toml:"breakouts_max"`
+		Polls                bool     `toml:"polls"`
+		PollsMax             int      `toml:"polls_max"`
+		Reactions            bool     `toml:"reactions"`
+		EndForAll            bool     `toml:"end_for_all"`
+		FileMaxSize          int      `toml:"file_max_size"`
+		FilesMax             int      `toml:"files_max"`
+		FilesDiskMax         int      `toml:"files_disk_max"`
+		WhiteboardMessageMax int      `toml:"whiteboard_message_max"`
+		WhiteboardSockets    int      `toml:"whiteboard_sockets"`
+		Lobby                bool     `toml:"lobby"`
+		RequireName          bool     `toml:"require_display_name"`
+		WaitForHost          bool     `toml:"wait_for_host"`
 	} `toml:"rooms"`
 
 	Integrations struct {
-		Files    string `toml:"files"`
-		Etherpad string `toml:"etherpad"`
+		Files      string `toml:"files"`
+		Whiteboard string `toml:"whiteboard"`
+		Etherpad   string `toml:"etherpad"`
 	} `toml:"integrations"`
 
 	Focus struct {
@@ -191,6 +194,8 @@ type Config struct {
 		RequestsPerIP         int      `toml:"requests_per_ip"`
 		PasswordTries         int      `toml:"password_tries"`
 		UploadsPerIP          int      `toml:"uploads_per_ip"`
+		WhiteboardRate        int      `toml:"whiteboard_rate"`
+		WhiteboardBytes       int      `toml:"whiteboard_bytes"`
 		Exempt                []string `toml:"exempt"`
 	} `toml:"limits"`
 

@@ -48,6 +48,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 	if c.Integrations.Files != builtin {
 		wc.Site.FileSharing.URL = c.Integrations.Files
 	}
+	wc.Site.Whiteboard = c.Integrations.Whiteboard != ""
 	wc.Site.Etherpad = c.Integrations.Etherpad != ""
 	wc.Site.TokenAuthURL = c.Auth.JWT.LoginURL
 	wc.Site.Config, wc.Site.InterfaceConfig = c.Web.Config, c.Web.InterfaceConfig
@@ -87,6 +88,11 @@ func (s *server) openWeb() error {
 	}
 	if s.tokens != nil {
 		h.Files = s.filesHandler()
+	}
+	if s.boards != nil {
+		h.SocketIO = s.boards
+	} else if h.SocketIO, err = s.proxy(s.cfg.Integrations.Whiteboard, ""); err != nil {
+		return err
 	}
 	if h.Etherpad, err = s.proxy(s.cfg.Integrations.Etherpad, "/etherpad"); err != nil {
 		return err

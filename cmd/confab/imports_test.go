@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"migrations":          {},
 	"web":                 {},
 	"web/files":           {},
+	"web/whiteboard":      {},
 	"cmd/confab": {"xmpp/...", "xmpp", "muc", "muc/...", "focus", "focus/...", "bridge", "bridge/...",
 		"extdisco", "extdisco/...", "storage", "storage/...", "web", "web/..."},
 	"cmd/confab-bench": {"internal/meettest", "internal/meettest/...", "xmpp", "xmpp/xep/..."},
@@ -51,7 +52,7 @@ var confined = map[string][]string{
 	"github.com/pion/turn":       {"extdisco/relay", "internal/..."},
 	"github.com/pion/webrtc":     {"internal/...", "cmd/confab-bench"},
 	"mellium.im":                 {"xmpp", "xmpp/...", "internal/...", "cmd/confab-bench"},
-	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "web", "internal/...", "cmd/confab-bench"},
+	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "web", "web/whiteboard", "internal/...", "cmd/confab-bench"},
 }
 
 func TestImports(t *testing.T) {

@@ -195,6 +195,7 @@ func (c *Config) validate() []string {
 	for key, n := range map[string]int{
 		"login_rate": l.LoginRate, "presence_rate": l.PresenceRate, "iq_rate": l.IQRate, "message_rate": l.MessageRate, "command_rate": l.CommandRate, "byte_rate": l.ByteRate,
 		"connections_per_ip": l.ConnectionsPerIP, "requests_per_ip": l.RequestsPerIP, "password_tries": l.PasswordTries, "uploads_per_ip": l.UploadsPerIP,
+		"whiteboard_rate": l.WhiteboardRate, "whiteboard_bytes": l.WhiteboardBytes,
 	} {
 		p.between("limits."+key, n, 0, math.MaxInt32)
 	}
@@ -268,6 +269,8 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("rooms.file_max_size", r.FileMaxSize, 1, math.MaxInt)
 	p.between("rooms.files_max", r.FilesMax, 1, 10000)
 	p.between("rooms.files_disk_max", r.FilesDiskMax, 1, math.MaxInt)
+	p.between("rooms.whiteboard_message_max", r.WhiteboardMessageMax, 64<<10, 64<<20)
+	p.between("rooms.whiteboard_sockets", r.WhiteboardSockets, 1, 10000)
 
 	f := &c.Focus
 	p.duration("focus.start_timeout", f.StartTimeout, time.Second, time.Hour)
@@ -304,6 +307,9 @@ func (c *Config) validateIntegrations(p *problems) {
 	i := &c.Integrations
 	if i.Files != builtin {
 		p.httpURL("integrations.files", i.Files)
+	}
+	if i.Whiteboard != builtin {
+		p.httpURL("integrations.whiteboard", i.Whiteboard)
 	}
 	p.httpURL("integrations.etherpad", i.Etherpad)
 }
