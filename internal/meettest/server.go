@@ -164,11 +164,16 @@ level = "debug"
 format = "text"
 `
 
-// ready waits for /about/health to answer 200 and for the login.
-func (s *Server) ready(ctx context.Context) error {
-	client := &http.Client{Transport: &http.Transport{
+// HTTP is a client that takes the server's certificate, and keeps no connections.
+func (s *Server) HTTP() *http.Client {
+	return &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true, //nolint:gosec // test server
 	}}
+}
+
+// ready waits for /about/health to answer 200 and for the login.
+func (s *Server) ready(ctx context.Context) error {
+	client := s.HTTP()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var last error

@@ -50,6 +50,12 @@ func with(jwt string) func(*meettest.Options) {
 	return func(o *meettest.Options) { o.Token, o.Silent = jwt, true }
 }
 
+// below makes a client one of a tenant's page.
+func below(w *world, o *meettest.Options, tenant string) {
+	o.URL = strings.Replace(o.URL, "/xmpp-websocket", "/"+tenant+"/xmpp-websocket", 1)
+	o.MUC = "conference." + tenant + "." + w.Domain
+}
+
 // Who is let in, and what the others are told.
 func TestTokenLogins(t *testing.T) {
 	w := newWorld(t, "[rooms]\nmoderators = \"token\"\n"+tokenConfig)
@@ -99,10 +105,7 @@ func TestTokenLogins(t *testing.T) {
 	}
 
 	// Tokens for other rooms, of other tenants, and with a pattern.
-	tenant := func(o *meettest.Options) {
-		o.URL = strings.Replace(o.URL, "/xmpp-websocket", "/acme/xmpp-websocket", 1)
-		o.MUC = "conference.acme." + w.Domain
-	}
+	tenant := func(o *meettest.Options) { below(w, o, "acme") }
 	for _, c := range []struct {
 		name   string
 		jwt    string
@@ -169,6 +172,9 @@ func TestTokenUserIsTheHost(t *testing.T) {
 		if se, ok := errors.AsType[*xmpp.StanzaError](err); !ok || se.Cond != xmpp.CondNotAuthorized {
 			t.Errorf("a guest without a host: %v", err)
 		}
+	}
+	if js := w.configJS(); !strings.Contains(js, `"tokenAuthUrl": "https://login.example/{room}"`) || !strings.Contains(js, `"anonymousdomain": "guest.`+w.Domain+`"`) {
+		t.Errorf("config.js: %s", js)
 	}
 	gus := w.Dial(w.ctx, "Gus", guests)
 	refused(gus)
@@ -281,4 +287,46 @@ func TestTokenKeysAndReload(t *testing.T) {
 	if se, ok := errors.AsType[*xmpp.StanzaError](err); !ok || !strings.Contains(se.App, "<authentication-required ") {
 		t.Errorf("a guest of before in a new room: %v", err)
 	}
+}
+
+// A tenant with a key of its own: below its path a token is needed, and such tokens
+// open its rooms and no others. Elsewhere nothing has changed.
+func TestTokenOfTenant(t *testing.T) {
+	const acmeSecret = "fedcba9876543210fedcba9876543210"
+	w := newWorld(t, "[[tenants]]\nname = \"acme\"\njwt_secret = \""+acmeSecret+"\"\njwt_issuers = [\"acme's\"]\n")
+	everything := token.Set{"iss": "acme's", "sub": "*", "room": "*"}
+	jwt := w.token(acmeSecret, everything)
+	acme := func(jwt string) func(*meettest.Options) {
+		return func(o *meettest.Options) {
+			with(jwt)(o)
+			o.Room = w.room
+			below(w, o, "acme")
+		}
+	}
+	guest := w.join("Gus", with(""))
+	inside := w.Dial(w.ctx, "Ada", acme(jwt))
+	w.must(inside.Join(w.ctx, w.room))
+
+	for name, bad := range map[string]string{"token required": "", "Invalid signature": w.token(tokenSecret, everything), "invalid 'iss' claim": w.token(acmeSecret, nil)} {
+		opt := w.Options(name)
+		acme(bad)(&opt)
+		if _, err := meettest.Dial(w.ctx, opt); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Who came in below the tenant's path goes into no room beside, nor who came in
+	// beside it into the tenant's.
+	refused := func(name string, c *meettest.Client, muc, child string) {
+		t.Helper()
+		w.must(c.Send(xmpp.Presence, "", "", w.room+"@"+muc+"/"+c.Nick(), `<x xmlns="http://jabber.org/protocol/muc"/>`))
+		s, err := c.Expect(w.ctx, name, func(s *xmpp.Stanza) bool {
+			return s.Kind == xmpp.Presence && s.Type == xmpp.TypeError && s.From.Domain == muc
+		})
+		w.must(err)
+		if se := s.ErrorOf(); se.Cond != xmpp.CondNotAllowed || !strings.Contains(se.Text+se.App, child) {
+			t.Errorf("%s: %v", name, se)
+		}
+	}
+	refused("a tenant's user in a room of the domain", inside, "conference."+w.Domain, "Room and token mismatched")
+	refused("a guest in a tenant's room", guest, "conference.acme."+w.Domain, "authentication-required")
 }
