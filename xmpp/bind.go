@@ -104,10 +104,13 @@ func (st *stream) push(user JID) *Stanza {
 	if !st.srv.cfg.PushServices || st.fr.transport() == TransportTCP {
 		return nil
 	}
-	main := st.srv.cfg.Hosts[0]
-	d := main.Host.Disco()
-	if main.Tailor != nil {
-		d = main.Tailor(user, d)
+	from := st.srv.cfg.Hosts[0]
+	if st.host.Own {
+		from = *st.host
+	}
+	d := from.Host.Disco()
+	if from.Tailor != nil {
+		d = from.Tailor(user, d)
 	}
 	inner := d.Inner("")
 	if st.host.Services != nil {

@@ -24,6 +24,9 @@ type Config struct {
 	RemoteAddr func(*http.Request) netip.Addr
 	// Secure says whether a request came over TLS; nil looks at the connection.
 	Secure func(*http.Request) bool
+	// Promised is the name under which a client may log in because it has been promised
+	// to it, of those that its URL claims, or ""; nil promises none. It must not wait.
+	Promised func(Attrs) string
 	// PushServices sends disco#info and the STUN and TURN servers to web clients
 	// just before bind ends (xmpp.push_services).
 	PushServices bool
@@ -85,8 +88,10 @@ type LoginHost struct {
 	Host *Host
 	Auth Authenticator
 	// Tailor is what is announced to user in particular; nil announces the same to all.
-	// Of all hosts that of the first counts. It must not wait.
+	// Of all hosts that of the first counts, and of those with Own. It must not wait.
 	Tailor func(user JID, d DiscoInfo) DiscoInfo
+	// Own makes clients of this host be pushed what it announces, not the first.
+	Own bool
 	// Services encodes the <services xmlns="urn:xmpp:extdisco:2"> element with
 	// fresh credentials for user; nil pushes none.
 	Services func(user JID) string

@@ -191,6 +191,37 @@ func TestResumeNeedsPassword(t *testing.T) {
 	thief.expect(`<iq .*<jid>[0-9a-f-]{36}@meet.test/.*`)
 }
 
+// A name in the URL is its user's only when it was promised to it; a promise goes
+// before the name of the session that the client comes from.
+func TestPromisedName(t *testing.T) {
+	t.Parallel()
+	const promised = "11111111-2222-4333-a444-555555555555"
+	s := newSite(t, func(c *xmpp.Config) {
+		c.Promised = func(a xmpp.Attrs) string {
+			if a.CustomUsername == promised && a.Room == "standup" {
+				return promised
+			}
+			return ""
+		}
+	})
+	other := s.dial("?room=standup")
+	other.bind()
+	id := other.enable()
+	for query, want := range map[string]bool{
+		"?room=standup&customusername=" + promised:                   true,
+		"?room=standup&previd=" + id + "&customusername=" + promised: true,
+		"?room=elsewhere&customusername=" + promised:                 false,
+		"?room=standup&customusername=focus":                         false,
+		"?room=standup&customusername=":                              false,
+	} {
+		c := s.dial(query)
+		c.bind()
+		if got := strings.HasPrefix(c.jid, promised+"@"); got != want {
+			t.Errorf("%s: %s", query, c.jid)
+		}
+	}
+}
+
 func TestAckOutOfRange(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)

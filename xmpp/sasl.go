@@ -23,6 +23,18 @@ type Peer struct {
 	// previd names, or "" (client-signaling.md §4.3). It is in a URL: who has an
 	// account logs in with the password again.
 	Resumes string
+	// Promised is the name that the client was promised and claims by its URL
+	// (?customusername=), or "": Config.Promised.
+	Promised string
+}
+
+// GuestName is the name that a guest has a right to, or "": the promised one, else
+// that of the session that it comes from (room-services.md §4.3).
+func (p *Peer) GuestName() string {
+	if p.Promised != "" {
+		return p.Promised
+	}
+	return p.Resumes
 }
 
 // Account is who has logged in.
@@ -196,10 +208,14 @@ func (st *stream) refuse(fail *SASLFailure) error {
 }
 
 func (st *stream) peer() *Peer {
-	return &Peer{
+	p := &Peer{
 		Host: st.host.Host.JID(), Remote: st.remote, Secure: st.secure, TLS: st.tls, Attrs: st.attrs,
 		Resumes: st.srv.guestOf(st.attrs.PrevID, st.host.Host.JID().Domain),
 	}
+	if promised := st.srv.cfg.Promised; promised != nil && st.attrs.CustomUsername != "" {
+		p.Promised = promised(st.attrs)
+	}
+	return p
 }
 
 // mechanismsFeature lists what the client may log in with, or "".

@@ -20,7 +20,7 @@ func (Anonymous) Mechanisms(*xmpp.Peer) []string { return []string{sasl.Anonymou
 
 // Start implements xmpp.Authenticator.
 func (Anonymous) Start(_ context.Context, p *xmpp.Peer, _ string) (xmpp.Exchange, error) {
-	name := p.Resumes
+	name := p.GuestName()
 	if name == "" {
 		name = newUUID()
 	}

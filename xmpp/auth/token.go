@@ -86,7 +86,7 @@ func (t Token) Start(ctx context.Context, p *xmpp.Peer, mechanism string) (xmpp.
 		}
 		return nil, err
 	}
-	name := p.Resumes
+	name := p.GuestName()
 	if name == "" {
 		name = newUUID()
 	}
