@@ -86,6 +86,13 @@ func (r *Room) enter(j *Join) {
 				c.Joined(r, o)
 			}
 		}
+		if r.visitor(o) {
+			for _, svc := range r.main.services {
+				if c, ok := svc.(Visited); ok {
+					c.Visited(r.main, o)
+				}
+			}
+		}
 	}
 	if r.over {
 		return

@@ -19,6 +19,10 @@ type Visiting interface {
 	Visiting(r *Room, o *Occupant, t *Seat)
 }
 
+// Visited is Joined in a room of visitors, told to the services of the main room,
+// which is r.
+type Visited interface{ Visited(r *Room, o *Occupant) }
+
 // Joined is told after the occupant's own presence, the history and the subject.
 type Joined interface{ Joined(r *Room, o *Occupant) }
 

@@ -309,9 +309,6 @@ func (m *Metadata) set(r *muc.Room, key string, data json.RawMessage) error {
 	m.put(key, data)
 	m.changed(r, key, data)
 	m.tell(r)
-	if v, ok := r.Service(VisitorsName).(*Visitors); ok && key == VisitorsName {
-		v.metadataChanged(r)
-	}
 	return nil
 }
 

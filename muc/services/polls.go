@@ -139,7 +139,7 @@ func (p *Polls) Command(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) error {
 		el = s.Child(xmpp.NSClient, "json-message")
 	}
 	switch {
-	case r != p.room:
+	case r != p.room && !r.Visitors():
 		return xmpp.ServiceUnavailable("") // breakout rooms without polls
 	case el == nil, s.Type == xmpp.TypeGroupchat, s.Has(xmpp.NSClient, "body"):
 		return xmpp.BadRequest("")
@@ -245,7 +245,7 @@ func nameOf(o *muc.Occupant) string {
 // tell sends a change to all in the room.
 func (p *Polls) tell(v any) {
 	p.old = nil
-	p.room.Broadcast(p.stanza(v), nil)
+	p.room.BroadcastMeeting(p.stanza(v), nil)
 }
 
 func (p *Polls) stanza(v any) *xmpp.Stanza {
@@ -255,6 +255,12 @@ func (p *Polls) stanza(v any) *xmpp.Stanza {
 	}
 	return xmpp.NewStanza(xmpp.Message, "", "", p.from, xmpp.JID{}, jsonMessage("", b))
 }
+
+// ForVisitors implements muc.ForVisitors: they vote.
+func (*Polls) ForVisitors() {}
+
+// Visited implements muc.Visited.
+func (p *Polls) Visited(r *muc.Room, o *muc.Occupant) { p.Joined(r, o) }
 
 // Joined implements muc.Joined: the joiner gets all polls, with the votes.
 func (p *Polls) Joined(r *muc.Room, o *muc.Occupant) {

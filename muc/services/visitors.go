@@ -38,9 +38,6 @@ type VisitorsConfig struct {
 	AutoPromote bool
 	// Promotions keeps the names under which visitors may log in to the main room.
 	Promotions *Promotions
-	// Live is told when a room goes live or ceases to be, and when it ends; nil for
-	// nobody. It must not wait.
-	Live func(room xmpp.JID, live bool)
 }
 
 // Promotions are the names that visitors have got for their login to a main room.
@@ -209,13 +206,6 @@ func (v *Visitors) note(r *muc.Room, nick string, in bool) {
 	MetadataOf(r).Set(r, VisitorsName, state)
 }
 
-// metadataChanged is told of what moderators say about visitors.
-func (v *Visitors) metadataChanged(r *muc.Room) {
-	if v.cfg.Live != nil {
-		v.cfg.Live(r.JID(), string(visitorState(r)["live"]) == "true")
-	}
-}
-
 // Joined tells a moderator who waits.
 func (v *Visitors) Joined(r *muc.Room, o *muc.Occupant) {
 	delete(v.admitted, o.Bare())
@@ -271,12 +261,9 @@ func (v *Visitors) revoke(name string) {
 }
 
 // Ended takes all promotions back.
-func (v *Visitors) Ended(r *muc.Room) {
+func (v *Visitors) Ended(*muc.Room) {
 	for name := range v.promoted {
 		v.cfg.Promotions.drop(name)
-	}
-	if v.cfg.Live != nil {
-		v.cfg.Live(r.JID(), false)
 	}
 }
 

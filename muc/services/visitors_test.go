@@ -18,7 +18,6 @@ import (
 // visitorWorld is a world with visitors; the names that they get are kept.
 type visitorWorld struct {
 	promotions *services.Promotions
-	live       []string
 }
 
 func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld.Options {
@@ -28,11 +27,6 @@ func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld
 	cfg := services.VisitorsConfig{
 		Domain: "visitors.meet.example", Host: "v0.meet.jitsi", Node: "v0", Focus: focus,
 		Rooms: func() *muc.Service { return rooms }, Promotions: vw.promotions,
-		Live: func(room xmpp.JID, live bool) {
-			if live {
-				vw.live = append(vw.live, room.String())
-			}
-		},
 	}
 	if change != nil {
 		change(&cfg)
@@ -171,16 +165,4 @@ func (p *port) JID() xmpp.JID { return p.jid }
 func (p *port) Deliver(s *xmpp.Stanza) error {
 	p.got = append(p.got, string(s.Append(nil, p.jid, true)))
 	return nil
-}
-
-func TestLiveIsTold(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		vw := &visitorWorld{}
-		w := roomworld.New(t, visitors(vw, nil))
-		w.Run(t, "testdata/live.xmpp")
-		if len(vw.live) != 1 || vw.live[0] != room.String() {
-			t.Fatal(vw.live)
-		}
-	})
 }
