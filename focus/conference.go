@@ -65,6 +65,8 @@ type Conference struct {
 	callState        string
 	transcriberComes bool
 
+	gallery *gallery // of visitors
+
 	sessions  map[xmpp.JID]*bridgeSession // by bridge
 	setbacks  int                         // bridge sessions lost lately
 	lastBack  time.Time
@@ -89,6 +91,7 @@ func newConference(s *Service, room xmpp.JID, first request) *Conference {
 		sessions: map[xmpp.JID]*bridgeSession{}, moderated: map[string]*moderation{},
 		calls: map[string]*recording{},
 	}
+	c.gallery = c.newGallery()
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.document = room.Local
 	if s.cfg.RandomDocument {
@@ -161,6 +164,7 @@ func (c *Conference) finish() {
 			c.s.port.Send(xmpp.NewStanza(xmpp.Presence, xmpp.TypeUnavailable, "", xmpp.JID{}, c.me, ""))
 		}
 	})
+	c.guard(func() { c.stopGallery(shutdown) })
 	for _, t := range []*time.Timer{c.start, c.lonely, c.grace} {
 		stop(t)
 	}
@@ -246,7 +250,7 @@ func (c *Conference) onRequest(r request) {
 			c.armStart()
 		}
 		c.grantAbsent(r.host)
-		r.reply(true, nil)
+		c.ready(r)
 		// A host may have logged in on another connection meanwhile.
 		c.grantHosts()
 		return
@@ -266,14 +270,17 @@ func (c *Conference) onRequest(r request) {
 
 // answer answers all requests that wait.
 func (c *Conference) answer(ready bool, err *xmpp.StanzaError) {
-	for _, w := range c.waiting {
+	waiting := c.waiting
+	c.waiting = nil
+	for _, w := range waiting {
 		w.timer.Stop()
 		if ready {
 			c.grantAbsent(w.req.host)
+			c.ready(w.req)
+			continue
 		}
-		w.req.reply(ready, err)
+		w.req.reply(false, err)
 	}
-	c.waiting = nil
 }
 
 // armStart (re)starts the time that an empty room has: the room would end with the

@@ -45,6 +45,9 @@ type Config struct {
 	// that call SIP devices have one of their own, gateways are jigasibrewery@….
 	Recorders, SIPRecorders, Gateways xmpp.JID
 
+	// Visitors says where people go who are too many; the zero value has none.
+	Visitors Visitors
+
 	// RequireHost lets only hosts open rooms (require_host).
 	RequireHost bool
 	// IsHost reports whether the session of a full address logged in with a host
@@ -128,6 +131,7 @@ func DefaultConfig() Config {
 		ICERestart:       true,
 		Codecs:           []string{"av1", "vp9", "vp8", "h264"},
 		Channel:          ChannelAuto,
+		Visitors:         Visitors{Count: 15 * time.Second},
 		SessionLifetime:  24 * time.Hour,
 		AutoLogin:        true,
 		MaxSessions:      100000,

@@ -23,5 +23,6 @@ const (
 	nsMUC      = "http://jabber.org/protocol/muc"
 	nsMUCUser  = "http://jabber.org/protocol/muc#user"
 	nsMUCAdmin = "http://jabber.org/protocol/muc#admin"
+	nsVisitors = "jitsi:visitors"
 	nsMUCOwner = "http://jabber.org/protocol/muc#owner"
 )

@@ -25,7 +25,7 @@ func (c *Conference) inviteAll() {
 // invite starts an invitation unless there is nothing to invite or no reason to.
 func (c *Conference) invite(m *Member) {
 	if c.state != stateJoined || c.members[m.nick] != m || len(c.members) < c.s.cfg.MinParticipants ||
-		m.state != memberIdle || !m.known || !m.media() || m.settled || m.retry != nil || m.role == "visitor" {
+		m.state != memberIdle || !m.known || !m.media() || m.settled || m.retry != nil || m.role == "visitor" && !m.visitor {
 		return
 	}
 	c.allocate(m)
@@ -127,6 +127,9 @@ func (c *Conference) endpoint(m *Member) colibri2.Endpoint {
 		// The focus offers, so the client is controlled and the bridge controls.
 		Transport: &colibri2.Transport{ICEControlling: true},
 		Sources:   &[]colibri2.MediaSource{},
+	}
+	if m.visitor {
+		ep.MUCRole = colibri2.RoleVisitor
 	}
 	if m.rewriting {
 		ep.Capabilities = append(ep.Capabilities, colibri2.CapSSRCRewriting)

@@ -17,7 +17,7 @@ func (c *Conference) onIQ(s *xmpp.Stanza) *xmpp.StanzaError {
 	if el == nil {
 		return xmpp.BadRequest("")
 	}
-	m := c.members[s.From.Resource]
+	m := c.member(s.From)
 	switch {
 	case el.NS == xmpp.NSInfo, el.NS == xmpp.NSPing:
 		if err := c.s.handleOwnIQ(s); err != nil {

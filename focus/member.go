@@ -40,7 +40,9 @@ type Member struct {
 	known       bool // features are known
 	statsID     string
 	region      string
-	granted     bool // ownership has been asked for
+	visitor     bool     // in the visitors' room
+	codecs      []string // of a visitor, as it joined
+	granted     bool     // ownership has been asked for
 
 	sourceInfo             string // as last read
 	sendsAudio, sendsVideo bool
@@ -100,10 +102,12 @@ func (c *Conference) onPresence(s *xmpp.Stanza) {
 		if s.Type == xmpp.TypeError {
 			c.onOwnPresence(s) // some services refuse a join from the bare address
 		}
+	case nick == Nick && c.fromGallery(s):
+		c.onGalleryPresence(s)
 	case nick == Nick:
 		c.onOwnPresence(s)
 	case s.Type == xmpp.TypeUnavailable:
-		if m := c.members[nick]; m != nil {
+		if m := c.member(s.From); m != nil {
 			c.memberLeft(m, strings.TrimSpace(textOr(s.Child("", "status"), "")) == "switch_room")
 		}
 	case s.Type == "":
@@ -114,10 +118,15 @@ func (c *Conference) onPresence(s *xmpp.Stanza) {
 // memberPresence handles an available presence: a join, or news.
 func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 	m := c.members[nick]
+	if m != nil && m.jid != s.From {
+		// The rooms of a meeting let nobody have the nick of another.
+		c.memberLeft(m, false)
+		m = nil
+	}
 	isNew := m == nil
 	if isNew {
 		m = &Member{
-			nick: nick, jid: s.From, fresh: true,
+			nick: nick, jid: s.From, fresh: true, visitor: c.fromGallery(s),
 			signalled: map[string]sources.Set{}, dirty: map[string]bool{},
 		}
 	}
@@ -154,6 +163,12 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 		c.log.Debug("member joined", "endpoint", nick)
 		c.occupied = true
 		c.stopStart()
+		c.arrived(m, s)
+		if m.visitor {
+			c.discover(m)
+			c.memberJoined(m)
+			return
+		}
 		c.limits()
 		c.discover(m)
 		c.elect()
@@ -163,7 +178,7 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 	if changed {
 		c.discover(m)
 	}
-	if m.rank() != before {
+	if m.rank() != before && !m.visitor {
 		c.elect()
 		c.enforce(m)
 	}
@@ -222,6 +237,7 @@ func (c *Conference) memberLeft(m *Member, switching bool) {
 		delete(o.dirty, m.nick)
 	}
 	c.log.Debug("member left", "endpoint", m.nick)
+	c.departed(m)
 	if c.owner == m {
 		c.owner = nil
 	}
@@ -238,8 +254,10 @@ func (c *Conference) memberLeft(m *Member, switching bool) {
 		}
 		c.armStart() // it goes to a side room, or reloads, and may come back
 	}
-	c.limits()
-	c.elect()
+	if !m.visitor {
+		c.limits()
+		c.elect()
+	}
 	switch n := c.participants(); {
 	case n == 0:
 		c.dropSessions()

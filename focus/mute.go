@@ -14,9 +14,9 @@ func (c *Conference) onMute(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp.S
 	if err != nil || !req.Valid {
 		return xmpp.BadRequest("")
 	}
-	t := c.members[target.Resource]
+	t := c.member(target)
 	switch {
-	case target.Bare() != c.room || t == nil:
+	case t == nil:
 		return xmpp.ItemNotFound("")
 	case t == m && !req.Mute && !c.mayUnmute(m, mediaOf(req.NS)):
 		return xmpp.NotAllowed("moderated")

@@ -24,12 +24,14 @@ const (
 	extAV1        = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
 
-// videoCodecs in order of offering.
-var videoCodecs = []struct {
+type videoCodec struct {
 	name, key string
 	pt, rtx   uint8
 	params    []jingle.Parameter
-}{
+}
+
+// videoCodecs in order of offering.
+var videoCodecs = []videoCodec{
 	{"AV1", "av1", 41, 42, nil},
 	{"VP8", "vp8", 100, 96, nil},
 	// One parameter that contains the rest of the line, as stock.

@@ -19,6 +19,7 @@ func (c *Conference) extensions() string {
 		{Name: "support-terminate-restart", Value: "true"},
 		{Name: "bridge-count", Value: strconv.Itoa(len(c.sessions))},
 	}
+	props = append(props, c.visitorProperties()...)
 	for _, p := range []jitmeet.Property{
 		{Name: "audio-limit-reached", Value: c.audioLimit},
 		{Name: "video-limit-reached", Value: c.videoLimit},
@@ -41,5 +42,9 @@ func (c *Conference) publish() {
 	if now := c.extensions(); now != c.published && c.state == stateJoined {
 		c.published = now
 		c.s.port.Send(xmpp.NewStanza(xmpp.Presence, "", "", xmpp.JID{}, c.me, now))
+	}
+	if g := c.gallery; g.state == galleryOpen && g.published != c.published {
+		g.published = c.published
+		c.s.port.Send(xmpp.NewStanza(xmpp.Presence, "", "", xmpp.JID{}, g.me, g.published))
 	}
 }

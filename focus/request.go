@@ -12,8 +12,11 @@ import (
 // request is one conference request on its way.
 type request struct {
 	props *jitmeet.ConferenceRequest
-	host  xmpp.JID // who asks with the session of a host; zero = nobody
-	reply func(ready bool, err *xmpp.StanzaError)
+	host  xmpp.JID                    // who asks with the session of a host; zero = nobody
+	resp  *jitmeet.ConferenceResponse // of whoever answers, until then
+	// preferred says that it is a host, who takes part whatever happens.
+	preferred bool
+	reply     func(ready bool, err *xmpp.StanzaError)
 }
 
 // threshold is the number of a property, or -1.
@@ -112,6 +115,19 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, bearer 
 		deny(se)
 		return
 	}
+	if v := &s.cfg.Visitors; v.on() {
+		switch {
+		case from.Domain == v.Host:
+			deny(xmpp.NotAllowed("visitors have been told where to go"))
+			return
+		case v.Queue && asksToVisit(req) && !s.exists(room):
+			// Nobody is there to look at: no room is opened for that.
+			resp := &jitmeet.ConferenceResponse{Room: req.Room, FocusJID: s.cfg.JID.Bare().String()}
+			notLive(resp)
+			answer(resp, nil)
+			return
+		}
+	}
 	// A breakout room is there or not: its MUC knows who may come. Its main room may
 	// be opened again by whoever returns from it (JICOFO ConferenceIqHandler).
 	var who login
@@ -151,7 +167,8 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, bearer 
 	if who.sessionID != "" && req.SessionID != "" {
 		host = from
 	}
-	r := request{props: req, host: host, reply: func(ready bool, err *xmpp.StanzaError) {
+	preferred := s.cfg.standing(from, room) == isHost || who.sessionID != ""
+	r := request{props: req, host: host, resp: resp, preferred: preferred, reply: func(ready bool, err *xmpp.StanzaError) {
 		if err != nil {
 			deny(err)
 			return
@@ -212,7 +229,7 @@ func (s *Service) room(text string) (xmpp.JID, *xmpp.StanzaError) {
 	if err != nil || j.Local == "" || !j.IsBare() {
 		return xmpp.JID{}, xmpp.BadRequest("Invalid 'room'.")
 	}
-	if !s.isMain(j.Domain) && j.Domain != s.cfg.Breakout {
+	if !s.isMain(j.Domain) && j.Domain != s.cfg.Breakout || s.cfg.Visitors.on() && strings.HasSuffix(j.Domain, "."+s.cfg.Visitors.Host) {
 		return xmpp.JID{}, xmpp.BadRequest("Invalid 'room'.")
 	}
 	return j, nil

@@ -31,8 +31,9 @@ type Service struct {
 
 	mu       sync.RWMutex
 	confs    map[xmpp.JID]*Conference
-	sides    map[xmpp.JID]int      // breakout conferences, by main room
-	creators map[xmpp.JID]*limiter // who made conferences within the last minute
+	sides    map[xmpp.JID]int         // breakout conferences, by main room
+	visited  map[xmpp.JID]*Conference // by the room of their visitors
+	creators map[xmpp.JID]*limiter    // who made conferences within the last minute
 	stopped  bool
 
 	breweries []*brewery
@@ -94,7 +95,7 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 		cfg: cfg, router: router, log: log,
 		auth:  newAuthority(cfg.SessionLifetime, cfg.MaxSessions),
 		caps:  newCapsCache(cfg.CachedClients),
-		confs: map[xmpp.JID]*Conference{}, sides: map[xmpp.JID]int{}, creators: map[xmpp.JID]*limiter{},
+		confs: map[xmpp.JID]*Conference{}, sides: map[xmpp.JID]int{}, visited: map[xmpp.JID]*Conference{}, creators: map[xmpp.JID]*limiter{},
 		fleet: bridges.NewFleet(cfg.Selection), recordedBy: map[xmpp.JID]*Conference{},
 	}
 	s.addBreweries()
@@ -290,7 +291,25 @@ func (s *Service) sweepCreators(now time.Time) {
 func (s *Service) find(room xmpp.JID) *Conference {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.confs[room]
+	if c := s.confs[room]; c != nil {
+		return c
+	}
+	return s.visited[room]
+}
+
+// alias makes what comes from a room of visitors the conference's, unalias ends it.
+func (s *Service) alias(room xmpp.JID, c *Conference) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.visited[room] = c
+}
+
+func (s *Service) unalias(room xmpp.JID, c *Conference) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.visited[room] == c {
+		delete(s.visited, room)
+	}
 }
 
 // exists reports whether there is a conference in a room.

@@ -30,6 +30,7 @@ type world struct {
 	main   *muc.Service
 	room   xmpp.JID
 	log    *slog.Logger
+	guests *muc.Service // rooms of visitors
 }
 
 func newWorld(t *testing.T, change func(*focus.Config)) *world {
@@ -61,7 +62,10 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 		if p.JID().Local == "plain" {
 			return muc.Client{}
 		}
-		return muc.Client{Room: "standup"}
+		return muc.Client{Room: "standup", Host: p.JID().Local == "host"}
+	}
+	if cfg.Visitors.Node != "" {
+		mc.Services = w.visitorServices(&cfg)
 	}
 	main := muc.NewService(mc, w.router, log)
 	w.main = main
@@ -80,6 +84,10 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = main.Run(ctx) })
+	if cfg.Visitors.Node != "" {
+		sv := w.serveVisitors(mc)
+		wg.Go(func() { _ = sv.Run(ctx) })
+	}
 	wg.Go(func() { _ = brew.Run(ctx) })
 	wg.Go(func() { _ = w.focus.Run(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
@@ -307,7 +315,7 @@ func (c *client) jingle() *jingle.Jingle {
 	defer c.mu.Unlock()
 	for i, s := range c.got {
 		if el := s.Child(jingle.NS, "jingle"); el != nil {
-			if s.From != c.w.room.WithResource("focus") {
+			if s.From != c.me.Bare().WithResource("focus") {
 				c.w.t.Errorf("%s: jingle from %s", c.nick, s.From)
 			}
 			c.got = slices.Delete(c.got, i, i+1)
@@ -356,7 +364,7 @@ func (c *client) presences(nick string) []*xmpp.Stanza {
 
 // say sends a request to the occupant "focus".
 func (c *client) say(inner string) error {
-	_, err := c.port.Request(c.w.t.Context(), xmpp.NewStanza(xmpp.IQ, "set", "", xmpp.JID{}, c.w.room.WithResource("focus"), inner), time.Minute)
+	_, err := c.port.Request(c.w.t.Context(), xmpp.NewStanza(xmpp.IQ, "set", "", xmpp.JID{}, c.me.Bare().WithResource("focus"), inner), time.Minute)
 	synctest.Wait()
 	return err
 }
