@@ -44,12 +44,13 @@ type server struct {
 	brewery  *muc.Service
 	features []feature // of the rooms, those that are on
 	lobbies  *services.Lobbies
-	sides    []*muc.Service // lobbies and breakout rooms, made by features
+	sides    []*muc.Service // lobbies, breakout rooms and rooms of visitors, made by features
 	focus    *focus.Service
-	relay    *relay.Server     // nil when off
-	files    *files.Store      // nil unless they are kept here
-	tokens   *tokens           // nil without file sharing
-	boards   *whiteboard.Relay // nil unless it is ours
+	promoted *services.Promotions // names of visitors who were let in
+	relay    *relay.Server        // nil when off
+	files    *files.Store         // nil unless they are kept here
+	tokens   *tokens              // nil without file sharing
+	boards   *whiteboard.Relay    // nil unless it is ours
 	jwts     jwts
 	sessions *xmpp.Server
 	certs    *web.Certificates
@@ -287,6 +288,7 @@ func (s *server) buildFocus() (err error) {
 	if s.has(services.BreakoutName) {
 		fc.Breakout = s.names.component("breakout")
 	}
+	s.focusVisitors(&fc)
 	fc.RequireHost, fc.IsHost, fc.Moderators = s.cfg.RequireHost, s.isHost, s.cfg.Rooms.Moderators
 	fc.HasToken, fc.VerifyToken, fc.ExternalLogin = s.hasToken, s.verifyToken, s.jwts.external
 	if s.everyone().On {

@@ -116,6 +116,13 @@ type Config struct {
 		Etherpad   string `toml:"etherpad"`
 	} `toml:"integrations"`
 
+	Visitors struct {
+		After       int  `toml:"after"`
+		Max         int  `toml:"max"`
+		AutoPromote bool `toml:"auto_promote"`
+		Queue       bool `toml:"queue"`
+	} `toml:"visitors"`
+
 	Focus struct {
 		StartTimeout      Duration `toml:"start_timeout"`
 		LonelyTimeout     Duration `toml:"lonely_timeout"`

@@ -22,6 +22,8 @@ type feature struct {
 	disco []string
 	// off leaves all of it out; clients then hide their buttons.
 	off bool
+	// visitors says that visitors find the component, too.
+	visitors bool
 	// main makes the service of a main room, breakout that of a breakout room; nil
 	// where there is none.
 	main, breakout func(*muc.Room) muc.RoomService
@@ -38,14 +40,15 @@ func (s *server) roomFeatures() []feature {
 	speakers := services.NewSpeakerStats(n.component("speakerstats"))
 	everyone := services.NewEveryone(s.everyone().In)
 	all := []feature{
-		{name: services.MetadataName, domain: n.metadata, main: services.NewMetadata(meta), breakout: services.NewMetadata(meta),
+		{name: services.MetadataName, domain: n.metadata, visitors: true, main: services.NewMetadata(meta), breakout: services.NewMetadata(meta),
 			serve: func(s *server) (xmpp.Handler, error) {
 				return services.NewMetadataComponent(meta, s.rooms, s.router), nil
 			}},
 		{name: services.AVModerationName, domain: n.avModeration, off: !r.AVModeration, main: services.NewAVModeration(n.avModeration)},
 		{name: "everyone", off: !s.everyone().On, main: everyone, breakout: everyone},
 		s.breakouts(),
-		{name: services.PollsName, domain: n.component("polls"), off: !r.Polls, main: polls, breakout: polls},
+		s.visitors(),
+		{name: services.PollsName, domain: n.component("polls"), visitors: true, off: !r.Polls, main: polls, breakout: polls},
 		{name: services.SpeakerStatsName, domain: n.component("speakerstats"), main: speakers, breakout: speakers,
 			serve: func(s *server) (xmpp.Handler, error) {
 				return services.NewSpeakerStatsComponent(n.component("speakerstats"), s.rooms, s.router), nil

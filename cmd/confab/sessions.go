@@ -95,7 +95,11 @@ func (s *server) buildSessions() error {
 	xc := xmpp.DefaultConfig()
 	x, l := s.cfg.XMPP, s.cfg.Limits
 	ice := s.iceServers()
-	services := extdisco.NewService(ice, s.names.loginHosts)
+	logins := s.names.loginHosts
+	if s.visitorsOn() {
+		logins = append(slices.Clone(logins), visitorHost)
+	}
+	services := extdisco.NewService(ice, logins)
 	if s.tokens != nil {
 		services.Issue(shortLivedToken, fileService, s.tokens, s.router)
 	}
@@ -113,8 +117,17 @@ func (s *server) buildSessions() error {
 	main := add(s.names.domain, auth.Either{token, password})
 	main.SetDisco(s.disco())
 	main.SetItems([]xmpp.DiscoItem{{JID: xmpp.JID{Domain: s.names.conference}, Name: "Meetings"}})
+	guests := token // lets in who has no account
 	if s.names.guests {
-		add(s.names.guest, auth.Token{Verifier: s.jwts.verifier, Guests: true, GuestHost: true, Log: s.logs.of("xmpp")})
+		guests = auth.Token{Verifier: s.jwts.verifier, Guests: true, GuestHost: true, Log: s.logs.of("xmpp")}
+		add(s.names.guest, guests)
+	}
+	if s.visitorsOn() {
+		// Who must show something to take part must to look on.
+		add(visitorHost, guests).SetDisco(s.visitorDisco())
+		h := &xc.Hosts[len(xc.Hosts)-1]
+		h.Own, h.Tailor = true, nil
+		xc.Promised = s.promised
 	}
 	// Recorders and transcribers come to meetings as people do, but with a password;
 	// the control connections of external programs are beside the server's own parts

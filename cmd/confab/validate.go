@@ -272,6 +272,11 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("rooms.whiteboard_message_max", r.WhiteboardMessageMax, 64<<10, 64<<20)
 	p.between("rooms.whiteboard_sockets", r.WhiteboardSockets, 1, 10000)
 
+	v := &c.Visitors
+	p.between("visitors.after", v.After, 0, math.MaxInt)
+	p.between("visitors.max", v.Max, 1, 100_000)
+	p.check(v.After == 0 || c.Auth.Guests || c.jwtOn(), "visitors.after", "visitors come without an account, and auth.guests lets nobody in without")
+
 	f := &c.Focus
 	p.duration("focus.start_timeout", f.StartTimeout, time.Second, time.Hour)
 	p.duration("focus.lonely_timeout", f.LonelyTimeout, 0, 24*time.Hour)

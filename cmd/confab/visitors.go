@@ -1,0 +1,78 @@
+package main
+
+import (
+	"confab/focus"
+	"confab/muc"
+	"confab/muc/policy"
+	"confab/muc/services"
+	"confab/xmpp"
+)
+
+// Visitors' mode. Clients put "v0.meet.jitsi" in the place of the domain when the
+// focus names the node v0 (jitsi-meet getVisitorOptions): that suffix is written in
+// their code, and needs no DNS, for the connection goes where it went before.
+const (
+	visitorNode = "v0"
+	visitorHost = visitorNode + ".meet.jitsi"
+	visitorMUC  = "conference." + visitorHost
+)
+
+func (s *server) visitorsOn() bool { return s.cfg.Visitors.After > 0 }
+
+// visitors is the feature of visitors. Their rooms are of a service of their own.
+func (s *server) visitors() feature {
+	v, domain := s.cfg.Visitors, s.names.component("visitors")
+	var rooms *muc.Service
+	s.promoted = services.NewPromotions()
+	cfg := services.VisitorsConfig{
+		Domain: domain, Host: visitorHost, Node: visitorNode, Focus: s.names.focusJID.Bare(),
+		Rooms: func() *muc.Service { return rooms }, AutoPromote: v.AutoPromote, Promotions: s.promoted,
+	}
+	return feature{
+		name: services.VisitorsName, domain: domain, off: !s.visitorsOn(), main: services.NewVisitors(cfg),
+		serve: func(s *server) (xmpp.Handler, error) {
+			mc := s.roomConfig()
+			mc.Domain, mc.Main, mc.Visitors = visitorMUC, s.rooms, true
+			mc.EndWithPeople, mc.SummonFocus = false, false
+			mc.Stages = policy.VisitorRooms(s.policyConfig(), v.Max)
+			mc.Services = []func(*muc.Room) muc.RoomService{services.NewVisitorRoom}
+			rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
+			s.sides = append(s.sides, rooms)
+			s.router.Serve(visitorMUC, rooms)
+			s.router.ServeTenants(visitorMUC, rooms)
+			return services.NewVisitorsComponent(domain, s.rooms, s.router), nil
+		},
+	}
+}
+
+// promised is the name that a promoted visitor comes back with.
+func (s *server) promised(a xmpp.Attrs) string {
+	if s.promoted == nil || a.Room == "" {
+		return ""
+	}
+	return s.promoted.Name(a.CustomUsername, a.Room)
+}
+
+// visitorDisco is what visitors are told of the features: of those that are theirs,
+// too.
+func (s *server) visitorDisco() xmpp.DiscoInfo {
+	d := xmpp.DiscoInfo{Identities: []xmpp.Identity{{Category: "server", Type: "im", Name: "Confab"}}}
+	for _, f := range s.features {
+		if f.visitors {
+			d.Identities = append(d.Identities, xmpp.Identity{Category: "component", Type: f.name, Name: f.domain})
+		}
+	}
+	return d
+}
+
+// focusVisitors tells the focus where it sends visitors.
+func (s *server) focusVisitors(fc *focus.Config) {
+	if !s.visitorsOn() {
+		return
+	}
+	v := s.cfg.Visitors
+	fc.Visitors = focus.Visitors{
+		Node: visitorNode, Host: visitorHost, MUC: visitorMUC, Component: s.names.component("visitors"),
+		After: v.After, Queue: v.Queue, Count: fc.Visitors.Count,
+	}
+}
