@@ -97,6 +97,9 @@ func (r *Room) enter(j *Join) {
 	if r.over {
 		return
 	}
+	if j.Replaces != nil {
+		r.flipped(j.Replaces, o)
+	}
 	if j.Focus(r) && !r.focused {
 		r.focused = true
 		r.Release(UntilFocus, -1)

@@ -56,6 +56,8 @@ type Join struct {
 	Role     Role     // given by a stage; RoleNone: that of the affiliation
 	Returns  bool     // from a breakout room to the main one, where it has been admitted before
 	Vouched  bool     // a stage says that no password is needed
+	// Replaces is the occupant whose user joins from another device, or nil.
+	Replaces *Occupant
 
 	port     xmpp.Port
 	status   []int
@@ -117,7 +119,7 @@ func (r *Room) newJoin(s *xmpp.Stanza) *Join {
 // tryJoin runs the stages.
 func (r *Room) tryJoin(j *Join) {
 	j.Nick, j.status, j.Role = j.Stanza.To.Resource, nil, RoleNone // a replay starts afresh
-	j.Returns, j.Vouched = false, false
+	j.Returns, j.Vouched, j.Replaces = false, false, nil
 	for _, st := range r.stages {
 		v := st.Join(r, j)
 		switch v.Action {

@@ -178,7 +178,7 @@ func (s *server) loopbackOnly() []string {
 func (s *server) buildRooms() error {
 	s.features = s.roomFeatures()
 	mc := s.roomConfig()
-	mc.Linger = s.cfg.Rooms.Linger.Duration
+	mc.Linger, mc.ServicesLinger = s.cfg.Rooms.Linger.Duration, s.cfg.Rooms.ServicesLinger.Duration
 	mc.Stages = policy.Main(s.policyConfig())
 	mc.Services = inMain(s.features)
 	if s.tokens != nil {

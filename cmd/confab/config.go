@@ -108,6 +108,7 @@ type Config struct {
 		Lobby                bool     `toml:"lobby"`
 		RequireName          bool     `toml:"require_display_name"`
 		WaitForHost          bool     `toml:"wait_for_host"`
+		ServicesLinger       Duration `toml:"services_linger"`
 	} `toml:"rooms"`
 
 	Integrations struct {

@@ -258,6 +258,7 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("rooms.max_occupants", r.MaxOccupants, 0, math.MaxInt)
 	p.oneOf("rooms.moderators", r.Moderators, "first", "hosts", "everyone", "token")
 	p.duration("rooms.linger", r.Linger, 0, 24*time.Hour)
+	p.duration("rooms.services_linger", r.ServicesLinger, 0, 24*time.Hour)
 	p.between("rooms.join_rate", r.JoinRate, 0, math.MaxInt)
 	p.between("rooms.max_rooms", r.MaxRooms, 1, math.MaxInt)
 	p.between("rooms.parked_joins", r.ParkedJoins, 1, math.MaxInt)

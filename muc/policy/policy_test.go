@@ -18,7 +18,7 @@ func TestOrder(t *testing.T) {
 		}
 		return out
 	}
-	if got, want := names(Main(DefaultConfig())()), []string{"token", "nick", "breakouts", "maxoccupants", "rate", "healthcheck", "focusfirst", "visitors", "waitforhost", "settled", "lobby", "displayname", "members", "banned", "password", "moderators", "tokenaffiliation"}; !slices.Equal(got, want) {
+	if got, want := names(Main(DefaultConfig())()), []string{"token", "nick", "breakouts", "flip", "maxoccupants", "rate", "healthcheck", "focusfirst", "visitors", "waitforhost", "settled", "lobby", "displayname", "members", "banned", "password", "moderators", "tokenaffiliation"}; !slices.Equal(got, want) {
 		t.Errorf("main: %v", got)
 	}
 	if got, want := names(Breakout(DefaultConfig())()), []string{"nick", "rate", "breakouts", "focusfirst", "banned", "password"}; !slices.Equal(got, want) {

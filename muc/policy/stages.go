@@ -25,7 +25,7 @@ func (m MaxOccupants) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	if own := r.MaxOccupants(); own > 0 {
 		limit = own
 	}
-	if limit <= 0 || !j.Person(r) || j.Client.Host || j.Returns || people(r) < limit {
+	if limit <= 0 || !j.Person(r) || j.Client.Host || j.Returns || j.Replaces != nil || people(r) < limit {
 		return muc.Pass
 	}
 	if r.Main() != r && r.Affiliation(j.Real.Bare()) >= muc.AffAdmin {

@@ -50,10 +50,27 @@ func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
 var lobbies = map[string]lobbyWorld{
 	"lobby-wait-for-host": {lobbies: services.LobbyConfig{AwaitHost: true}},
 	"lobby-breakout":      {Options: breakoutWorld(nil)},
-	"lobby-full":          {waiting: &policy.Config{MaxOccupants: 2, RestrictNicks: true}},
-	"lobby-rate":          {waiting: &policy.Config{JoinRate: 1, RestrictNicks: true}},
-	"lobby-everyone":      {Options: roomworld.Options{Policy: func(c *policy.Config) { c.Everyone.On = true }}},
-	"lobby-name":          {Options: roomworld.Options{Policy: func(c *policy.Config) { c.RequireDisplayName = true }}},
+	"lobby-flip": {Options: roomworld.Options{
+		Policy: func(c *policy.Config) { c.MaxOccupants = 3 },
+		Client: func(p xmpp.Port) muc.Client {
+			c := roomworld.DefaultClient(p)
+			claims := map[string]*xmpp.Claims{
+				"u1": {Issuer: "a", User: map[string]string{"id": "ada"}},
+				"u5": {Issuer: "a", User: map[string]string{"id": "ada"}, Features: map[string]bool{"flip": true}},
+				"u6": {Issuer: "a", User: map[string]string{"id": "ada"}, Features: map[string]bool{"flip": false}},
+				"u7": {Issuer: "a", User: map[string]string{"id": "bob"}, Features: map[string]bool{"flip": true}},
+				"u8": {Issuer: "b", User: map[string]string{"id": "ada"}, Features: map[string]bool{"flip": true}},
+			}[p.JID().Local]
+			if claims != nil {
+				c.Claims, c.Features = claims, claims.Features
+			}
+			return c
+		},
+	}},
+	"lobby-full":     {waiting: &policy.Config{MaxOccupants: 2, RestrictNicks: true}},
+	"lobby-rate":     {waiting: &policy.Config{JoinRate: 1, RestrictNicks: true}},
+	"lobby-everyone": {Options: roomworld.Options{Policy: func(c *policy.Config) { c.Everyone.On = true }}},
+	"lobby-name":     {Options: roomworld.Options{Policy: func(c *policy.Config) { c.RequireDisplayName = true }}},
 	"lobby-settled": {Options: roomworld.Options{Config: func(c *muc.Config) {
 		c.Policy = func(j xmpp.JID) muc.RoomPolicy {
 			switch j.Local {
