@@ -35,6 +35,7 @@ type Client struct {
 	ids      atomic.Uint64
 	machine  string
 	opened   time.Time
+	hand     atomic.Int64 // since when it is raised, in milliseconds; 0 = it isn't
 
 	stanzas  history[*xmpp.Stanza]
 	messages history[ChannelMessage]

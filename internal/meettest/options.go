@@ -17,6 +17,12 @@ type Options struct {
 	MUC    string // "conference." + Domain if empty
 	Room   string // room name in the URL, which the server keeps as the session's room
 
+	// CustomUsername is the name that a visitor was promised, for ?customusername=.
+	CustomUsername string
+	PreferVisitor  bool   // asks to look on
+	Focus          string // bare address of the focus; set, it isn't asked for rooms (disableFocus)
+	Server         string // domain of the server, if Domain is another: that of visitors
+
 	Account   string // localpart; empty logs in anonymously
 	Password  string
 	Mechanism string // with Account: SCRAM-SHA-1 if empty, or PLAIN

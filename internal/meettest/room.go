@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,9 +43,15 @@ func (c *Client) RoomJID(name string) xmpp.JID {
 // Request asks the focus for a room until it is ready (client-signaling §6.1).
 // It returns the focus' bare address; an error may be a *xmpp.StanzaError.
 func (c *Client) Request(ctx context.Context, room xmpp.JID) (focus string, err error) {
+	if c.opt.Focus != "" {
+		return c.opt.Focus, nil
+	}
 	req := jitmeet.ConferenceRequest{
 		Room: room.String(), MachineUID: c.machine,
 		Properties: []jitmeet.Property{{Name: "rtcstatsEnabled", Value: "false"}, {Name: "visitors-version", Value: "1"}},
+	}
+	if c.opt.PreferVisitor {
+		req.Properties = append(req.Properties, jitmeet.Property{Name: "visitor", Value: "true"})
 	}
 	for wait := time.Second; ; wait = min(2*wait, 2*time.Minute) {
 		reply, err := c.IQ(ctx, xmpp.TypeSet, "focus."+c.opt.Domain, req.String())
@@ -56,9 +63,17 @@ func (c *Client) Request(ctx context.Context, room xmpp.JID) (focus string, err 
 			return "", &Fault{"<conference/> with its xmlns in the answer", reply.String()}
 		}
 		resp := jitmeet.ParseConferenceResponse(el)
+		for _, p := range resp.Properties {
+			if p.Name == "live" && p.Value == "false" {
+				return "", ErrNotLive
+			}
+		}
 		if resp.Ready {
 			if j, err := xmpp.ParseJID(resp.FocusJID); err != nil || !j.IsBare() {
 				return "", &Fault{"focusjid in the answer, a bare address", reply.String()}
+			}
+			if resp.VNode != "" {
+				return "", &Redirect{Node: resp.VNode, Focus: resp.FocusJID}
 			}
 			return resp.FocusJID, nil
 		}
@@ -141,6 +156,9 @@ func (c *Client) presencePayload(sourceInfo string) string {
 	e.Leaf("jitsi_participant_codecList", "", "vp8")
 	if c.opt.Name != "" {
 		e.Leaf("nick", nsNick, c.opt.Name)
+	}
+	if since := c.hand.Load(); since != 0 {
+		e.Leaf("jitsi_participant_raisedHand", "", strconv.FormatInt(since, 10))
 	}
 	return e.Raw(c.opt.Presence).String()
 }

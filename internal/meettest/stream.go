@@ -68,6 +68,9 @@ func (c *Client) dialStream(ctx context.Context, previd string) (*stream, *xmpp.
 	if c.opt.Token != "" {
 		q.Set("token", c.opt.Token)
 	}
+	if c.opt.CustomUsername != "" {
+		q.Set("customusername", c.opt.CustomUsername)
+	}
 	if previd != "" {
 		q.Set("previd", previd)
 	}
@@ -105,7 +108,7 @@ func (c *Client) httpClient() *http.Client {
 
 // resolve is the address of a host: the domain of a test server has no DNS.
 func (c *Client) resolve(host string) string {
-	if u, err := url.Parse(c.opt.URL); err == nil && host == c.opt.Domain {
+	if u, err := url.Parse(c.opt.URL); err == nil && (host == c.opt.Domain || host == c.opt.Server) {
 		return u.Hostname()
 	}
 	return host
