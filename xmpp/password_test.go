@@ -3,6 +3,7 @@ package xmpp_test
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -93,5 +94,44 @@ func TestWrongPasswordsOfAnAddress(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "wrong") || strings.Contains(log.String(), plain("wrong")) {
 		t.Errorf("a password is in the log:\n%s", log.String())
+	}
+}
+
+// Who logs in by HTTP has the tries of its address, not further ones.
+func TestLoginWithoutStream(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *xmpp.Config) {
+		c.Hosts[0].Auth = passwords()
+		c.Exempt = nil
+		c.TriesPerAddress, c.TriesPerAccount, c.PasswordDelay = 3, 1000, time.Millisecond
+	})
+	from := netip.MustParseAddr("192.0.2.7")
+	try := func(domain, user, password string) error {
+		_, err := s.srv.Login(t.Context(), domain, from, user, password)
+		return err
+	}
+	for _, user := range []string{"host", "HOST", "host@meet.test"} {
+		if acc, err := s.srv.Login(t.Context(), "meet.test", from, user, "secret"); err != nil || acc.Name != "host" {
+			t.Errorf("%s: %+v %v", user, acc, err)
+		}
+	}
+	for _, c := range [][2]string{{"", "secret"}, {"host\x00x", "secret"}, {"host", "secret\x00"}} {
+		if _, refused := errors.AsType[*xmpp.SASLFailure](try("meet.test", c[0], c[1])); !refused {
+			t.Errorf("%q is let in", c)
+		}
+	}
+	if _, refused := errors.AsType[*xmpp.SASLFailure](try("elsewhere.test", "host", "secret")); !refused {
+		t.Error("a domain that is not ours")
+	}
+	for _, user := range []string{"host", "nobody", "host"} {
+		if f, refused := errors.AsType[*xmpp.SASLFailure](try("meet.test", user, "wrong")); !refused || f.Cond != xmpp.SASLNotAuthorized {
+			t.Errorf("%s with a wrong password: %v", user, f)
+		}
+	}
+	if err := try("meet.test", "host", "secret"); err != xmpp.ErrTries {
+		t.Errorf("the right password after too many wrong ones: %v", err)
+	}
+	if _, err := s.srv.Login(t.Context(), "meet.test", netip.MustParseAddr("192.0.2.8"), "host", "secret"); err != nil {
+		t.Errorf("from elsewhere: %v", err)
 	}
 }
