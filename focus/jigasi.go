@@ -20,6 +20,7 @@ type call struct {
 	request *xmpp.Stanza
 	dial    *jitmeet.Dial
 	want    gateways.Want
+	done    func(answer *xmpp.Stanza) // in place of sending it
 }
 
 // onDial handles a client's request to call somebody.
@@ -46,13 +47,18 @@ func (c *Conference) onDial(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp.S
 	case k.want.Transcriber:
 		c.transcriberComes = true
 	}
+	c.near(k)
+	c.call(k)
+	return nil
+}
+
+// near prefers gateways where the meeting's bridges are.
+func (c *Conference) near(k *call) {
 	for _, bs := range c.sessions {
 		if bs.region != "" && !slices.Contains(k.want.Regions, bs.region) {
 			k.want.Regions = append(k.want.Regions, bs.region)
 		}
 	}
-	c.call(k)
-	return nil
 }
 
 // transcribed reports whether a transcriber is here or about to be.
@@ -106,6 +112,10 @@ func (c *Conference) called(k *call, answer *xmpp.Stanza) {
 	} else if k.want.Transcriber {
 		// Until it has come; if it never does somebody may ask for another.
 		c.after(c.s.cfg.ReplyTimeout, func() { c.transcriberComes = false })
+	}
+	if k.done != nil {
+		k.done(answer)
+		return
 	}
 	c.s.port.Send(answer)
 }

@@ -160,6 +160,9 @@ type Handlers struct {
 	SocketIO http.Handler // /socket.io/: the whiteboard's relay
 	Etherpad http.Handler // /etherpad/…
 
+	// RoomInfo answers /_api/room-info, below a tenant with its prefix in the query.
+	RoomInfo http.Handler
+
 	// Reserved serves what is left below /_/ on the public listener (sign-in,
 	// admin page, API); our page, /_/new and the health path are not asked of it.
 	Reserved http.Handler

@@ -69,9 +69,14 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 		s.handlers.ColibriWS.ServeHTTP(w, r)
 	case s.handlers.Etherpad != nil && strings.HasPrefix(p, etherpad): // row 11
 		s.handlers.Etherpad.ServeHTTP(w, r)
+	case p == "/_api/room-info" && s.handlers.RoomInfo != nil:
+		if tenantOf(r) != "" {
+			r = withPrefix(r)
+		}
+		s.handlers.RoomInfo.ServeHTTP(w, r)
 	case first == "_api":
 		if name, ok := strings.CutPrefix(p, "/_api/public/"); !ok || !s.public(w, r, name) {
-			plain(w, http.StatusNotFound, "not found\n") // row 4 comes with tokens
+			plain(w, http.StatusNotFound, "not found\n")
 		}
 	case assetDirs[first] && deeper:
 		s.asset(w, r, b, p)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"confab/bridge"
 	"confab/bridge/alloc"
@@ -19,8 +20,11 @@ import (
 	"confab/focus"
 	"confab/muc"
 	"confab/muc/policy"
+	"confab/muc/presets"
+	"confab/muc/reservations"
 	"confab/muc/services"
 	"confab/web"
+	"confab/web/api"
 	"confab/web/files"
 	"confab/web/whiteboard"
 	"confab/xmpp"
@@ -55,6 +59,10 @@ type server struct {
 	sessions *xmpp.Server
 	certs    *web.Certificates
 	web      *web.Server
+	api      *api.Server
+	keys     atomic.Pointer[[]string] // admin.api_keys as of now
+	presets  *presets.Store
+	bookings *reservations.Service
 	c2s      net.Listener // nil when off
 	c2sTLS   net.Listener // nil when off or left closed
 	closers  []io.Closer  // in order of opening
@@ -80,7 +88,7 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 		return nil, fmt.Errorf("limits.exempt: %w", err)
 	}
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
-	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildBoards, s.buildJWT, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
+	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildBoards, s.buildJWT, s.openPresets, s.buildReservations, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.buildAPI, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -180,11 +188,11 @@ func (s *server) buildRooms() error {
 	mc := s.roomConfig()
 	mc.Linger, mc.ServicesLinger = s.cfg.Rooms.Linger.Duration, s.cfg.Rooms.ServicesLinger.Duration
 	mc.Stages = policy.Main(s.policyConfig())
-	mc.Services = inMain(s.features)
+	mc.Services = append(inMain(s.features), s.bookings.NewRoomService)
 	if s.tokens != nil {
 		mc.Permissions = append(mc.Permissions, services.FileUpload) // else the button stays hidden
 	}
-	mc.Policy = func(room xmpp.JID) muc.RoomPolicy { return tenantPolicy(s.cfg.Tenants, s.rooms.TenantOf, room) }
+	mc.Policy = s.roomPolicy
 	s.rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 	s.router.Serve(s.names.conference, s.rooms)
 	s.router.ServeTenants(s.names.conference, s.rooms)
@@ -290,6 +298,7 @@ func (s *server) buildFocus() (err error) {
 	}
 	s.focusVisitors(&fc)
 	fc.RequireHost, fc.IsHost, fc.Moderators = s.cfg.RequireHost, s.isHost, s.cfg.Rooms.Moderators
+	fc.Admission, fc.AdmissionTimeout = s.bookings, s.bookings.Longest()
 	fc.HasToken, fc.VerifyToken, fc.ExternalLogin = s.hasToken, s.verifyToken, s.jwts.external
 	if s.everyone().On {
 		fc.Moderators = focus.ModeratorsHosts // the rest is decided in the room, before anybody sees the joiner

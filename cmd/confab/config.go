@@ -48,6 +48,8 @@ type Config struct {
 		Listen  string   `toml:"listen"`
 		Allow   []string `toml:"allow"`
 		APIKeys []Secret `toml:"api_keys"`
+
+		StockPaths bool `toml:"stock_paths"`
 	} `toml:"admin"`
 
 	XMPP struct {
@@ -90,6 +92,7 @@ type Config struct {
 		History              int      `toml:"history"`
 		SummonFocus          bool     `toml:"summon_focus"`
 		RestrictNicks        bool     `toml:"restrict_nicks"`
+		Presets              int      `toml:"presets"`
 		MetadataMax          int      `toml:"metadata_max"`
 		AVModeration         bool     `toml:"av_moderation"`
 		Moderated            []string `toml:"moderated"`
@@ -146,6 +149,13 @@ type Config struct {
 		TriesPerIP     int      `toml:"tries_per_ip"`
 		TriesPerRoom   int      `toml:"tries_per_room"`
 	} `toml:"recording"`
+	Reservations struct {
+		URL        string            `toml:"url"`
+		Headers    map[string]Secret `toml:"headers"`
+		Timeout    Duration          `toml:"timeout"`
+		Retries    int               `toml:"retries"`
+		RetryDelay Duration          `toml:"retry_delay"`
+	} `toml:"reservations"`
 
 	Bridge struct {
 		UDPPort           int      `toml:"udp_port"`

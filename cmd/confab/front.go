@@ -76,12 +76,19 @@ func (s *server) openWeb() error {
 	if wc.Metrics, err = newRegistry(newCollector(s)); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
+	reserved := http.NewServeMux()
+	reserved.Handle("/_/api/", s.api)
 	h := web.Handlers{
+		RoomInfo:          s.api.RoomInfo(),
+		Reserved:          reserved,
 		XMPPWebSocket:     s.sessions.WebSocketHandler(),
 		ConferenceRequest: s.focus.HTTPHandler(),
 		ColibriWS:         s.bridge.ChannelHandler(),
 		Ready:             s.ready,
 		Admin:             map[string]http.Handler{"GET /debug/bridge": debugHandler(func(ctx context.Context) any { return s.bridge.Debug(ctx) })},
+	}
+	for pattern, handler := range s.adminHandlers() {
+		h.Admin[pattern] = handler
 	}
 	if s.cfg.XMPP.BOSH {
 		h.BOSH = s.sessions.BOSHHandler()

@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"web":                 {},
 	"web/files":           {},
 	"web/whiteboard":      {},
+	"web/api":             {},
 	"cmd/confab": {"xmpp/...", "xmpp", "muc", "muc/...", "focus", "focus/...", "bridge", "bridge/...",
 		"extdisco", "extdisco/...", "storage", "storage/...", "web", "web/..."},
 	"cmd/confab-bench": {"internal/meettest", "internal/meettest/...", "xmpp", "xmpp/xep/..."},

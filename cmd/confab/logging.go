@@ -12,7 +12,7 @@ var levels = map[string]slog.Level{
 }
 
 // components are the parts that log.components names.
-var components = []string{"main", "tls", "web", "xmpp", "muc", "brewery", "focus", "bridge", "transport", "forward", "turn"}
+var components = []string{"main", "tls", "web", "xmpp", "muc", "brewery", "focus", "bridge", "transport", "forward", "turn", "api", "reservations"}
 
 // logs makes the logger of each component, with the level that log.components
 // gives it.

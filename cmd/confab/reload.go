@@ -25,6 +25,7 @@ var reloadable = []string{
 	"auth.jwt.app_id", "auth.jwt.secret", "auth.jwt.algorithm", "auth.jwt.key_server", "auth.jwt.keys_url", "auth.jwt.issuers",
 	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
 	"auth.jwt.require_exp", "auth.jwt.login_url",
+	"reservations.url", "reservations.headers", "reservations.timeout",
 }
 
 // watchReloads serves signals until ctx ends.
@@ -63,6 +64,8 @@ func (s *server) reload(current Config, re reloads) Config {
 	if s.files != nil {
 		s.files.SetLimits(fileLimits(next))
 	}
+	s.setAPIKeys(next)
+	s.bookings.Reload(next.reservations())
 	log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))
 	if len(ignored) > 0 {
 		log.Warn("changed keys need a restart", "keys", strings.Join(ignored, ", "))

@@ -66,7 +66,7 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	defer endCore()
 	outer, octx := errgroup.WithContext(ctx)
 	inner, ictx := errgroup.WithContext(core)
-	runs := []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run}
+	runs := []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run, s.bookings.Run}
 	if s.tokens != nil {
 		runs = append(runs, s.tokens.Run)
 	}

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // derive fills the keys whose default depends on the machine or on other keys
@@ -253,6 +254,9 @@ func (c *Config) validateNetwork(p *problems) {
 	p.duration("auth.session_lifetime", c.Auth.SessionLifetime, time.Minute, 365*24*time.Hour)
 }
 
+// headerName is a field name of HTTP (RFC 9110 §5.1).
+var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+
 func (c *Config) validateMeetings(p *problems) {
 	r := &c.Rooms
 	p.between("rooms.max_occupants", r.MaxOccupants, 0, math.MaxInt)
@@ -277,6 +281,21 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("visitors.after", v.After, 0, math.MaxInt)
 	p.between("visitors.max", v.Max, 1, 100_000)
 	p.check(v.After == 0 || c.Auth.Guests || c.jwtOn(), "visitors.after", "visitors come without an account, and auth.guests lets nobody in without")
+
+	p.between("rooms.presets", r.Presets, 0, 100_000)
+
+	rv := &c.Reservations
+	if rv.URL != "" {
+		u, err := url.Parse(rv.URL)
+		p.check(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.RawQuery == "" && u.Fragment == "",
+			"reservations.url", "%q is no http:// or https:// address", rv.URL)
+	}
+	for name, value := range rv.Headers {
+		p.check(headerName.MatchString(name) && !strings.ContainsFunc(string(value), unicode.IsControl), "reservations.headers", "%q is no header, or its value is none", name)
+	}
+	p.duration("reservations.timeout", rv.Timeout, time.Second, time.Minute)
+	p.between("reservations.retries", rv.Retries, 0, 10)
+	p.duration("reservations.retry_delay", rv.RetryDelay, 0, time.Minute)
 
 	f := &c.Focus
 	p.duration("focus.start_timeout", f.StartTimeout, time.Second, time.Hour)

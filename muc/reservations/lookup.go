@@ -43,7 +43,7 @@ type refusal struct {
 
 // lookup asks for a room, and for the booking that is in its way if there is one:
 // the service answers with that of the meeting that has been booked before.
-func (s *Service) lookup(ctx context.Context, name string, who xmpp.JID, now time.Time) (*result, *refusal) {
+func (s *Service) lookup(ctx context.Context, cfg *Config, name string, who xmpp.JID, now time.Time) (*result, *refusal) {
 	owner := ""
 	if !who.IsZero() {
 		owner = who.Bare().String()
@@ -51,7 +51,7 @@ func (s *Service) lookup(ctx context.Context, name string, who xmpp.JID, now tim
 	form := url.Values{
 		"name": {name}, "start_time": {now.UTC().Format("2006-01-02T15:04:05.000Z")}, "mail_owner": {owner},
 	}
-	code, body, ref := s.call(ctx, http.MethodPost, "/conference", form)
+	code, body, ref := s.call(ctx, cfg, http.MethodPost, "/conference", form)
 	if ref != nil {
 		return nil, ref
 	}
@@ -60,7 +60,7 @@ func (s *Service) lookup(ctx context.Context, name string, who xmpp.JID, now tim
 		if id == "" {
 			return nil, &refusal{http.StatusConflict, textInvalid}
 		}
-		if code, body, ref = s.call(ctx, http.MethodGet, "/conference/"+url.PathEscape(id), nil); ref != nil {
+		if code, body, ref = s.call(ctx, cfg, http.MethodGet, "/conference/"+url.PathEscape(id), nil); ref != nil {
 			return nil, ref
 		}
 		if code == http.StatusCreated || code == http.StatusConflict {
@@ -80,9 +80,13 @@ func (s *Service) lookup(ctx context.Context, name string, who xmpp.JID, now tim
 
 // release tells the booking service that a meeting has ended.
 func (s *Service) release(room xmpp.JID, id string) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Longest())
+	cfg := s.cfg.Load()
+	if cfg.URL == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, cfg.longest())
 	defer cancel()
-	code, _, ref := s.call(ctx, http.MethodDelete, "/conference/"+url.PathEscape(id), nil)
+	code, _, ref := s.call(ctx, cfg, http.MethodDelete, "/conference/"+url.PathEscape(id), nil)
 	if ref != nil {
 		s.log.Warn("reservation not released", "room", room.String(), "err", ref.text)
 		return
@@ -91,9 +95,9 @@ func (s *Service) release(room xmpp.JID, id string) {
 }
 
 // call makes one request, repeated after failures but not after a timeout.
-func (s *Service) call(ctx context.Context, method, path string, form url.Values) (int, []byte, *refusal) {
+func (s *Service) call(ctx context.Context, cfg *Config, method, path string, form url.Values) (int, []byte, *refusal) {
 	for try := 0; ; try++ {
-		code, body, err := s.once(ctx, method, path, form)
+		code, body, err := s.once(ctx, cfg, method, path, form)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			return 0, nil, &refusal{http.StatusInternalServerError, textTimeout}
@@ -101,9 +105,9 @@ func (s *Service) call(ctx context.Context, method, path string, form url.Values
 			return 0, nil, &refusal{http.StatusInternalServerError, textUnreachable}
 		case err == nil && code < 500:
 			return code, body, nil
-		case try < s.cfg.Retries:
+		case try < cfg.Retries:
 			s.log.Warn("reservation request failed, will be repeated", "method", method, "code", code, "err", err)
-			if !pause(ctx, s.cfg.RetryDelay) {
+			if !pause(ctx, cfg.RetryDelay) {
 				return 0, nil, &refusal{http.StatusInternalServerError, textTimeout}
 			}
 		case err != nil:
@@ -114,14 +118,14 @@ func (s *Service) call(ctx context.Context, method, path string, form url.Values
 	}
 }
 
-func (s *Service) once(ctx context.Context, method, path string, form url.Values) (int, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+func (s *Service) once(ctx context.Context, cfg *Config, method, path string, form url.Values) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(s.cfg.URL, "/")+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(cfg.URL, "/")+path, body)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -129,7 +133,7 @@ func (s *Service) once(ctx context.Context, method, path string, form url.Values
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	for k, v := range s.cfg.Headers {
+	for k, v := range cfg.Headers {
 		req.Header.Set(k, v)
 	}
 	resp, err := s.client.Do(req)

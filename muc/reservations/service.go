@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"confab/muc"
@@ -13,7 +14,7 @@ import (
 
 // Config is what the service needs to know.
 type Config struct {
-	URL     string            // reservations.url
+	URL     string            // reservations.url; "" asks nobody
 	Headers map[string]string // reservations.headers
 	Timeout time.Duration     // of one request; one that takes longer is not repeated (reservations.timeout)
 
@@ -42,10 +43,13 @@ func DefaultConfig() Config {
 	}
 }
 
-// Longest is how long a question can take.
-func (c Config) Longest() time.Duration {
+// longest is how long a question can take.
+func (c *Config) longest() time.Duration {
 	return time.Duration(c.Retries+1) * (c.Timeout + c.RetryDelay)
 }
+
+// MaxTimeout is the longest Timeout that makes sense.
+const MaxTimeout = time.Minute
 
 // The texts that clients show.
 const (
@@ -60,7 +64,7 @@ const (
 
 // Service keeps the bookings of the rooms that are open or about to be.
 type Service struct {
-	cfg    Config
+	cfg    atomic.Pointer[Config]
 	log    *slog.Logger
 	client *http.Client
 
@@ -90,7 +94,7 @@ type booking struct {
 
 // NewService makes the service. The caller runs it.
 func NewService(cfg Config, log *slog.Logger) *Service {
-	s := &Service{cfg: cfg, log: log, bookings: map[xmpp.JID]*booking{}, client: &http.Client{
+	s := &Service{log: log, bookings: map[xmpp.JID]*booking{}, client: &http.Client{
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, MaxConnsPerHost: 64,
 			IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
@@ -98,14 +102,29 @@ func NewService(cfg Config, log *slog.Logger) *Service {
 		// Our headers may hold a key of the booking service: they go to nobody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+	s.cfg.Store(&cfg)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
+}
+
+// Reload asks another booking service from now on, or the same in another way.
+func (s *Service) Reload(url string, headers map[string]string, timeout time.Duration) {
+	next := *s.cfg.Load()
+	next.URL, next.Headers, next.Timeout = url, headers, timeout
+	s.cfg.Store(&next)
+}
+
+// Longest is how long a question can take, whatever is reloaded.
+func (s *Service) Longest() time.Duration {
+	c := *s.cfg.Load()
+	c.Timeout = MaxTimeout
+	return c.longest()
 }
 
 // Run ends rooms whose time is over, until ctx ends. It returns when no request is
 // under way any more.
 func (s *Service) Run(ctx context.Context) error {
-	tick := time.NewTicker(s.cfg.Sweep)
+	tick := time.NewTicker(s.cfg.Load().Sweep)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
@@ -125,19 +144,20 @@ func (s *Service) Run(ctx context.Context) error {
 
 // Admit implements focus.Admission.
 func (s *Service) Admit(room, who xmpp.JID, answer func(*xmpp.StanzaError)) {
-	name, needed := s.cfg.Name(room)
-	if !needed {
+	cfg := s.cfg.Load()
+	name, needed := cfg.Name(room)
+	if cfg.URL == "" || !needed {
 		answer(nil)
 		return
 	}
-	if verdict, now := s.ask(room, name, who, answer); now {
+	if verdict, now := s.ask(cfg, room, name, who, answer); now {
 		answer(verdict)
 	}
 }
 
 // ask says what is known of a room, or asks the booking service and has answer
 // called later.
-func (s *Service) ask(room xmpp.JID, name string, who xmpp.JID, answer func(*xmpp.StanzaError)) (_ *xmpp.StanzaError, now bool) {
+func (s *Service) ask(cfg *Config, room xmpp.JID, name string, who xmpp.JID, answer func(*xmpp.StanzaError)) (_ *xmpp.StanzaError, now bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.bookings[room]
@@ -147,18 +167,18 @@ func (s *Service) ask(room xmpp.JID, name string, who xmpp.JID, answer func(*xmp
 	switch {
 	case b != nil && b.settled:
 		return s.verdict(b), true
-	case b != nil && len(b.waiting) >= s.cfg.MaxWaiting:
-		return s.cfg.Refusal(http.StatusInternalServerError, textUnknown), true
+	case b != nil && len(b.waiting) >= cfg.MaxWaiting:
+		return s.cfg.Load().Refusal(http.StatusInternalServerError, textUnknown), true
 	case b != nil:
 		b.waiting = append(b.waiting, answer)
 		return nil, false
-	case s.stopped || s.pending >= s.cfg.MaxPending || b == nil && len(s.bookings) >= s.cfg.MaxKept:
-		return s.cfg.Refusal(http.StatusInternalServerError, textUnknown), true
+	case s.stopped || s.pending >= cfg.MaxPending || b == nil && len(s.bookings) >= cfg.MaxKept:
+		return s.cfg.Load().Refusal(http.StatusInternalServerError, textUnknown), true
 	}
 	b = &booking{waiting: []func(*xmpp.StanzaError){answer}}
 	s.bookings[room] = b
 	s.pending++
-	s.wg.Go(func() { s.book(room, name, who, b) })
+	s.wg.Go(func() { s.book(cfg, room, name, who, b) })
 	return nil, false
 }
 
@@ -166,9 +186,9 @@ func (s *Service) ask(room xmpp.JID, name string, who xmpp.JID, answer func(*xmp
 func (s *Service) verdict(b *booking) *xmpp.StanzaError {
 	switch {
 	case b.code != 0:
-		return s.cfg.Refusal(b.code, b.text)
+		return s.cfg.Load().Refusal(b.code, b.text)
 	case time.Now().After(b.expires):
-		return s.cfg.Refusal(statusExpired, textExpired)
+		return s.cfg.Load().Refusal(statusExpired, textExpired)
 	}
 	return nil
 }
@@ -177,16 +197,16 @@ func (s *Service) verdict(b *booking) *xmpp.StanzaError {
 const statusExpired = 419
 
 // book asks the booking service and answers all who wait.
-func (s *Service) book(room xmpp.JID, name string, who xmpp.JID, b *booking) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Longest())
+func (s *Service) book(cfg *Config, room xmpp.JID, name string, who xmpp.JID, b *booking) {
+	ctx, cancel := context.WithTimeout(s.ctx, cfg.longest())
 	defer cancel()
 	start := time.Now()
-	res, ref := s.lookup(ctx, name, who, start)
+	res, ref := s.lookup(ctx, cfg, name, who, start)
 	s.mu.Lock()
 	s.pending--
 	b.settled = true
 	if ref != nil {
-		b.code, b.text, b.expires = ref.code, ref.text, time.Now().Add(s.cfg.Keep)
+		b.code, b.text, b.expires = ref.code, ref.text, time.Now().Add(cfg.Keep)
 	} else {
 		b.id, b.expires = res.id, res.start.Add(res.duration)
 		b.policy = muc.RoomPolicy{MaxOccupants: res.maxOccupants, Password: res.password, Lobby: res.lobby, FromBooking: true}
@@ -226,7 +246,7 @@ func (s *Service) sweep(ctx context.Context, now time.Time) {
 	s.mu.Unlock()
 	for _, room := range over {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := s.cfg.Destroy(ctx, room, textOver)
+		err := s.cfg.Load().Destroy(ctx, room, textOver)
 		cancel()
 		if err != nil {
 			s.log.Warn("booked room not ended", "room", room.String(), "err", err)

@@ -338,7 +338,7 @@ func TestRefusalIsKept(t *testing.T) {
 }
 
 func newWorldLike(t *testing.T, w *world, keep time.Duration) *world {
-	cfg := w.s.cfg
+	cfg := *w.s.cfg.Load()
 	cfg.Keep = keep
 	return &world{t: t, desk: w.desk, s: NewService(cfg, w.s.log)}
 }

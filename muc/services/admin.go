@@ -31,8 +31,8 @@ func (m *Metadata) Change(r *muc.Room, change map[string]json.RawMessage) error 
 			continue
 		}
 		var b bytes.Buffer
-		if err := json.Compact(&b, v); err != nil {
-			return xmpp.BadRequest("")
+		if err := json.Compact(&b, v); err != nil || depth(v) > maxDepth {
+			return xmpp.BadRequest(key + " is nested too deep")
 		}
 		size += len(key) + b.Len()
 		next[key] = b.Bytes()
@@ -43,9 +43,14 @@ func (m *Metadata) Change(r *muc.Room, change map[string]json.RawMessage) error 
 	if maps.EqualFunc(next, m.data, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
 		return nil
 	}
+	old := m.data
 	m.data, m.size = next, size
-	r.Broadcast(m.message(r, nil), func(o *muc.Occupant) bool { return !o.Admin() })
-	r.Broadcast(m.message(r, map[string]any{"moderators": []string{}}), (*muc.Occupant).Admin)
+	for key := range change {
+		if !bytes.Equal(old[key], next[key]) {
+			m.changed(r, key, next[key])
+		}
+	}
+	m.tell(r)
 	return nil
 }
 

@@ -122,6 +122,8 @@ type Preset struct {
 	Moderators    []string  `json:"moderators,omitempty"`
 	Members       []string  `json:"members,omitempty"`
 	AllModerators bool      `json:"all_moderators,omitempty"`
+	TokensOnly    bool      `json:"tokens_only,omitempty"` // no guests without a token
+	Muted         bool      `json:"muted,omitempty"`       // moderation of audio, video and screens from the start
 	ExpiresAt     time.Time `json:"expires_at"`
 }
 

@@ -20,7 +20,7 @@ func (s *Server) RoomInfo() http.Handler {
 			return
 		}
 		name, named := addressed(r)
-		if p := s.mayAsk(r, name, named); p != nil {
+		if _, p := s.authenticate(r); p != nil && !s.byToken(r, bearer(r)) {
 			s.denied(w, r, p, http.StatusForbidden)
 			return
 		}
@@ -28,27 +28,22 @@ func (s *Server) RoomInfo() http.Handler {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
+		r, done := s.bounded(w, r)
+		defer done()
 		if r.Method != http.MethodPut {
 			status, body := s.roomInfo(r, name)
 			answerStock(w, status, body)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.Body)
 		status, body := s.passcode(w, r, name)
 		answerStock(w, status, body)
 	})
 }
 
-// mayAsk is authenticate, or a token for the room.
-func (s *Server) mayAsk(r *http.Request, name string, named bool) *problem {
-	_, p := s.authenticate(r)
-	if p == nil || p.Status != http.StatusUnauthorized || s.cfg.Token == nil || !named {
-		return p
-	}
-	if token := bearer(r); token != "" && s.cfg.Token(r.Context(), token, name) {
-		return nil
-	}
-	return p
+// byToken reports whether a token is for the room that the query names.
+func (s *Server) byToken(r *http.Request, token string) bool {
+	name, named := addressed(r)
+	return token != "" && named && s.cfg.Token != nil && s.cfg.Token(r.Context(), token, name)
 }
 
 func (s *Server) roomInfo(r *http.Request, name string) (int, any) {

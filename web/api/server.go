@@ -144,10 +144,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), keyWho, who), s.cfg.Timeout)
-	defer cancel()
-	r = r.WithContext(ctx)
-	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.Body)
+	r, done := s.bounded(w, r.WithContext(context.WithValue(r.Context(), keyWho, who)))
+	defer done()
 	s.mux.ServeHTTP(w, r)
 }
 

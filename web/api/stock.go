@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,15 +17,15 @@ import (
 func (s *Server) StockHandlers() map[string]http.Handler {
 	out := map[string]http.Handler{}
 	for pattern, e := range map[string]stockPath{
-		"GET /room-size":                 {http.StatusForbidden, (*Server).stockRoomSize},
-		"GET /room":                      {http.StatusForbidden, (*Server).stockRoom},
-		"GET /sessions":                  {http.StatusUnauthorized, (*Server).stockSessions},
-		"GET /room-census":               {http.StatusUnauthorized, (*Server).stockCensus},
-		"POST /end-meeting":              {http.StatusUnauthorized, (*Server).stockEnd},
-		"PUT /kick-participant":          {http.StatusForbidden, (*Server).stockKick},
-		"POST /invite-jigasi":            {http.StatusUnauthorized, (*Server).stockInvite},
-		"POST /send-system-chat-message": {http.StatusUnauthorized, (*Server).stockSay},
-		"GET /turn-credentials":          {http.StatusUnauthorized, (*Server).stockTURN},
+		"GET /room-size":                 {http.StatusForbidden, true, (*Server).stockRoomSize},
+		"GET /room":                      {http.StatusForbidden, true, (*Server).stockRoom},
+		"GET /sessions":                  {http.StatusUnauthorized, false, (*Server).stockSessions},
+		"GET /room-census":               {http.StatusUnauthorized, false, (*Server).stockCensus},
+		"POST /end-meeting":              {http.StatusUnauthorized, false, (*Server).stockEnd},
+		"PUT /kick-participant":          {http.StatusForbidden, false, (*Server).stockKick},
+		"POST /invite-jigasi":            {http.StatusUnauthorized, false, (*Server).stockInvite},
+		"POST /send-system-chat-message": {http.StatusUnauthorized, false, (*Server).stockSay},
+		"GET /turn-credentials":          {http.StatusUnauthorized, false, (*Server).stockTURN},
 	} {
 		out[pattern] = s.stock(e)
 	}
@@ -32,9 +33,11 @@ func (s *Server) StockHandlers() map[string]http.Handler {
 	return out
 }
 
-// stockPath is one of them: the code for strangers, and what it does for others.
+// stockPath is one of them: the code for strangers, whether the query may have a token
+// for the room, and what it does.
 type stockPath struct {
 	denied int
+	tokens bool
 	handle func(*Server, *http.Request) (status int, body any)
 }
 
@@ -43,17 +46,26 @@ func (s *Server) stock(e stockPath) http.Handler {
 		if !s.stockGate(w, r) {
 			return
 		}
-		if _, p := s.authenticate(r); p != nil {
+		if _, p := s.authenticate(r); p != nil && !(e.tokens && s.byToken(r, r.URL.Query().Get("token"))) {
 			s.denied(w, r, p, e.denied)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.Body)
+		r, done := s.bounded(w, r)
+		defer done()
 		status, body := e.handle(s, r)
 		answerStock(w, status, body)
 		if r.Method != http.MethodGet {
 			s.log.Info("api call", "method", r.Method, "route", r.URL.Path, "status", status)
 		}
 	})
+}
+
+// bounded is r with the bounds of its body and its time.
+func (s *Server) bounded(w http.ResponseWriter, r *http.Request) (*http.Request, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
+	r = r.WithContext(ctx)
+	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.Body)
+	return r, cancel
 }
 
 // stockGate is what holds before anybody is known.
