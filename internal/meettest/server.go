@@ -142,6 +142,9 @@ func StartServer(t testing.TB, opt ServerOptions) *Server {
 	return s
 }
 
+// APIKey is in the configuration of every server that StartServer starts.
+const APIKey = "a-key-for-tests-only"
+
 // testConfig keeps a server on loopback and without limits on one address, from
 // which all clients of a test come.
 const testConfig = `[network]
@@ -151,6 +154,7 @@ ipv6 = false
 http_listen = ""
 [admin]
 listen = "127.0.0.1:0"
+api_keys = ["` + APIKey + `"]
 [limits]
 login_rate = 0
 presence_rate = 0
