@@ -74,8 +74,8 @@ func (w *world) want(got, pattern string) {
 	}
 }
 
-// account makes an account that is no host's.
-func (w *world) account(name, password string) {
+// makeAccount makes an account that is no host's.
+func (w *world) makeAccount(name, password string) {
 	w.t.Helper()
 	bin, err := meettest.Program()
 	w.must(err)
@@ -100,7 +100,7 @@ func TestHTTPInterface(t *testing.T) {
 	w := newWorld(t, "")
 	a, b := w.join("Ann", nil), w.join("Bea", nil)
 	host := basic(w.HostLogin, w.HostPassword)
-	w.account("bot", "botpassword")
+	w.makeAccount("bot", "botpassword")
 	room := "/rooms/" + w.room
 
 	// Who may ask: a stranger gets the same for everything.
