@@ -153,6 +153,11 @@ func (r *Room) announce(o *Occupant, ch change) {
 	if o.ranked = o.Role; old == o.Role {
 		return
 	}
+	if o.Role == RoleModerator && r.Main().policy.HideNames {
+		for _, t := range o.Seats {
+			r.roster(t) // with the names, this time
+		}
+	}
 	for _, svc := range r.services {
 		if c, ok := svc.(Ranked); ok {
 			c.Ranked(r, o, old, ch.actor)

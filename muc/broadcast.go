@@ -93,7 +93,7 @@ func (r *Room) reflect(o *Occupant, to []*Seat, ch change, id string, perms bool
 // it as it may see.
 func (r *Room) broadcastOf(of *Occupant, s *xmpp.Stanza, except *Occupant) {
 	r.mirror(of, s)
-	if len(r.audience) == 0 && !r.Visitors() {
+	if len(r.audience) == 0 && !r.Visitors() && !r.Main().policy.HideNames {
 		r.broadcast(s, except)
 		return
 	}

@@ -229,11 +229,15 @@ func (r *Room) replay(t *Seat, s *xmpp.Stanza) {
 		first--
 		h.stanzas--
 	}
+	hidden := r.HidesNames(t.occ)
 	for _, l := range history[first:] {
-		if r.visitor(t.occ) {
-			r.deliver(t, l.s.With(r.jid.WithResource(l.s.From.Resource), xmpp.JID{}))
-			continue
+		said := l.s
+		if hidden {
+			said = withoutName(said)
 		}
-		r.deliver(t, l.s)
+		if r.visitor(t.occ) {
+			said = said.With(r.jid.WithResource(said.From.Resource), xmpp.JID{})
+		}
+		r.deliver(t, said)
 	}
 }

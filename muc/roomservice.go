@@ -156,10 +156,19 @@ func (r *Room) sees(by, of *Occupant, kind xmpp.Kind) View {
 	case r.Visitors() && !by.admin && !of.admin:
 		return ViewNone // visitors see the focus, and the focus sees them
 	}
+	if kind == xmpp.Presence && !of.admin && r.HidesNames(by) {
+		v = ViewNameless
+	}
 	for _, a := range r.audience {
 		v = min(v, a.Sees(r, by, of, kind))
 	}
 	return v
+}
+
+// HidesNames reports whether an occupant learns nobody's name: guests, where the
+// room's policy says so (mod_muc_displayname).
+func (r *Room) HidesNames(from *Occupant) bool {
+	return r.Main().policy.HideNames && from.Role != RoleModerator && !from.admin
 }
 
 // filter passes s through the services.

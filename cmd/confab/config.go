@@ -112,6 +112,8 @@ type Config struct {
 		RequireName          bool     `toml:"require_display_name"`
 		WaitForHost          bool     `toml:"wait_for_host"`
 		ServicesLinger       Duration `toml:"services_linger"`
+		MessagesMax          int      `toml:"messages_max"`
+		MessagesTokenLifts   bool     `toml:"messages_token_lifts"`
 	} `toml:"rooms"`
 
 	Integrations struct {

@@ -38,6 +38,7 @@ func (s *server) roomFeatures() []feature {
 	meta, r, n := s.metadataConfig(), s.cfg.Rooms, s.names
 	polls := services.NewPolls(services.PollsConfig{Domain: n.component("polls"), Max: r.PollsMax})
 	speakers := services.NewSpeakerStats(n.component("speakerstats"))
+	limit := services.NewMessageLimit(r.MessagesMax, r.MessagesTokenLifts)
 	everyone := services.NewEveryone(s.everyone().In)
 	all := []feature{
 		{name: services.MetadataName, domain: n.metadata, visitors: true, main: services.NewMetadata(meta), breakout: services.NewMetadata(meta),
@@ -45,6 +46,7 @@ func (s *server) roomFeatures() []feature {
 				return services.NewMetadataComponent(meta, s.rooms, s.router), nil
 			}},
 		{name: services.AVModerationName, domain: n.avModeration, off: !r.AVModeration, main: services.NewAVModeration(n.avModeration)},
+		{name: services.MessageLimitName, off: r.MessagesMax == 0, main: limit, breakout: limit},
 		{name: "everyone", off: !s.everyone().On, main: everyone, breakout: everyone},
 		s.breakouts(),
 		s.visitors(),

@@ -269,6 +269,7 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("rooms.history", r.History, 0, 1000)
 	p.check(!r.WaitForHost || r.Lobby, "rooms.wait_for_host", "needs rooms.lobby")
 	p.between("rooms.breakouts_max", r.BreakoutsMax, 1, 1000)
+	p.between("rooms.messages_max", r.MessagesMax, 0, math.MaxInt)
 	p.between("rooms.metadata_max", r.MetadataMax, 1024, 256<<10)
 	p.between("rooms.polls_max", r.PollsMax, 1, 1000)
 	p.between("rooms.file_max_size", r.FileMaxSize, 1, math.MaxInt)

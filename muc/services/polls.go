@@ -37,7 +37,7 @@ type Polls struct {
 	from xmpp.JID
 	all  []*poll
 	size int
-	old  *xmpp.Stanza // what a joiner gets; nil: to be encoded anew
+	old  [2]*xmpp.Stanza // what a joiner gets, with and without names; nil: to be encoded anew
 }
 
 // poll is one poll, as joiners get it.
@@ -174,14 +174,16 @@ func (p *Polls) open(o *muc.Occupant, c *pollCommand, size int) {
 	x := &poll{ID: c.ID, SenderID: o.Nick, SenderName: nameOf(o), Question: c.Question, Answers: c.choices}
 	p.all = append(p.all, x)
 	p.size += size
-	p.tell(struct {
-		Type     string       `json:"type"`
-		Command  string       `json:"command"`
-		ID       string       `json:"pollId"`
-		Question string       `json:"question"`
-		Answers  []pollAnswer `json:"answers"`
-		SenderID string       `json:"senderId"`
-	}{PollsName, c.Command, c.ID, c.Question, c.choices, o.Nick})
+	p.tell(func(bool) any {
+		return struct {
+			Type     string       `json:"type"`
+			Command  string       `json:"command"`
+			ID       string       `json:"pollId"`
+			Question string       `json:"question"`
+			Answers  []pollAnswer `json:"answers"`
+			SenderID string       `json:"senderId"`
+		}{PollsName, c.Command, c.ID, c.Question, c.choices, o.Nick}
+	})
 }
 
 // vote replaces what the occupant has voted for before.
@@ -216,14 +218,20 @@ func (p *Polls) vote(o *muc.Occupant, x *poll, c *pollCommand) error {
 			a.Voters = append(a.Voters, me)
 		}
 	}
-	p.tell(struct {
-		Type       string `json:"type"`
-		Command    string `json:"command"`
-		ID         string `json:"pollId"`
-		Answers    []bool `json:"answers"`
-		SenderID   string `json:"senderId"`
-		SenderName string `json:"senderName,omitempty"`
-	}{PollsName, c.Command, c.ID, c.votes, me.ID, me.Name})
+	p.tell(func(named bool) any {
+		msg := struct {
+			Type       string `json:"type"`
+			Command    string `json:"command"`
+			ID         string `json:"pollId"`
+			Answers    []bool `json:"answers"`
+			SenderID   string `json:"senderId"`
+			SenderName string `json:"senderName,omitempty"`
+		}{PollsName, c.Command, c.ID, c.votes, me.ID, me.Name}
+		if !named {
+			msg.SenderName = ""
+		}
+		return msg
+	})
 	return nil
 }
 
@@ -242,10 +250,19 @@ func nameOf(o *muc.Occupant) string {
 	return name
 }
 
-// tell sends a change to all in the room.
-func (p *Polls) tell(v any) {
-	p.old = nil
-	p.room.BroadcastMeeting(p.stanza(v), nil)
+// tell sends a change to all in the room, with names to those who may know them. The
+// visitors are beside the main room.
+func (p *Polls) tell(message func(named bool) any) {
+	p.old = [2]*xmpp.Stanza{}
+	send := p.room.Broadcast
+	if p.room.Main() == p.room {
+		send = p.room.BroadcastMeeting
+	}
+	hidden := p.room.Main().Policy().HideNames
+	send(p.stanza(message(true)), func(o *muc.Occupant) bool { return !hidden || !p.room.HidesNames(o) })
+	if hidden {
+		send(p.stanza(message(false)), p.room.HidesNames)
+	}
 }
 
 func (p *Polls) stanza(v any) *xmpp.Stanza {
@@ -267,12 +284,33 @@ func (p *Polls) Joined(r *muc.Room, o *muc.Occupant) {
 	if len(p.all) == 0 || o.Admin() {
 		return
 	}
-	if p.old == nil {
-		p.old = p.stanza(struct {
+	which, polls := 0, p.all
+	if r.HidesNames(o) {
+		which, polls = 1, nameless(p.all)
+	}
+	if p.old[which] == nil {
+		p.old[which] = p.stanza(struct {
 			Type    string  `json:"type"`
 			Command string  `json:"command"`
 			Polls   []*poll `json:"polls"`
-		}{PollsName, "old-polls", p.all})
+		}{PollsName, "old-polls", polls})
 	}
-	r.Tell(o, p.old)
+	r.Tell(o, p.old[which])
+}
+
+// nameless are polls without the names of those who made them and voted.
+func nameless(polls []*poll) []*poll {
+	out := make([]*poll, len(polls))
+	for i, x := range polls {
+		y := *x
+		y.SenderName, y.Answers = "", slices.Clone(x.Answers)
+		for j, a := range y.Answers {
+			y.Answers[j].Voters = slices.Clone(a.Voters)
+			for k := range a.Voters {
+				y.Answers[j].Voters[k].Name = ""
+			}
+		}
+		out[i] = &y
+	}
+	return out
 }

@@ -189,7 +189,11 @@ func (st *SpeakerStats) tell(r *muc.Room, o *muc.Occupant) {
 		if !p.since.IsZero() {
 			total += now.Sub(p.since)
 		}
-		users[nick] = stats{Name: p.name, Time: total.Milliseconds(), Moments: append([]landmark{}, p.moments...)}
+		name := p.name
+		if r.HidesNames(o) {
+			name = ""
+		}
+		users[nick] = stats{Name: name, Time: total.Milliseconds(), Moments: append([]landmark{}, p.moments...)}
 	}
 	if len(users) == 0 {
 		return

@@ -64,6 +64,19 @@ var scripts = map[string]roomworld.Options{
 			return c
 		},
 	},
+	"hidenames": with(component(services.PollsName, "polls.meet.example", services.NewPolls(services.PollsConfig{Domain: "polls.meet.example", Max: 2})), func(c *muc.Config) {
+		c.Policy = func(xmpp.JID) muc.RoomPolicy { return muc.RoomPolicy{HideNames: true} }
+	}),
+	"messagelimit": {
+		Services: []func(*muc.Room) muc.RoomService{services.NewMessageLimit(3, true)},
+		Client: func(p xmpp.Port) muc.Client {
+			c := roomworld.DefaultClient(p)
+			if p.JID().Local == "u5" {
+				c.Claims = &xmpp.Claims{}
+			}
+			return c
+		},
+	},
 	"end": component(services.EndConferenceName, "endconference.meet.example", services.NewEndConference),
 }
 
