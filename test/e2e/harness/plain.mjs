@@ -105,6 +105,10 @@ export class OverWebSocket extends Plain {
             this.#room = order.room;
             this.#nick = order.nick;
             this.#xmpp.send(xml('presence', { to: `${order.room}/${order.nick}` }, xml('x', { xmlns: MUC })));
+        } else if (order.do === 'set') {
+            this.#xmpp.send(xml('message', { to: `metadata.${DOMAIN}` },
+                xml('room_metadata', { xmlns: 'http://jitsi.org/jitmeet', room: this.#room },
+                    JSON.stringify({ key: order.key, data: order.data }))));
         } else if (order.do === 'say') {
             this.#xmpp.send(xml('message', { to: this.#room, type: 'groupchat' }, xml('body', {}, order.text)));
         } else {
