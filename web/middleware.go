@@ -236,7 +236,7 @@ func printable(s string) string {
 }
 
 // secretParams must not be logged (deployment.md §3.1).
-var secretParams = []string{"jwt", "token", "previd", "customusername", "pwd"}
+var secretParams = []string{"jwt", "token", "previd", "customusername", "pwd", "sig", "sid"}
 
 // redact is a URL fit for the log.
 func redact(u *url.URL) string {

@@ -57,7 +57,7 @@ func (s *server) roomFeatures() []feature {
 			}},
 		{name: services.DurationName, domain: n.component("conferenceduration"), main: services.NewDuration(n.component("conferenceduration"))},
 		{name: services.EndConferenceName, domain: n.component("endconference"), off: !r.EndForAll, main: services.NewEndConference},
-		{name: services.FileSharingName, domain: n.component("filesharing"), off: s.cfg.Integrations.Files == "",
+		{name: services.FileSharingName, domain: n.component("filesharing"), visitors: true, off: s.cfg.Integrations.Files == "",
 			main: services.NewFileSharing(s.fileSharing())},
 		s.lobby(), // behind what may refuse a form
 	}

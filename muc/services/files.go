@@ -100,6 +100,11 @@ func (f *FileSharing) Joined(r *muc.Room, o *muc.Occupant) {
 	if f.cfg.Store != nil {
 		f.cfg.Store.Begin(r.MeetingID())
 	}
+	f.Visited(r, o)
+}
+
+// Visited implements muc.Visited: visitors get the list, too.
+func (f *FileSharing) Visited(r *muc.Room, o *muc.Occupant) {
 	if len(f.files) > 0 {
 		r.Tell(o, f.stanza(fileMessage{Event: "list", Files: f.files}))
 	}
@@ -163,7 +168,7 @@ func (f *FileSharing) remove(r *muc.Room, o *muc.Occupant, id string) error {
 
 // tell says it to all but who did it, who knows.
 func (f *FileSharing) tell(r *muc.Room, by *muc.Occupant, m fileMessage) {
-	r.Broadcast(f.stanza(m), func(o *muc.Occupant) bool { return o != by && !o.Admin() })
+	r.BroadcastMeeting(f.stanza(m), func(o *muc.Occupant) bool { return o != by && !o.Admin() })
 }
 
 // Ended implements muc.Ended.

@@ -57,3 +57,18 @@ func TestFileSharing(t *testing.T) {
 		}
 	})
 }
+
+func TestFileSharingWithVisitors(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const domain = "filesharing.meet.example"
+		opt := visitors(&visitorWorld{}, nil)
+		opt.Services = append(opt.Services, services.NewFileSharing(services.FileSharingConfig{Domain: domain}))
+		build := opt.Build
+		opt.Build = func(w *roomworld.World) {
+			build(w)
+			w.Router.Serve(domain, services.NewComponent(services.FileSharingName, domain, w.Main, w.Router))
+		}
+		roomworld.New(t, opt).Run(t, "testdata/visitorfiles.xmpp")
+	})
+}

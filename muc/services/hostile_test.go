@@ -11,7 +11,7 @@ import (
 
 // components are all that a client can write to.
 var components = []string{
-	"metadata", "avmoderation", "polls", "speakerstats", "conferenceduration", "endconference",
+	"metadata", "avmoderation", "polls", "speakerstats", "conferenceduration", "endconference", "filesharing",
 }
 
 // malformed are payloads that no client sends, and right ones at the wrong place.
@@ -38,6 +38,11 @@ func malformed() (out []string) {
 		text := strings.ReplaceAll(j, "<", "&lt;")
 		for _, el := range []string{"json-message", "room_metadata", "av_moderation", "end_conference", "file-sharing"} {
 			out = append(out, "<"+el+` xmlns="http://jitsi.org/jitmeet" room="`+room+`">`+text+"</"+el+">", "<"+el+">"+text+"</"+el+">")
+		}
+	}
+	for _, file := range []string{`{"fileId":"f"}`, `{"fileId":"f","fileSize":1e999}`, `{"fileId":"` + strings.Repeat("f", 99) + `"}`, `{"fileId":{}}`, `7`} {
+		for _, typ := range []string{"add", "remove", "list", ""} {
+			out = append(out, `<file-sharing xmlns="http://jitsi.org/jitmeet" fileId="f" type="`+typ+`">`+file+`</file-sharing>`)
 		}
 	}
 	for _, attr := range []string{

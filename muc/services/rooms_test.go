@@ -20,6 +20,7 @@ func all(t *testing.T) (w *roomworld.World, breakout *muc.Service) {
 		Services: []func(*muc.Room) muc.RoomService{
 			polls, speakers, services.NewAVModeration("avmoderation.meet.example"), services.NewEndConference,
 			services.NewDuration("conferenceduration.meet.example"),
+			services.NewFileSharing(services.FileSharingConfig{Domain: "filesharing.meet.example"}),
 		},
 		Build: func(w *roomworld.World) {
 			breakout = muc.NewService(muc.Config{
@@ -32,6 +33,7 @@ func all(t *testing.T) (w *roomworld.World, breakout *muc.Service) {
 			for name, domain := range map[string]string{
 				services.PollsName: "polls.meet.example", services.AVModerationName: "avmoderation.meet.example",
 				services.EndConferenceName: "endconference.meet.example", services.DurationName: "conferenceduration.meet.example",
+				services.FileSharingName: "filesharing.meet.example",
 			} {
 				w.Router.Serve(domain, services.NewComponent(name, domain, w.Main, w.Router))
 			}
