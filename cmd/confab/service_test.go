@@ -51,6 +51,7 @@ func TestServiceCommands(t *testing.T) {
 type xmppConn struct {
 	t *testing.T
 	net.Conn
+	jid string
 }
 
 func (c xmppConn) say(text, until string) string {
@@ -76,13 +77,15 @@ func dialXMPP(t *testing.T, port int, host, user, password string) xmppConn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	c := xmppConn{t, conn}
+	c := xmppConn{t: t, Conn: conn}
 	header := `<stream:stream xmlns="jabber:client" xmlns:stream="http://etherx.jabber.org/streams" version="1.0" to="` + host + `">`
 	c.say(header, "</stream:features>")
 	c.say(`<auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="PLAIN">`+
 		base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password))+`</auth>`, `<success xmlns="urn:ietf:params:xml:ns:xmpp-sasl"/>`)
 	c.say(header, "</stream:features>")
-	c.say(`<iq id="1" type="set"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>`, "</iq>")
+	bound := c.say(`<iq id="1" type="set"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>`, "</iq>")
+	_, rest, _ := strings.Cut(bound, "<jid>")
+	c.jid, _, _ = strings.Cut(rest, "</jid>")
 	return c
 }
 
@@ -117,6 +120,19 @@ func TestRecorderConnects(t *testing.T) {
 			`<jibri-status xmlns="http://jitsi.org/protocol/jibri"><busy-status status="idle"/><health-status xmlns="http://jitsi.org/protocol/health" status="healthy"/></jibri-status></presence>`
 	}
 	control := dialXMPP(t, cfg.XMPP.TLSPort, "auth.meet.example", "jibri", passwords[0][1])
+	// What Smack, the library of Jibri and Jigasi, asks before it joins, and meanwhile.
+	for _, ask := range []struct{ to, typ, payload, want string }{
+		{"auth.meet.example", "get", `<query xmlns="http://jabber.org/protocol/disco#info"/>`, `type="result"`},
+		{"internal.auth.meet.example", "get", `<query xmlns="http://jabber.org/protocol/disco#info"/>`, `<feature var="http://jabber.org/protocol/muc"/>`},
+		{"jibri@auth.meet.example", "get", `<query xmlns="jabber:iq:roster"/>`, `type="result"`},
+		{"auth.meet.example", "get", `<ping xmlns="urn:xmpp:ping"/>`, `type="result"`},
+	} {
+		// The answer to the ping behind it ends what is to be read.
+		got := control.say(`<iq id="q" type="`+ask.typ+`" to="`+ask.to+`">`+ask.payload+`</iq><iq id="end" type="get" to="auth.meet.example"><ping xmlns="urn:xmpp:ping"/></iq>`, `id="end" from="auth.meet.example" to="`+control.jid+`"/>`)
+		if !strings.Contains(got, ask.want) {
+			t.Errorf("%s asked of %s: %s", ask.payload, ask.to, got)
+		}
+	}
 	if got := control.say(join("jibri-1"), "</message>"); !strings.Contains(got, `from="jibribrewery@internal.auth.meet.example/focus"`) || !strings.Contains(got, `code="110"`) {
 		t.Errorf("the recorder's brewery: %s", got)
 	}
