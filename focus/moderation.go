@@ -1,7 +1,7 @@
 package focus
 
 import (
-	"slices"
+	"strings"
 
 	"confab/xmpp"
 	"confab/xmpp/xep/colibri2"
@@ -21,7 +21,7 @@ const (
 // moderation is that of one media type; nil is off.
 type moderation struct {
 	on      bool
-	allowed []string // occupants, as the service names them
+	allowed map[string]bool // nicks
 }
 
 // muteNS are the namespaces of mute requests by media type.
@@ -46,7 +46,7 @@ func (m *Member) mutable() bool {
 // mayUnmute reports whether AV moderation lets m send that. Moderators always may.
 func (c *Conference) mayUnmute(m *Member, media string) bool {
 	mod := c.moderated[media]
-	return mod == nil || !mod.on || m.moderator() || !m.mutable() || slices.Contains(mod.allowed, m.jid.String())
+	return mod == nil || !mod.on || m.moderator() || !m.mutable() || mod.allowed[m.nick]
 }
 
 // onModeration takes a message of the AV moderation service.
@@ -62,7 +62,12 @@ func (c *Conference) onModeration(msg *jitmeet.AVModeration) {
 	}
 	for media, list := range msg.Whitelists {
 		if mod := state(media); mod != nil {
-			mod.allowed = list
+			mod.allowed = make(map[string]bool, len(list))
+			for _, occupant := range list {
+				if nick, ok := strings.CutPrefix(occupant, c.room.String()+"/"); ok {
+					mod.allowed[nick] = true
+				}
+			}
 		}
 	}
 	mod := state(msg.MediaType)
