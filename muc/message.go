@@ -88,6 +88,7 @@ func (r *Room) forgedDelay(s *xmpp.Stanza) bool {
 // groupchat is a message to all (XEP-0045 §7.4).
 func (r *Room) groupchat(t *Seat, s *xmpp.Stanza) error {
 	o := t.occ
+	t.refresh(r)
 	if o.Role < RoleParticipant {
 		return xmpp.Forbidden(textNoVoice)
 	}

@@ -21,6 +21,10 @@ type grant struct {
 	user, group string          // who it was, or who that one was granted by
 }
 
+// refresh looks at the session again before what the occupant may do matters: a
+// connection that has resumed it may have brought another token.
+func (t *Seat) refresh(r *Room) { t.Client = r.sv.cfg.Client(t.port) }
+
 // features are those that are known of the occupant, nil when none are.
 func (o *Occupant) features() map[string]bool {
 	if o.granted != nil && o.granted.features != nil {

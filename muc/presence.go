@@ -96,8 +96,7 @@ func (r *Room) update(t *Seat, s *xmpp.Stanza) error {
 	if s == nil || err != nil {
 		return err
 	}
-	// A connection that has resumed the session may have brought another token.
-	t.Client = r.sv.cfg.Client(t.port)
+	t.refresh(r)
 	resync := s.Has(NSMUC, "x")
 	if p := r.clean(s, t.Client); !resync || p != o.payload {
 		o.payload, o.lang = p, s.Lang

@@ -124,6 +124,7 @@ func (r *Room) command(name string, s *xmpp.Stanza) error {
 	if t == nil {
 		return xmpp.Forbidden("")
 	}
+	t.refresh(in)
 	for _, at := range []*Room{in, r} {
 		c, ok := at.Service(name).(Command)
 		if !ok {

@@ -1,9 +1,6 @@
 package xmpp
 
-import (
-	"regexp"
-	"time"
-)
+import "regexp"
 
 // Claims is what a verified token says about a session (room-services.md §4.5).
 // It is made by package xmpp/auth, never changed, and shared by all who look.
@@ -21,10 +18,9 @@ type Claims struct {
 	// opens; "" for a key of the whole server.
 	Scope string
 
-	Tenant  string            // context.tenant
-	User    map[string]string // context.user: numbers and booleans as text
-	Group   string            // context.group
-	Expires time.Time         // exp; zero is never
+	Tenant string            // context.tenant
+	User   map[string]string // context.user: numbers and booleans as text
+	Group  string            // context.group
 
 	// Features is context.features; nil when the token has none. A feature that it
 	// lacks is not allowed then.

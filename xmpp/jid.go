@@ -16,6 +16,8 @@ type JID struct{ Local, Domain, Resource string }
 // (RFC 7622 §3.1).
 const maxJIDPart = 1023
 
+var errDomain = errors.New("no domain")
+
 var errJIDTooLong = errors.New("address part longer than 1023 bytes")
 
 // ParseJID parses and canonicalises s. ASCII addresses that are already
@@ -29,9 +31,27 @@ func ParseJID(s string) (JID, error) {
 	if len(j.Local) > maxJIDPart || len(j.Domain) > maxJIDPart || len(j.Resource) > maxJIDPart {
 		return JID{}, errJIDTooLong
 	}
+	if strings.Contains(j.Domain, "_") {
+		// IDNA has no underscore; tenants do, for the dots of their paths: config.js
+		// writes them so into addresses (room-services.md §4.1).
+		domain := strings.ToLower(j.Domain)
+		if !(JID{Domain: domain}).canonical() {
+			return JID{}, fmt.Errorf("address %.80q: %w", s, errDomain)
+		}
+		rest := j
+		rest.Domain = "x.invalid"
+		m, err := jid.Parse(rest.String())
+		if err != nil {
+			return JID{}, fmt.Errorf("address %.80q: %w", s, err)
+		}
+		return JID{m.Localpart(), domain, m.Resourcepart()}, nil
+	}
 	m, err := jid.Parse(s)
 	if err != nil {
 		return JID{}, fmt.Errorf("address %.80q: %w", s, err)
+	}
+	if strings.HasSuffix(m.Domainpart(), ".") { // RFC 7622 §3.2: one is taken off, and there was another
+		return JID{}, fmt.Errorf("address %.80q: %w", s, errDomain)
 	}
 	return JID{m.Localpart(), m.Domainpart(), m.Resourcepart()}, nil
 }
@@ -77,7 +97,7 @@ func (j JID) canonical() bool {
 	for i := 0; i < len(j.Domain); i++ {
 		c := j.Domain[i]
 		switch {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_':
 			label++
 		case c == '-' && label > 0 && i+1 < len(j.Domain) && j.Domain[i+1] != '.' && j.Domain[i+1] != '-':
 			label++ // no leading, trailing or double hyphen: those are IDNA's business

@@ -53,7 +53,7 @@ func with(jwt string) func(*meettest.Options) {
 // below makes a client one of a tenant's page.
 func below(w *world, o *meettest.Options, tenant string) {
 	o.URL = strings.Replace(o.URL, "/xmpp-websocket", "/"+tenant+"/xmpp-websocket", 1)
-	o.MUC = "conference." + tenant + "." + w.Domain
+	o.MUC = "conference." + xmpp.NormalTenant(tenant) + "." + w.Domain
 }
 
 // Who is let in, and what the others are told.
@@ -122,6 +122,7 @@ func TestTokenLogins(t *testing.T) {
 		{"no pattern", w.token(tokenSecret, token.Set{"room": "(", "context": token.Set{"room": token.Set{"regex": true}}}), nil,
 			"Room claim is not a valid regular expression<invalid-regex "},
 		{"tenant", w.token(tokenSecret, token.Set{"sub": "acme"}), tenant, ""},
+		{"tenant with a dot", w.token(tokenSecret, token.Set{"sub": "My.Team"}), func(o *meettest.Options) { below(w, o, "My.Team") }, ""},
 		{"another tenant", w.token(tokenSecret, token.Set{"sub": "evil"}), tenant, "Room and token mismatched"},
 		{"the domain in a tenant", w.token(tokenSecret, nil), tenant, "Room and token mismatched"},
 	} {
@@ -329,4 +330,36 @@ func TestTokenOfTenant(t *testing.T) {
 	}
 	refused("a tenant's user in a room of the domain", inside, "conference."+w.Domain, "Room and token mismatched")
 	refused("a guest in a tenant's room", guest, "conference.acme."+w.Domain, "authentication-required")
+}
+
+// What a token allows changes with the token, in the middle of a meeting (LJM
+// JitsiConnection.refreshToken).
+func TestTokenRefreshedInMeeting(t *testing.T) {
+	w := newWorld(t, "[rooms]\nmoderators = \"token\"\n"+tokenConfig)
+	ada := w.join("Ada", with(w.token(tokenSecret, user(token.Set{"moderator": true}, nil))))
+	mute := w.token(tokenSecret, user(token.Set{"name": "Bob"}, token.Set{"send-groupchat": false}))
+	bob := w.join("Bob", with(mute))
+	restricted := func(s *xmpp.Stanza) bool {
+		return s.Kind == xmpp.Message && s.From.Domain == "metadata."+w.Domain && strings.Contains(s.Inner, "groupChatRestricted")
+	}
+	w.must(ada.Send(xmpp.Message, "", "", "metadata."+w.Domain, `<room_metadata xmlns="http://jitsi.org/jitmeet" room="`+ada.RoomJID(w.room).String()+
+		`">{"key":"permissions","data":{"groupChatRestricted":true}}</room_metadata>`))
+	_, err := bob.Expect(w.ctx, "the restriction of the chat", restricted)
+	w.must(err)
+	w.must(bob.Chat("may I?"))
+	s, err := bob.Expect(w.ctx, "the refusal of its message", func(s *xmpp.Stanza) bool { return s.Kind == xmpp.Message && s.Type == xmpp.TypeError })
+	w.must(err)
+	if se := s.ErrorOf(); se.Cond != xmpp.CondNotAllowed || se.Text != "Sending group messages not allowed" {
+		t.Error(se)
+	}
+	if err := bob.Refresh(w.ctx, w.token("guess", nil)); err == nil {
+		t.Error("resumed with a forged token")
+	}
+	w.must(bob.Refresh(w.ctx, w.token(tokenSecret, user(token.Set{"name": "Bob"}, token.Set{"send-groupchat": true}))))
+	w.must(bob.Chat("I may"))
+	_, err = ada.ExpectChat(w.ctx, "I may")
+	w.must(err)
+	if _, there := ada.Occupant(bob.Nick()); !there {
+		t.Error("Bob has left meanwhile")
+	}
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"confab/xmpp"
 )
@@ -119,9 +118,6 @@ func (p *payload) claims(issuer string) *xmpp.Claims {
 	c := &xmpp.Claims{Issuer: issuer}
 	c.Room, _ = text(p.Room)
 	c.Domain, _ = text(p.Sub)
-	if exp, ok := seconds(p.Exp); ok {
-		c.Expires = time.Unix(exp, 0)
-	}
 	ctx, err := object(p.Context)
 	if err != nil {
 		// Firebase tokens name the user beside a context, which they lack.

@@ -1,11 +1,15 @@
 // Package auth holds the ways in which a user may log in to a host: without an
-// account, and with a password. Each is an xmpp.Authenticator.
+// account, with a token that somebody else has signed, and with a password. Each is
+// an xmpp.Authenticator.
 //
 // Rules of this package:
 //   - The SASL exchange is mellium's negotiator; its PLAIN and ANONYMOUS, and a
 //     SCRAM of our own that works from StoredKey and ServerKey.
 //   - Errors of the SASL library never leave the package: they may contain keys.
 //     What leaves is an *xmpp.SASLFailure with a fixed text.
+//   - A token is never logged, nor is a part of it. How it must be signed is said by
+//     the configuration, never by the token.
+//   - A login waits for a public key, for a bounded time; nobody else does.
 //   - An account that does not exist answers like one with a wrong password, in
 //     form and in time.
 package auth
