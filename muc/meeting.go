@@ -115,7 +115,17 @@ func (r *Room) takesPart(o *Occupant) bool {
 	return false
 }
 
-// Hold keeps the room although nobody is in it, until Release of the same reason.
+// Held reports whether the room is kept for a reason beside this one.
+func (r *Room) Held(beside string) bool {
+	for reason := range r.holds {
+		if reason != beside {
+			return true
+		}
+	}
+	return false
+}
+
+// Hold keeps the room although nobody is in it, until Unhold of the same reason.
 func (r *Room) Hold(reason string) {
 	if r.holds == nil {
 		r.holds = map[string]bool{}

@@ -148,7 +148,12 @@ func (b *breakouts) endIfDeserted(switching bool) {
 	}
 	var t *time.Timer
 	t = b.main.After(d, func() {
-		if b.closing == t {
+		switch {
+		case b.closing != t:
+		case b.main.Held(BreakoutName): // people wait in the lobby: with them it ends
+			b.closing = nil
+			b.main.Unhold(BreakoutName)
+		default:
 			b.main.Destroy(xmpp.JID{}, "All occupants left.", nil)
 		}
 	})
@@ -171,7 +176,11 @@ func (b *breakouts) joined(o *muc.Occupant) {
 		return
 	}
 	b.update.want(b, true)
-	if o.Person() && b.closing != nil {
+	if !o.Person() {
+		return
+	}
+	b.main.Hold(BreakoutName)
+	if b.closing != nil {
 		b.closing.Stop()
 		b.closing = nil
 	}

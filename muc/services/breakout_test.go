@@ -4,8 +4,10 @@ import (
 	"log/slog"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"confab/internal/meettest/roomworld"
+	"confab/internal/meettest/script"
 	"confab/muc"
 	"confab/muc/policy"
 	"confab/muc/services"
@@ -62,4 +64,60 @@ func TestBreakoutTranscripts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While another service keeps the room, for people in the lobby, it doesn't end
+// with its last person; when that one lets go it does.
+func TestBreakoutsLeaveHeldRooms(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := roomworld.New(t, breakoutWorld(nil))
+		room := xmpp.MustJID("r@conference.meet.example")
+		do := func(fn func(*muc.Room)) error { return w.Main.Do(t.Context(), room, fn) }
+		send := func(c script.Conn, x string) {
+			t.Helper()
+			if err := c.Send(x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dial := func(name string) script.Conn {
+			c, err := w.Dial(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		const join = `<x xmlns="http://jabber.org/protocol/muc"/>`
+		focus, one := dial("F"), dial("1")
+		send(focus, `<presence to="r@conference.meet.example/focus">`+join+`</presence>`)
+		send(one, `<presence to="r@conference.meet.example/aaaa1111">`+join+`</presence>`)
+		send(focus, `<iq type="set" id="g" to="r@conference.meet.example"><query xmlns="http://jabber.org/protocol/muc#admin"><item affiliation="owner" jid="u1@meet.example"/></query></iq>`)
+		send(one, `<message to="breakout.meet.example"><breakout_rooms type="features/breakout-rooms/add" subject="A"/></message>`)
+		for range 2 { // also after somebody has come back
+			synctest.Wait()
+			if err := do(func(r *muc.Room) { r.Hold("lobby") }); err != nil {
+				t.Fatal(err)
+			}
+			send(one, `<presence type="unavailable" to="r@conference.meet.example/aaaa1111"/>`)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if err := do(func(*muc.Room) {}); err != nil {
+				t.Fatal("the room ended while it was held:", err)
+			}
+			send(one, `<presence to="r@conference.meet.example/aaaa1111">`+join+`</presence>`)
+			synctest.Wait()
+			_ = do(func(r *muc.Room) { r.Unhold("lobby") })
+		}
+		_ = do(func(r *muc.Room) { r.Hold("lobby") })
+		send(one, `<presence type="unavailable" to="r@conference.meet.example/aaaa1111"/>`)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := do(func(r *muc.Room) { r.Unhold("lobby") }); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := do(func(*muc.Room) {}); err == nil || w.Main.Stats().Rooms != 0 {
+			t.Fatal("nothing keeps the room any more, and it stays")
+		}
+	})
 }
