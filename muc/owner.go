@@ -118,6 +118,11 @@ func (r *Room) Changed() {
 	var e xmpp.Enc
 	e.Start("x", NSUser).Start("status", "").Attr("code", "104").End().End()
 	r.broadcast(xmpp.NewStanza(xmpp.Message, xmpp.TypeGroupchat, "", r.jid, xmpp.JID{}, e.String()), nil)
+	if r.main == nil {
+		for _, side := range r.Inside()[1:] { // they say what is so in the main room
+			side.Changed()
+		}
+	}
 }
 
 // SetPassword locks the room, or unlocks it with "", and tells everybody.
