@@ -154,6 +154,7 @@ type Handlers struct {
 	BOSH              http.Handler // /http-bind
 	ConferenceRequest http.Handler // /conference-request/v1, GET and POST; preflights are answered here
 	ColibriWS         http.Handler // /colibri-ws/…
+	VisitorQueue      http.Handler // /visitor/websocket, requests with Upgrade only
 
 	// The next three bound the bodies of their requests themselves.
 	Files    http.Handler // FilesPrefix/…

@@ -24,6 +24,7 @@ type Site struct {
 	NoReactions        bool // "rooms.reactions" is off
 	Whiteboard         bool // a relay answers at /socket.io/
 	FileSharing        FileSharing
+	VisitorQueue       bool   // visitors wait for a meeting to go live at /visitor/websocket
 	Etherpad           bool   // an Etherpad answers below /etherpad/
 	HiddenDomain       string // recorders' domain, "" without one
 	TokenAuthURL       string // "auth.jwt.login_url": where people sign in, "" on our own pages
@@ -166,6 +167,9 @@ func (s *Site) values(domain string, o origin) object {
 			url = o.scheme + "://" + o.host + FilesPrefix
 		}
 		c["fileSharing"] = object{"enabled": true, "apiUrl": url, "maxFileSize": f.Max}
+	}
+	if s.VisitorQueue {
+		c["visitors"] = object{"queueService": o.host} // jitsi-meet adds scheme and path
 	}
 	if s.Etherpad {
 		c["etherpad_base"] = o.scheme + "://" + o.host + "/etherpad/p/"

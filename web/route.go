@@ -63,6 +63,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 
 	first, rest, deeper := strings.Cut(p[1:], "/")
 	switch {
+	case p == "/visitor/websocket" && s.handlers.VisitorQueue != nil && r.Header.Get("Upgrade") != "":
+		s.handlers.VisitorQueue.ServeHTTP(w, r)
 	case first == "conference-request" && strings.HasPrefix(rest, "v1/"):
 		s.conferenceRequest(w, r)
 	case first == "colibri-ws" && deeper && s.handlers.ColibriWS != nil:

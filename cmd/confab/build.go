@@ -26,6 +26,7 @@ import (
 	"confab/web"
 	"confab/web/api"
 	"confab/web/files"
+	"confab/web/queue"
 	"confab/web/whiteboard"
 	"confab/xmpp"
 )
@@ -51,6 +52,7 @@ type server struct {
 	sides    []*muc.Service // lobbies, breakout rooms and rooms of visitors, made by features
 	focus    *focus.Service
 	promoted *services.Promotions // names of visitors who were let in
+	queue    *queue.Queue         // of visitors; nil without
 	relay    *relay.Server        // nil when off
 	files    *files.Store         // nil unless they are kept here
 	tokens   *tokens              // nil without file sharing
@@ -88,7 +90,7 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 		return nil, fmt.Errorf("limits.exempt: %w", err)
 	}
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
-	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildBoards, s.buildJWT, s.openPresets, s.buildReservations, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.buildAPI, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
+	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildBoards, s.buildQueue, s.buildJWT, s.openPresets, s.buildReservations, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.buildAPI, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -245,8 +247,12 @@ func (s *server) metadataConfig() services.MetadataConfig {
 	if everyone := s.everyone(); everyone.On {
 		meta.Room = func(r *muc.Room) map[string]any { return map[string]any{"allownersEnabled": everyone.In(r)} }
 	}
+	meta.Watch = map[string]func(*muc.Room, json.RawMessage){}
 	if s.boards != nil {
-		meta.Watch = map[string]func(*muc.Room, json.RawMessage){"whiteboard": s.watchBoard}
+		meta.Watch["whiteboard"] = s.watchBoard
+	}
+	if s.queue != nil {
+		meta.Watch[services.VisitorsName] = s.watchLive
 	}
 	return meta
 }

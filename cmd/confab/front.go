@@ -49,6 +49,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 		wc.Site.FileSharing.URL = c.Integrations.Files
 	}
 	wc.Site.Whiteboard = c.Integrations.Whiteboard != ""
+	wc.Site.VisitorQueue = s.queue != nil
 	wc.Site.Etherpad = c.Integrations.Etherpad != ""
 	wc.Site.TokenAuthURL = c.Auth.JWT.LoginURL
 	wc.Site.Config, wc.Site.InterfaceConfig = c.Web.Config, c.Web.InterfaceConfig
@@ -95,6 +96,9 @@ func (s *server) openWeb() error {
 	}
 	if s.tokens != nil {
 		h.Files = s.filesHandler()
+	}
+	if s.queue != nil {
+		h.VisitorQueue = s.queue
 	}
 	if s.boards != nil {
 		h.SocketIO = s.boards

@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"web":                 {},
 	"web/files":           {},
 	"web/whiteboard":      {},
+	"web/queue":           {},
 	"web/api":             {},
 	"cmd/confab": {"xmpp/...", "xmpp", "muc", "muc/...", "focus", "focus/...", "bridge", "bridge/...",
 		"extdisco", "extdisco/...", "storage", "storage/...", "web", "web/..."},
@@ -53,7 +54,7 @@ var confined = map[string][]string{
 	"github.com/pion/turn":       {"extdisco/relay", "internal/..."},
 	"github.com/pion/webrtc":     {"internal/...", "cmd/confab-bench"},
 	"mellium.im":                 {"xmpp", "xmpp/...", "internal/...", "cmd/confab-bench"},
-	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "web", "web/whiteboard", "internal/...", "cmd/confab-bench"},
+	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "web", "web/whiteboard", "web/queue", "internal/...", "cmd/confab-bench"},
 }
 
 func TestImports(t *testing.T) {

@@ -82,6 +82,9 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	outer.Go(func() error { return quiet(s.certs.Run(octx)) })
 	outer.Go(func() error { return quiet(s.web.Run(octx)) })
 	outer.Go(func() error { return quiet(s.sessions.Run(octx)) })
+	if s.queue != nil {
+		outer.Go(func() error { return quiet(s.queue.Run(octx)) })
+	}
 	if s.boards != nil {
 		outer.Go(func() error { return quiet(s.boards.Run(octx)) })
 	}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/json"
+
 	"confab/focus"
 	"confab/muc"
 	"confab/muc/policy"
 	"confab/muc/services"
+	"confab/web/queue"
 	"confab/xmpp"
 )
 
@@ -42,6 +45,37 @@ func (s *server) visitors() feature {
 			s.router.ServeTenants(visitorMUC, rooms)
 			return services.NewVisitorsComponent(domain, s.rooms, s.router), nil
 		},
+	}
+}
+
+// buildQueue makes the place where visitors wait for a meeting to go live.
+func (s *server) buildQueue() error {
+	if v := s.cfg.Visitors; s.visitorsOn() && v.Queue {
+		s.queue = queue.New(queue.Config{
+			Room: s.queueRoom, Max: v.Max, JoinRate: s.cfg.Rooms.JoinRate, Origins: s.cfg.Web.Origins, Log: s.logs.of("web"),
+		})
+	}
+	return nil
+}
+
+// queueRoom is the main room that a client waits for: it names it by the address that
+// it would enter.
+func (s *server) queueRoom(name string) (string, bool) {
+	j, err := xmpp.ParseJID(name)
+	if err != nil || j.Local == "" || !j.IsBare() || j.Domain != s.names.conference && s.rooms.TenantOf(j) == "" {
+		return "", false
+	}
+	return j.String(), true
+}
+
+// watchLive is told of the metadata key visitors, on the room's goroutine.
+func (s *server) watchLive(r *muc.Room, data json.RawMessage) {
+	var state struct {
+		Live any `json:"live"`
+	}
+	_ = json.Unmarshal(data, &state) // moderators may say anything; nil at the end
+	if r.Main() == r {
+		s.queue.Live(r.JID().String(), state.Live == true)
 	}
 }
 

@@ -1,9 +1,14 @@
 package scenario
 
 import (
+	"crypto/tls"
+	"encoding/json"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/coder/websocket"
 
 	"confab/internal/meettest"
 	"confab/xmpp"
@@ -147,4 +152,58 @@ func TestVisitor(t *testing.T) {
 	w.must(b.Leave(w.ctx))
 	w.must(v.Until(w.ctx, "the end", v.Gone))
 	w.must(second.Until(w.ctx, "the end", second.Gone))
+}
+
+// Visitors wait until a moderator goes live, and hear of it where the app listens.
+func TestVisitorQueue(t *testing.T) {
+	w := newWorld(t, "[visitors]\nafter = 50\nqueue = true\n")
+	a := w.join("Ann", nil)
+	early := w.Dial(w.ctx, "Eve", func(o *meettest.Options) { o.Room, o.PreferVisitor = w.room, true })
+	if err := early.Join(w.ctx, w.room); !errors.Is(err, meettest.ErrNotLive) {
+		t.Fatal(err)
+	}
+	room := a.RoomJID(w.room).String()
+	visitor, state := w.stomp("/secured/conference/visitor/topic."+room), w.stomp("/secured/conference/state/topic."+room)
+	for m := state(); m["visitorsWaiting"] != 1.0; m = state() {
+	}
+	w.must(a.SendXML(`<message to="` + a.Component("room_metadata") + `" xmlns="jabber:client"><room_metadata xmlns="http://jitsi.org/jitmeet" room="` + room +
+		`">{"key":"visitors","data":{"live":true}}</room_metadata></message>`))
+	if m := visitor(); m["status"] != "live" || m["randomDelayMs"].(float64) < 1000 {
+		t.Fatal(m)
+	}
+	v := w.visit("Eve", w.redirected("Eve", true))
+	w.watches(v, a)
+}
+
+// stomp subscribes to a topic of the queue; what it returns waits for a message.
+func (w *world) stomp(topic string) func() map[string]any {
+	w.t.Helper()
+	conn, _, err := websocket.Dial(w.ctx, "wss"+strings.TrimPrefix(w.URL, "https")+"/visitor/websocket", &websocket.DialOptions{
+		Subprotocols: []string{"v12.stomp"},
+		HTTPClient:   &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}, //nolint:gosec // test server
+	})
+	w.must(err)
+	w.t.Cleanup(func() { _ = conn.CloseNow() })
+	for _, f := range []string{"CONNECT\naccept-version:1.2\nheart-beat:10000,10000\n\n\x00", "SUBSCRIBE\nid:sub-0\ndestination:" + topic + "\n\n\x00"} {
+		w.must(conn.Write(w.ctx, websocket.MessageBinary, []byte(f)))
+	}
+	next := func() string {
+		w.t.Helper()
+		_, b, err := conn.Read(w.ctx)
+		w.must(err)
+		return string(b)
+	}
+	if f := next(); !strings.HasPrefix(f, "CONNECTED\n") {
+		w.t.Fatal(f)
+	}
+	return func() map[string]any {
+		w.t.Helper()
+		f := next()
+		_, body, _ := strings.Cut(f, "\n\n")
+		out := map[string]any{}
+		if err := json.Unmarshal([]byte(strings.TrimRight(body, "\x00")), &out); err != nil {
+			w.t.Fatal(f)
+		}
+		return out
+	}
 }
