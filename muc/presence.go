@@ -45,7 +45,7 @@ func (r *Room) presence(s *xmpp.Stanza) error {
 			r.await(j)
 			return nil
 		}
-		r.live = true
+		r.begin()
 	}
 	r.tryJoin(j)
 	return nil

@@ -112,7 +112,6 @@ func newRoom(sv *Service, j xmpp.JID, m *meeting, main *Room, live bool) *Room {
 		sv:   sv,
 		m:    m,
 		main: main,
-		live: live,
 		occ:  map[string]*Occupant{},
 		real: map[xmpp.JID]*Seat{},
 		aff:  map[xmpp.JID]Affiliation{},
@@ -121,20 +120,30 @@ func newRoom(sv *Service, j xmpp.JID, m *meeting, main *Room, live bool) *Room {
 	if main != nil {
 		r.aff = main.aff // one standing in the whole meeting
 		r.policy = main.policy
-	} else if sv.cfg.Policy != nil {
-		r.settle(sv.cfg.Policy(j))
 	}
-	if sv.cfg.Stages != nil {
-		r.stages = sv.cfg.Stages()
+	if live {
+		r.begin()
 	}
-	for _, mk := range sv.cfg.Services {
+	return r
+}
+
+// begin makes a room of what may have been a list of joins that wait. What is settled
+// about it may not have been known before: a booking is asked for with the focus.
+func (r *Room) begin() {
+	r.live = true
+	if r.main == nil && r.sv.cfg.Policy != nil {
+		r.settle(r.sv.cfg.Policy(r.jid))
+	}
+	if r.sv.cfg.Stages != nil {
+		r.stages = r.sv.cfg.Stages()
+	}
+	for _, mk := range r.sv.cfg.Services {
 		svc := mk(r)
 		r.services = append(r.services, svc)
 		if a, ok := svc.(Audience); ok {
 			r.audience = append(r.audience, a)
 		}
 	}
-	return r
 }
 
 // newUUID is a random UUID (RFC 9562 §5.4).
@@ -145,6 +154,10 @@ func newUUID() string {
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
+
+// Live reports whether the focus has entered; before, there is only an address at
+// which joins wait.
+func (r *Room) Live() bool { return r.live }
 
 // JID is the room's address.
 func (r *Room) JID() xmpp.JID { return r.jid }

@@ -141,7 +141,11 @@ func (b apiBackend) do(ctx context.Context, name string, fn func(*muc.Room) erro
 func (b apiBackend) in(ctx context.Context, j xmpp.JID, fn func(*muc.Room) error) error {
 	var ran bool
 	var result error
-	err := b.s.rooms.Do(ctx, j, func(r *muc.Room) { ran, result = true, fn(r) })
+	err := b.s.rooms.Do(ctx, j, func(r *muc.Room) {
+		if r.Live() {
+			ran, result = true, fn(r)
+		}
+	})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return err // fn may still be running
