@@ -1,6 +1,8 @@
 package focus_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -547,6 +549,54 @@ func (c *client) dial(attrs, room string) (uri, failure string) {
 		return "", cond(err)
 	}
 	return jitmeet.ParseRef(s.Payload()), ""
+}
+
+// The server calls somebody by itself, for the HTTP interface.
+func TestDialFromOutside(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, func(c *focus.Config) { recorders(c); c.TrustedDomains = []string{"recorder.meet.example"} })
+		dial := func(room xmpp.JID) error { return w.focus.Dial(t.Context(), room, "+15551234") }
+		if err := dial(w.room); err != focus.ErrNoConference {
+			t.Errorf("without a meeting: %v", err)
+		}
+		w.two()
+		if err := dial(w.room); err != focus.ErrNoGateway {
+			t.Errorf("without a gateway: %v", err)
+		}
+		w.jigasi("scribe", stat("supports_transcription", "true", "participants", "1"))
+		if err := dial(w.room); err != focus.ErrNoGateway {
+			t.Errorf("with a transcriber only: %v", err)
+		}
+		g := w.jigasi("g", stat("supports_sip", "true", "participants", "0"))
+		if err := dial(w.room); err != nil {
+			t.Error(err)
+		}
+		g.mu.Lock()
+		if len(g.asked) != 1 || g.asked[0].String() != `<dial xmlns="urn:xmpp:rayo:1" from="fromnumber" to="+15551234"><header xmlns="urn:xmpp:rayo:1" name="JvbRoomName" value="`+w.room.String()+`"/></dial>` {
+			t.Errorf("asked %v", g.asked)
+		}
+		g.mu.Unlock()
+		g.fail = xmpp.InternalServerError("")
+		var se *xmpp.StanzaError
+		if err := dial(w.room); !errors.As(err, &se) {
+			t.Errorf("a gateway that refuses: %v", err)
+		}
+		g.fail = errSilence
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := w.focus.Dial(ctx, w.room, "+1"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a gateway that hangs: %v", err)
+		}
+	})
+	t.Run("no brewery", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.two()
+			if err := w.focus.Dial(t.Context(), w.room, "+1"); err != focus.ErrNoBrewery {
+				t.Error(err)
+			}
+		})
+	})
 }
 
 func TestDial(t *testing.T) {

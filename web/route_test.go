@@ -19,7 +19,7 @@ func tell(name string) http.Handler {
 func tellAll() Handlers {
 	return Handlers{
 		XMPPWebSocket: tell("ws"), BOSH: tell("bosh"), ConferenceRequest: tell("focus"),
-		ColibriWS: tell("colibri"), Reserved: tell("reserved"),
+		ColibriWS: tell("colibri"), Reserved: tell("reserved"), RoomInfo: tell("info"),
 	}
 }
 
@@ -45,7 +45,8 @@ func TestRoutesOfAStockBuild(t *testing.T) {
 		{"1 config.js", "GET /config.js?room=standup", nil, 200, js, `var config = {`},
 		{"2 interface_config.js", "GET /interface_config.js", nil, 200, js, `var interfaceConfig = {`},
 		{"3 external_api.js", "GET /external_api.js", nil, 200, js, "external api"},
-		{"4 room-info is off", "GET /_api/room-info?room=x", nil, 404, plain, ""},
+		{"4 room-info", "GET /_api/room-info?room=x&prefix=y", nil, 200, "", "info GET /_api/room-info?room=x&prefix=y tenant= "},
+		{"4 room-info of a tenant", "GET /acme/_api/room-info?room=x&prefix=y", nil, 200, "", "info GET /acme/_api/room-info?room=x&prefix=acme tenant=acme "},
 		{"5 public file that isn't there", "GET /_api/public/branding.json", nil, 404, plain, ""},
 		{"6 script", "GET /libs/app.bundle.min.js?v=7", nil, 200, js, "part7"},
 		{"6 style", "GET /css/all.css", nil, 200, "text/css; charset=utf-8", "margin"},

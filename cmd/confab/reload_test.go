@@ -81,7 +81,25 @@ func TestReload(t *testing.T) {
 	if strings.Contains(configJS(), "startSilent") {
 		t.Fatal("it is there already")
 	}
+	status := func(key string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+cfg.Web.Listen[0]+"/_/api/v1/rooms", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	const fresh = "a-key-that-is-new-here"
+	if got := status(fresh); got != http.StatusUnauthorized {
+		t.Errorf("before it is a key: %d", got)
+	}
 	next := cfg
+	next.Admin.APIKeys = []Secret{fresh}
 	next.Web.Config = map[string]any{"startSilent": true}
 	next.Rooms.MaxOccupants++
 	wanted <- next
@@ -90,6 +108,9 @@ func TestReload(t *testing.T) {
 	log.wait(t, "rooms.max_occupants")
 	if !strings.Contains(configJS(), "startSilent") {
 		t.Error("config.js is the old one")
+	}
+	if got := status(fresh); got != http.StatusOK {
+		t.Errorf("the new key: %d", got)
 	}
 	next.Web.Dir = "/missing"
 	wanted <- next

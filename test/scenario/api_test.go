@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"confab/internal/meettest"
+	"confab/internal/meettest/token"
 	"confab/xmpp"
 )
 
@@ -254,6 +255,32 @@ func TestPresets(t *testing.T) {
 	w.want(w.ask("GET", w.adminURL()+"/room-size?room=plans&subdomain=acme", key, ""), `200 \{"participants":1\}`)
 	w.want(w.api("DELETE", preset, key, ""), `204 `)
 	w.want(w.api("DELETE", preset, key, ""), `404 .*`)
+}
+
+// Who has a token for a room may ask about that room, and about no other.
+func TestRoomInfoByToken(t *testing.T) {
+	w := newWorld(t, tokenConfig)
+	jwt := w.token(tokenSecret, nil)
+	a := w.Dial(w.ctx, "Ann", with(jwt))
+	w.must(a.Join(w.ctx, w.room))
+	info := w.URL + "/_api/room-info?room="
+	w.want(w.ask("GET", info+w.room, "Bearer "+jwt, ""), `200 \{"conference":"`+w.room+`@conference.meet.test","passcodeProtected":false,"lobbyEnabled":false\}`)
+	w.want(w.ask("PUT", info+w.room, "Bearer "+jwt, `{"passcode":"x"}`), `200 \{"valid":false\}`)
+	w.want(w.ask("GET", w.adminURL()+"/room-size?room="+w.room+"&token="+jwt, "", ""), `200 \{"participants":1\}`)
+	for name, auth := range map[string]string{
+		"another room":   w.token(tokenSecret, token.Set{"room": "other"}),
+		"another secret": w.token(strings.Repeat("x", 32), nil),
+		"over":           w.token(tokenSecret, token.Set{"exp": time.Now().Add(-time.Hour).Unix()}),
+		"another tenant": w.token(tokenSecret, token.Set{"sub": "acme"}),
+	} {
+		if got := w.ask("GET", info+w.room, "Bearer "+auth, ""); got != "403 " {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	w.want(w.ask("GET", w.URL+"/acme/_api/room-info?room="+w.room, "Bearer "+jwt, ""), `403 `)
+	w.want(w.ask("GET", info+"nobody", "Bearer "+jwt, ""), `403 `)
+	w.want(w.api("GET", "/rooms/"+w.room, "Bearer "+jwt, ""), `401 .*`)
+	w.want(w.ask("POST", w.adminURL()+"/end-meeting?conference="+w.room+"@conference.meet.test", "Bearer "+jwt, ""), `401 `)
 }
 
 // desk is a booking service.
