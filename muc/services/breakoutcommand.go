@@ -10,10 +10,10 @@ import (
 
 // Commands of moderators, and the event that carries one of them out.
 const (
-	breakoutAdd     = "features/breakout-rooms/add"
-	breakoutRemove  = "features/breakout-rooms/remove"
-	breakoutRenames = "features/breakout-rooms/rename"
-	breakoutMove    = "features/breakout-rooms/move-to-room"
+	commandAdd    = "features/breakout-rooms/add"
+	commandRemove = "features/breakout-rooms/remove"
+	commandRename = "features/breakout-rooms/rename"
+	commandMove   = "features/breakout-rooms/move-to-room"
 )
 
 // Command implements muc.Command; r is the room of the meeting that o is in.
@@ -26,13 +26,13 @@ func (b *breakouts) Command(_ *muc.Room, o *muc.Occupant, s *xmpp.Stanza) error 
 		return xmpp.Forbidden("")
 	}
 	switch el.Get("type") {
-	case breakoutAdd:
+	case commandAdd:
 		return b.add(el.Get("subject"))
-	case breakoutRemove:
+	case commandRemove:
 		return b.remove(el.Get("breakoutRoomJid"))
-	case breakoutRenames:
+	case commandRename:
 		return b.rename(el.Get("breakoutRoomJid"), el.Get("subject"))
-	case breakoutMove:
+	case commandMove:
 		return b.move(el.Get("participantJid"), el.Get("roomJid"))
 	}
 	return xmpp.BadRequest("")
@@ -143,7 +143,7 @@ func (b *breakouts) move(participant, room string) error {
 		Type  string `json:"type"`
 		Event string `json:"event"`
 		Room  string `json:"roomJid"`
-	}{BreakoutName, breakoutMove, to.String()})
+	}{BreakoutName, commandMove, to.String()})
 	if err != nil {
 		return xmpp.InternalServerError("")
 	}
