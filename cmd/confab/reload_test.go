@@ -102,11 +102,12 @@ func TestReload(t *testing.T) {
 	next.Admin.APIKeys = []Secret{fresh}
 	next.Web.Config = map[string]any{"startSilent": true}
 	next.Rooms.MaxOccupants++
+	next.Rooms.Reactions = false
 	wanted <- next
 	hup <- syscall.SIGHUP
 	log.wait(t, "changed keys need a restart")
 	log.wait(t, "rooms.max_occupants")
-	if !strings.Contains(configJS(), "startSilent") {
+	if js := configJS(); !strings.Contains(js, "startSilent") || !strings.Contains(js, "disableReactions") {
 		t.Error("config.js is the old one")
 	}
 	if got := status(fresh); got != http.StatusOK {

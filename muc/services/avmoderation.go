@@ -3,6 +3,7 @@ package services
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	"confab/muc"
 	"confab/xmpp"
@@ -21,7 +22,13 @@ type AVModeration struct {
 	from  xmpp.JID
 	media map[string]*moderation // those that are on
 	first bool                   // the preset of the room has been looked at
+	stale map[string]bool        // media types whose lists are told in a moment
+	timer bool
 }
+
+// listDelay is how long those who come and go are gathered until moderators are told
+// of them: where everybody moderates, everybody is told of everybody.
+const listDelay = time.Second
 
 // moderation is that of one media type.
 type moderation struct {
@@ -38,7 +45,7 @@ type approved struct{ occupant, bare xmpp.JID }
 // fits muc.Config.Services.
 func NewAVModeration(domain string) func(*muc.Room) muc.RoomService {
 	return func(*muc.Room) muc.RoomService {
-		return &AVModeration{from: xmpp.JID{Domain: domain}, media: map[string]*moderation{}}
+		return &AVModeration{from: xmpp.JID{Domain: domain}, media: map[string]*moderation{}, stale: map[string]bool{}}
 	}
 }
 
@@ -73,15 +80,38 @@ func (a *AVModeration) switched(r *muc.Room, media, actor string, on bool) *xmpp
 	return a.stanza(r, avMessage{MediaType: media, Enabled: &on, Actor: actor})
 }
 
-// lists tells all moderators, the focus is one of them, who may unmute.
-func (a *AVModeration) lists(r *muc.Room, media string, removed bool) {
+// list says who may unmute.
+func (a *AVModeration) list(r *muc.Room, media string, removed bool) *xmpp.Stanza {
 	all := map[string][]string{}
 	for name, m := range a.media {
 		for _, x := range m.allowed {
 			all[name] = append(all[name], x.occupant.String()) // an empty one is left out: LJM, jicofo
 		}
 	}
-	r.Broadcast(a.stanza(r, avMessage{MediaType: media, Whitelists: all, Removed: removed}), moderates)
+	return a.stanza(r, avMessage{MediaType: media, Whitelists: all, Removed: removed})
+}
+
+// lists tells all moderators, the focus is one of them.
+func (a *AVModeration) lists(r *muc.Room, media string, removed bool) {
+	delete(a.stale, media)
+	r.Broadcast(a.list(r, media, removed), moderates)
+}
+
+// later tells them in a moment.
+func (a *AVModeration) later(r *muc.Room, media string) {
+	a.stale[media] = true
+	if a.timer {
+		return
+	}
+	a.timer = true
+	r.After(listDelay, func() {
+		a.timer = false
+		for _, media := range mediaTypes {
+			if a.stale[media] && a.media[media] != nil {
+				a.lists(r, media, false)
+			}
+		}
+	})
 }
 
 func moderates(o *muc.Occupant) bool { return o.Role == muc.RoleModerator }
@@ -226,10 +256,11 @@ func (a *AVModeration) Joined(r *muc.Room, o *muc.Occupant) {
 		changed := slices.ContainsFunc(m.allowed, func(x approved) bool { return x.occupant == o.JID() && x.bare != o.Bare() }) &&
 			m.disallow(o.JID())
 		if moderates(o) {
-			changed = o.Admin() || m.allow(o) || changed
+			changed = !o.Admin() && m.allow(o) || changed
+			r.Tell(o, a.list(r, media, false))
 		}
 		if changed {
-			a.lists(r, media, false)
+			a.later(r, media)
 		}
 	}
 	a.preset(r, o)
@@ -271,7 +302,7 @@ func (a *AVModeration) Left(r *muc.Room, o *muc.Occupant, why muc.Departure) {
 	}
 	for _, media := range mediaTypes {
 		if m := a.media[media]; m != nil && m.disallow(o.JID()) {
-			a.lists(r, media, false)
+			a.later(r, media)
 		}
 	}
 }
