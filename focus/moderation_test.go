@@ -292,10 +292,11 @@ func TestSenderLimits(t *testing.T) {
 		if got := limit(); got != "no presence" {
 			t.Errorf("one sends: %s", got)
 		}
-		say(b, false)
+		b.port.Send(xmpp.NewStanza(xmpp.Presence, "", "", xmpp.JID{}, b.me, `<audiomuted>false</audiomuted>`)) // as a gateway
 		if got := limit(); got != "true" {
 			t.Errorf("two send: %s", got)
 		}
+		say(b, false)
 		c := w.meet("cccccccc")
 		offer := c.expect(jingle.SessionInitiate)
 		if offer.StartMuted == nil || !offer.StartMuted.Audio || offer.StartMuted.Video {

@@ -12,7 +12,17 @@ import (
 // nothing readable, leaves it at what it said before.
 func (m *Member) readMuted(s *xmpp.Stanza) {
 	el := s.Child(xmpp.NSClient, "SourceInfo")
-	if el == nil || el.Text == m.sourceInfo {
+	if el == nil {
+		// So do telephone gateways.
+		if a := s.Child(xmpp.NSClient, "audiomuted"); a != nil {
+			m.sendsAudio = textOr(a, "") == "false"
+		}
+		if v := s.Child(xmpp.NSClient, "videomuted"); v != nil {
+			m.sendsVideo = textOr(v, "") == "false"
+		}
+		return
+	}
+	if el.Text == m.sourceInfo {
 		return
 	}
 	info, err := jitmeet.ParseSourceInfo(el.Text)

@@ -205,7 +205,7 @@ func (s *server) buildRooms() error {
 	focusAccount := s.names.focusJID.Bare()
 	s.brewery = muc.NewService(muc.Config{
 		Domain: s.names.internal, Admins: []xmpp.JID{focusAccount, s.names.bridgeJID.Bare()}, Focus: focusAccount,
-		Access: []string{s.names.auth}, Stages: policy.Internal,
+		Access: []string{s.names.auth}, Stages: policy.Breweries(s.names.breweries()),
 	}, s.router, s.logs.of("brewery"))
 	s.router.Serve(s.names.internal, s.brewery)
 	return nil

@@ -40,5 +40,13 @@ func newNames(domain, bridgeID string, guests bool) names {
 	return n
 }
 
+// breweries are the accounts that show themselves in each brewery.
+func (n names) breweries() map[string]string {
+	return map[string]string{
+		n.brewery.Local: n.bridgeJID.Local, n.recorders.Local: externals["jibri"].control,
+		n.sipRecorders.Local: externals["jibri"].control, n.gateways.Local: externals["jigasi"].control,
+	}
+}
+
 // component is the address of a service of the rooms.
 func (n names) component(label string) string { return label + "." + n.domain }

@@ -140,6 +140,11 @@ func TestRecorderConnects(t *testing.T) {
 	if got := browser.say(join("jibri-2"), "</presence>"); !strings.Contains(got, `type="error"`) {
 		t.Errorf("the browser in the brewery: %s", got)
 	}
+	// Nor may a recorder pass itself off as a bridge.
+	bridge := strings.Replace(join("bridge-2"), "jibribrewery", "jvbbrewery", 1)
+	if got := control.say(bridge, "</presence>"); !strings.Contains(got, `from="jvbbrewery@internal.auth.meet.example`) || !strings.Contains(got, "<forbidden ") {
+		t.Errorf("the recorder as a bridge: %s", got)
+	}
 	eve := dialXMPP(t, cfg.XMPP.TLSPort, "meet.example", "eve", "secret")
 	if got := eve.say(join("jibri-3"), "</presence>"); !strings.Contains(got, `type="error"`) {
 		t.Errorf("somebody else in the brewery: %s", got)
