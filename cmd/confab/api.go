@@ -438,7 +438,7 @@ func (b apiBackend) preset(p presets.Preset) api.Preset {
 	return api.Preset{
 		Room: b.roomName(p.Room), Subject: q.Subject, Password: q.Password, MaxOccupants: q.MaxOccupants,
 		Lobby: q.Lobby, LobbyDisabled: q.NoLobby, Moderators: q.Moderators, Members: q.Members,
-		AllModerators: q.AllModerators, TokensOnly: q.NoGuests, Muted: q.Muted, ExpiresAt: p.ExpiresAt,
+		AllModerators: q.AllModerators, TokensOnly: q.NoGuests, Muted: q.Muted, HideNames: q.HideNames, ExpiresAt: p.ExpiresAt,
 	}
 }
 
@@ -481,7 +481,7 @@ func (b apiBackend) SetPreset(ctx context.Context, p api.Preset) (stored api.Pre
 	}
 	next := presets.Preset{Room: j, ExpiresAt: p.ExpiresAt, Policy: muc.RoomPolicy{
 		Subject: p.Subject, Password: p.Password, MaxOccupants: p.MaxOccupants, Lobby: p.Lobby, NoLobby: p.LobbyDisabled,
-		Moderators: p.Moderators, Members: p.Members, AllModerators: p.AllModerators, NoGuests: p.TokensOnly, Muted: p.Muted,
+		Moderators: p.Moderators, Members: p.Members, AllModerators: p.AllModerators, NoGuests: p.TokensOnly, Muted: p.Muted, HideNames: p.HideNames,
 	}}
 	made, err = b.s.presets.Set(ctx, next)
 	if errors.Is(err, presets.ErrFull) {

@@ -123,6 +123,7 @@ type Preset struct {
 	Members       []string  `json:"members,omitempty"`
 	AllModerators bool      `json:"all_moderators,omitempty"`
 	TokensOnly    bool      `json:"tokens_only,omitempty"` // no guests without a token
+	HideNames     bool      `json:"hide_names,omitempty"`  // guests see nobody's identity
 	Muted         bool      `json:"muted,omitempty"`       // moderation of audio, video and screens from the start
 	ExpiresAt     time.Time `json:"expires_at"`
 }
