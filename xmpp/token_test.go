@@ -4,9 +4,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -165,5 +168,56 @@ func TestKeyRotation(t *testing.T) {
 	login(0, refused)
 	if n := requests.Load(); n > 5 {
 		t.Errorf("%d requests", n)
+	}
+}
+
+// The token in a header, as other programs than browsers send it, and over BOSH.
+func TestTokenTransports(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withTokens(t))
+	dial := func(bearer, query string) *client {
+		t.Helper()
+		conn, _, err := websocket.Dial(t.Context(), "wss"+strings.TrimPrefix(s.http.URL, "https")+"/xmpp-websocket"+query, &websocket.DialOptions{
+			Subprotocols: []string{"xmpp"}, HTTPClient: s.http.Client(), HTTPHeader: http.Header{"Authorization": {bearer}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.CloseNow() })
+		c := &client{t: t, conn: conn}
+		c.send(openC)
+		c.expect(openS)
+		c.expect(features1)
+		c.send(anonymous)
+		return c
+	}
+	dial("Bearer "+jwt("ada", time.Hour), "?room=r").expect(success)
+	dial("Basic "+jwt("ada", time.Hour), "?room=r").expect(`<failure .*token required.*`)
+	// The address wins, as with stock.
+	dial("Bearer "+jwt("ada", time.Hour), "?room=r&token=x").expect(`<failure .*Invalid token.*`)
+
+	for query, want := range map[string]string{"?room=r&token=" + jwt("ada", time.Hour): "<success ", "?room=r": "token required"} {
+		post := func(body string) string {
+			t.Helper()
+			resp, err := s.http.Client().Post(s.http.URL+"/http-bind"+query, "text/xml", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		const ns = `xmlns="http://jabber.org/protocol/httpbind"`
+		first := post(`<body ` + ns + ` rid="100" to="meet.test" xml:lang="en" wait="60" hold="1" ver="1.6" xmpp:version="1.0" xmlns:xmpp="urn:xmpp:xbosh"/>`)
+		m := regexp.MustCompile(` sid="([^"]+)"`).FindStringSubmatch(first)
+		if m == nil {
+			t.Fatal(first)
+		}
+		if got := post(`<body ` + ns + ` rid="101" sid="` + m[1] + `">` + anonymous + `</body>`); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", want, got)
+		}
 	}
 }

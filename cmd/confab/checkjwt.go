@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"confab/focus"
 	"confab/xmpp/auth"
 )
 
@@ -32,6 +33,9 @@ func (r *report) tokens(ctx context.Context, cfg Config) {
 	}
 	if j.AllowEmpty && cfg.RequireHost {
 		r.warn("tokens", "auth.jwt.allow_empty has little use with require_host: guests come in at guest.%s", cfg.Domain)
+	}
+	if cfg.Rooms.Moderators != focus.ModeratorsToken {
+		r.ok("tokens", `who moderates is not theirs to say: that takes rooms.moderators = "token"`)
 	}
 	if j.LoginURL == "" && !j.AllowEmpty && !cfg.RequireHost {
 		r.ok("tokens", "who comes without one is asked for an account: auth.jwt.login_url can name your own sign-in page")

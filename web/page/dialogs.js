@@ -10,6 +10,9 @@ export function dialogs(meeting, { leave }) {
 
     const open = dialog => dialog.open || dialog.showModal();
     const openLogin = () => {
+        if (meeting.signInElsewhere()) {
+            return;
+        }
         $('login-error').textContent = '';
         $('login-password').value = '';
         open(login);

@@ -91,6 +91,24 @@ export class Meeting extends EventTarget {
     }
 
     /**
+     * Goes to the page at which people sign in for a token, if there is one
+     * (config.js tokenAuthUrl, client-signaling.md §7.4). It sends them back with it.
+     */
+    signInElsewhere() {
+        const page = this.config.tokenAuthUrl;
+        if (!page) {
+            return false;
+        }
+        const state = { room: this.room, roomSafe: roomNode(this.room), tenant: location.pathname.split('/').at(-2) || undefined };
+        this.#status('Going to the sign-in page…');
+        this.leave();
+        location.assign(page
+            .replace('{state}', () => encodeURIComponent(JSON.stringify(state)))
+            .replace('{room}', () => encodeURIComponent(this.room)));
+        return true;
+    }
+
+    /**
      * Logs a host in over a second connection, as the stock client does
      * (client-signaling.md §7.2). Rejects with a text for people.
      */
@@ -281,7 +299,11 @@ export class Meeting extends EventTarget {
 
     #connectionFailed(error, message) {
         if (error === this.lib.errors.connection.PASSWORD_REQUIRED) {
-            this.#ended(this.token ? 'The link you came with is not valid (any more).' : 'This server lets nobody in without an account.');
+            if (this.token) {
+                this.#ended('The link you came with is not valid (any more).');
+            } else if (!this.signInElsewhere()) {
+                this.#ended('This server lets nobody in without an account.');
+            }
             return;
         }
         this.#lost(message || String(error));

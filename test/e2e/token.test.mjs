@@ -1,0 +1,61 @@
+// Tokens: people are sent to the sign-in page of another site and come back with one.
+
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { createServer } from 'node:http';
+import { test } from 'node:test';
+
+import { until } from './harness/figures.mjs';
+import { stage } from './harness/meeting.mjs';
+import { DOMAIN } from './harness/server.mjs';
+
+const secret = '0123456789abcdef0123456789abcdef';
+
+/** A token as the other site signs it. */
+function token(claims) {
+    const part = v => Buffer.from(JSON.stringify(v)).toString('base64url');
+    const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({
+        iss: 'site', aud: 'jitsi', sub: DOMAIN, exp: Math.floor(Date.now() / 1000) + 600, ...claims
+    })}`;
+
+    return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+}
+
+test('people sign in elsewhere and come back with a token', { timeout: 120000 }, async t => {
+    let origin;
+    const asked = [];
+    const site = createServer((req, res) => {
+        const room = new URL(req.url, 'http://site').searchParams.get('room');
+
+        asked.push(room);
+        res.writeHead(302, { location: `${origin}/${room}?jwt=${token({ room, context: { user: { name: 'Ann', moderator: true } } })}` });
+        res.end();
+    });
+
+    await new Promise(done => site.listen(0, '127.0.0.1', done));
+    t.after(() => site.close());
+    const { server, browser } = await stage(t, 'token', { toml: [
+        '[rooms]', 'moderators = "token"',
+        '[auth.jwt]', 'app_id = "site"', `secret = "${secret}"`,
+        `login_url = "http://127.0.0.1:${site.address().port}/?room={room}"`
+    ].join('\n') });
+
+    origin = server.origin;
+    const join = async page => {
+        await page.locator('input[name=name]:visible').fill('Ann');
+        await page.getByRole('button', { name: /^join/i }).click();
+    };
+    const page = await browser.visit('Ann', '/with-token');
+
+    await join(page); // without a token: to the site and back
+    await until('Ann is back with a token', () => new URL(page.url()).searchParams.has('jwt'), { state: () => page.locator('#status').textContent() });
+    assert.deepEqual(asked, [ 'with-token' ]);
+    await join(page);
+    await until('Ann is in the meeting', () => page.getByText('Only you').isVisible(), { timeout: 30000, state: () => page.locator('#status').textContent() });
+
+    const late = await browser.visit('Late', `/with-token?jwt=${token({ room: 'with-token', exp: 1 })}`);
+
+    await join(late);
+    await late.getByText('The link you came with is not valid').waitFor();
+    assert.equal(asked.length, 1, 'a bad token is no reason to sign in again');
+});
