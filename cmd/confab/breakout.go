@@ -12,6 +12,7 @@ import (
 func (s *server) breakouts() feature {
 	domain := s.names.component("breakout")
 	f := services.NewBreakouts(services.BreakoutConfig{Domain: domain, Max: s.cfg.Rooms.BreakoutsMax, Linger: s.cfg.Rooms.Linger.Duration})
+	s.breakout = f
 	return feature{
 		name: services.BreakoutName, domain: domain, bursts: true, disco: []string{services.BreakoutRename},
 		off: !s.cfg.Rooms.Breakout, main: f.InMain, breakout: f.InBreakout,

@@ -49,6 +49,7 @@ type server struct {
 	brewery  *muc.Service
 	features []feature // of the rooms, those that are on
 	lobbies  *services.Lobbies
+	breakout *services.Breakouts
 	sides    []*muc.Service // lobbies, breakout rooms and rooms of visitors, made by features
 	focus    *focus.Service
 	promoted *services.Promotions // names of visitors who were let in

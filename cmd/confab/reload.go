@@ -21,7 +21,7 @@ type reloads struct {
 var reloadable = []string{
 	"web.dir", "web.trusted_proxies", "web.frame_ancestors", "web.csp", "web.cors_origin", "web.hsts",
 	"web.config", "web.interface_config", "admin.allow", "admin.api_keys", "tenants",
-	"rooms.reactions", "rooms.file_max_size", "rooms.files_max", "rooms.files_disk_max", "limits.uploads_per_ip",
+	"rooms.reactions", "rooms.breakouts_max", "rooms.file_max_size", "rooms.files_max", "rooms.files_disk_max", "limits.uploads_per_ip",
 	"auth.jwt.app_id", "auth.jwt.secret", "auth.jwt.algorithm", "auth.jwt.key_server", "auth.jwt.keys_url", "auth.jwt.issuers",
 	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
 	"auth.jwt.require_exp", "auth.jwt.login_url",
@@ -64,6 +64,7 @@ func (s *server) reload(current Config, re reloads) Config {
 	if s.files != nil {
 		s.files.SetLimits(fileLimits(next))
 	}
+	s.breakout.SetMax(next.Rooms.BreakoutsMax)
 	s.setAPIKeys(next)
 	s.bookings.Reload(next.reservations())
 	log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))

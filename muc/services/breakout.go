@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"confab/muc"
@@ -38,14 +39,22 @@ type BreakoutConfig struct {
 type Breakouts struct {
 	cfg BreakoutConfig
 	sv  *muc.Service
+	max atomic.Int64
 }
 
 // NewBreakouts makes the feature; Serve completes it before anybody comes.
 func NewBreakouts(cfg BreakoutConfig) *Breakouts {
-	if cfg.Max <= 0 {
-		cfg.Max = 100
+	f := &Breakouts{cfg: cfg}
+	f.SetMax(cfg.Max)
+	return f
+}
+
+// SetMax changes how many rooms a meeting may have; those that are there stay.
+func (f *Breakouts) SetMax(n int) {
+	if n <= 0 {
+		n = 100
 	}
-	return &Breakouts{cfg: cfg}
+	f.max.Store(int64(n))
 }
 
 // Serve takes over the service of the breakout rooms, which has been made with

@@ -253,6 +253,24 @@ func TestBreakoutPause(t *testing.T) {
 	}
 }
 
+// The number of rooms can be changed while meetings go on.
+func TestBreakoutMax(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, 2, 3)
+	sv := c.service(t)
+	c.do(t, func(*muc.Room) {
+		for _, step := range []struct {
+			max int
+			ok  bool
+		}{{2, false}, {3, false}, {4, true}, {4, false}} {
+			sv.feature.SetMax(step.max)
+			if err := sv.add("One more"); (err == nil) != step.ok {
+				t.Errorf("%d rooms with %d allowed: %v", len(sv.rooms()), step.max, err)
+			}
+		}
+	})
+}
+
 // Sessions that end without a word are forgotten.
 func TestBreakoutPasses(t *testing.T) {
 	t.Parallel()

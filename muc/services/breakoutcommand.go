@@ -56,7 +56,7 @@ func (b *breakouts) add(subject string) error {
 	if err != nil {
 		return err
 	}
-	if len(b.rooms()) >= b.feature.cfg.Max {
+	if len(b.rooms()) >= int(b.feature.max.Load()) {
 		return xmpp.ResourceConstraint("too many breakout rooms")
 	}
 	r, err := b.main.Open(b.feature.sv, "")
