@@ -102,6 +102,16 @@ func (c *collector) figures() []figure {
 	out = append(out, socketFigures(c.s.sockets.Stats())...)
 	out = append(out, panicFigure("xmpp", x.Panics), panicFigure("muc", uint64(m.Panics)),
 		panicFigure("focus", uint64(f.Panics)), panicFigure("bridge", b.Panics))
+	if c.s.files != nil {
+		n, bytes := c.s.files.Stats()
+		out = append(out, gauge("confab_shared_files", "Files that meetings share.", float64(n)),
+			gauge("confab_shared_files_bytes", "Bytes of them on disk.", float64(bytes)))
+	}
+	if c.s.boards != nil {
+		boards, sockets := c.s.boards.Stats()
+		out = append(out, gauge("confab_whiteboards", "Whiteboards of meetings.", float64(boards)),
+			gauge("confab_whiteboard_sockets", "Connections to whiteboards.", float64(sockets)))
+	}
 	if c.s.relay != nil {
 		out = append(out, relayFigures(c.s.relay.Stats())...)
 	}

@@ -103,11 +103,13 @@ func TestReload(t *testing.T) {
 	next.Web.Config = map[string]any{"startSilent": true}
 	next.Rooms.MaxOccupants++
 	next.Rooms.Reactions = false
+	next.Rooms.FileMaxSize = 12345
 	wanted <- next
 	hup <- syscall.SIGHUP
 	log.wait(t, "changed keys need a restart")
 	log.wait(t, "rooms.max_occupants")
 	if js := configJS(); !strings.Contains(js, "startSilent") || !strings.Contains(js, "disableReactions") {
+	if js := configJS(); !strings.Contains(js, "startSilent") || !strings.Contains(js, `"maxFileSize": 12345`) {
 		t.Error("config.js is the old one")
 	}
 	if got := status(fresh); got != http.StatusOK {
