@@ -27,7 +27,7 @@ type FileStore interface {
 type FileSharingConfig struct {
 	Domain string    // of the component: filesharing.DOMAIN
 	Store  FileStore // nil: the bytes are kept elsewhere, by who reads our tokens
-	Max    int       // files of one meeting (rooms.files_max); 0 is 100
+	Max    int       // files of one meeting that the Store does not bound (rooms.files_max); 0 is 100
 }
 
 func (c FileSharingConfig) max() int {
@@ -138,7 +138,7 @@ func (f *FileSharing) add(r *muc.Room, o *muc.Occupant, real xmpp.JID, text stri
 	switch {
 	case known:
 		return xmpp.Conflict("")
-	case len(f.files) >= f.cfg.max():
+	case f.cfg.Store == nil && len(f.files) >= f.cfg.max():
 		return xmpp.ResourceConstraint("too many files")
 	case f.cfg.Store != nil && !f.cfg.Store.Has(r.MeetingID(), file.ID):
 		return xmpp.ItemNotFound("")

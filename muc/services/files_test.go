@@ -39,11 +39,10 @@ func TestFileSharing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &store{has: []string{"f1", "f2", "f4", "f5"}, begun: map[string]bool{}}
 		opt := component(services.FileSharingName, "filesharing.meet.example",
-			services.NewFileSharing(services.FileSharingConfig{Domain: "filesharing.meet.example", Store: st, Max: 2}))
+			services.NewFileSharing(services.FileSharingConfig{Domain: "filesharing.meet.example", Store: st}))
 		opt.Client = func(p xmpp.Port) muc.Client {
 			c := roomworld.DefaultClient(p)
-			switch p.JID().Local {
-			case "u4":
+			if p.JID().Local == "u4" {
 				c.Features = map[string]bool{services.FileUpload: true}
 			}
 			return c
@@ -63,7 +62,7 @@ func TestFileSharingWithVisitors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const domain = "filesharing.meet.example"
 		opt := visitors(&visitorWorld{}, nil)
-		opt.Services = append(opt.Services, services.NewFileSharing(services.FileSharingConfig{Domain: domain}))
+		opt.Services = append(opt.Services, services.NewFileSharing(services.FileSharingConfig{Domain: domain, Max: 1}))
 		build := opt.Build
 		opt.Build = func(w *roomworld.World) {
 			build(w)
