@@ -108,8 +108,7 @@ func TestReload(t *testing.T) {
 	hup <- syscall.SIGHUP
 	log.wait(t, "changed keys need a restart")
 	log.wait(t, "rooms.max_occupants")
-	if js := configJS(); !strings.Contains(js, "startSilent") || !strings.Contains(js, "disableReactions") {
-	if js := configJS(); !strings.Contains(js, "startSilent") || !strings.Contains(js, `"maxFileSize": 12345`) {
+	if js := configJS(); !strings.Contains(js, "startSilent") || !strings.Contains(js, "disableReactions") || !strings.Contains(js, `"maxFileSize": 12345`) {
 		t.Error("config.js is the old one")
 	}
 	if got := status(fresh); got != http.StatusOK {
