@@ -53,7 +53,7 @@ func Main(c Config) func() []muc.Stage {
 			Token{tokens},
 			Nick{Restrict: c.RestrictNicks, Meeting: true},
 			Breakouts{}, // who comes back has its place in a full room
-			Flip{}, // before the limit: nobody is added
+			Flip{},      // before the limit: nobody is added
 			MaxOccupants{Limit: c.MaxOccupants},
 			NewRateLimit(c.JoinRate, time.Now),
 			HealthCheck{},

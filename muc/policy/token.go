@@ -1,8 +1,12 @@
 package policy
 
 import (
+	"fmt"
+	"net/url"
 	"slices"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 
 	"confab/muc"
 	"confab/xmpp"
@@ -91,7 +95,7 @@ func (t *TokenRules) verify(c *xmpp.Claims, room xmpp.JID, tenant string, noGues
 	if c.Scope != "" && c.Scope != t.place(room) {
 		return mismatch() // whoever holds a tenant's key has no say elsewhere
 	}
-	named, byPattern := c.Room == room.Local || c.Room == "*", false
+	named, byPattern := c.Room == room.Local || c.Room == "*" || onWire(c.Room) == room.Local, false
 	switch {
 	case c.BadPattern:
 		return refuseToken("invalid-regex", "Room claim is not a valid regular expression")
@@ -113,6 +117,27 @@ func (t *TokenRules) verify(c *xmpp.Claims, room xmpp.JID, tenant string, noGues
 		return mismatch()
 	}
 	return muc.Pass
+}
+
+// onWire is a room's name as clients write it into addresses (the web app's
+// getBackendSafeRoomName): with "Daily Standup" in a token Jitsi's module wants
+// daily%20standup there.
+func onWire(name string) string {
+	if plain, err := url.PathUnescape(name); err == nil {
+		name = plain
+	}
+	name = strings.ToLower(norm.NFKC.String(name))
+	var b strings.Builder
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		// What encodeURIComponent leaves as it is (ECMA-262 §19.2.6.4).
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("-_.!~*'()", c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		fmt.Fprintf(&b, "%%%02x", c)
+	}
+	return b.String()
 }
 
 // Opens reports whether a token is one for a room; tenant is that of the session's

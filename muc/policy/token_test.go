@@ -42,6 +42,13 @@ func TestTokenAndRoom(t *testing.T) {
 		{"no room, not required", optional, xmpp.Claims{Domain: "meet.example"}, room, ""},
 		{"another room, not required", optional, xmpp.Claims{Room: "other", Domain: "meet.example"}, room, mismatch},
 
+		{"name with a blank", strict, xmpp.Claims{Room: "daily standup", Domain: "*"}, "daily%20standup@conference.meet.example", ""},
+		{"name as in addresses", strict, xmpp.Claims{Room: "daily%20standup", Domain: "*"}, "daily%20standup@conference.meet.example", ""},
+		{"umlauts", strict, xmpp.Claims{Room: "füße", Domain: "*"}, "f%c3%bc%c3%9fe@conference.meet.example", ""},
+		{"umlauts of two characters", strict, xmpp.Claims{Room: "fu\u0308r", Domain: "*"}, "f%c3%bcr@conference.meet.example", ""},
+		{"another name", strict, xmpp.Claims{Room: "daily standup", Domain: "*"}, "daily@conference.meet.example", mismatch},
+		{"percent", strict, xmpp.Claims{Room: "100%", Domain: "*"}, "100%25@conference.meet.example", ""},
+
 		{"tenant", strict, xmpp.Claims{Room: "standup", Domain: "acme"}, tenant, ""},
 		{"tenant in capitals", strict, xmpp.Claims{Room: "standup", Domain: "ACME"}, tenant, ""},
 		{"tenant, any", strict, xmpp.Claims{Room: "*", Domain: "*"}, tenant, ""},
