@@ -364,6 +364,26 @@ func TestDescription(t *testing.T) {
 			})
 		}
 	}
+	for path, methods := range d.Paths {
+		var declared []struct {
+			Name, In string
+			Required bool
+		}
+		if raw := methods["parameters"]; raw != nil {
+			if err := json.Unmarshal(raw, &declared); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := strings.Count(path, "{")
+		for _, p := range declared {
+			if p.In == "path" && p.Required && strings.Contains(path, "{"+p.Name+"}") {
+				want--
+			}
+		}
+		if want != 0 {
+			t.Errorf("%s: its parameters are not those of the path", path)
+		}
+	}
 	for name := range ops {
 		method, path, _ := strings.Cut(name, " ")
 		if path != "/openapi.json" && !slices.ContainsFunc(routes, func(r route) bool { return r.method == method && r.path == path }) {
