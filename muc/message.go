@@ -157,21 +157,10 @@ func (r *Room) private(t *Seat, s *xmpp.Stanza) error {
 	if to == nil || r.sees(to, t.occ, xmpp.Message) == ViewNone {
 		return xmpp.ItemNotFound(textNoRecipient)
 	}
-	if !r.jsonAllowed(t, s, true) {
-		return nil
-	}
-	s = r.ownMessage(s)
-	if err := r.mayRetract(t.occ, s); err != nil {
+	s, err := r.personal(t, to, s)
+	if s == nil || err != nil {
 		return err
 	}
-	for _, svc := range r.services {
-		if c, ok := svc.(Private); ok {
-			if err := c.Private(r, t.occ, to, s); err != nil {
-				return err
-			}
-		}
-	}
-	r.wrote(t.occ, s)
 	s = s.WithChild(`<x xmlns="` + NSUser + `"/>` + t.occ.idElement())
 	s = s.With(t.occ.jid, xmpp.JID{})
 	r.sv.stats.messages.Add(1)
@@ -179,6 +168,26 @@ func (r *Room) private(t *Seat, s *xmpp.Stanza) error {
 		r.deliver(dst, s)
 	}
 	return nil
+}
+
+// personal is a message to one occupant as the room passes it on; (nil, nil) swallows.
+func (r *Room) personal(t *Seat, to *Occupant, s *xmpp.Stanza) (*xmpp.Stanza, error) {
+	if !r.jsonAllowed(t, s, true) {
+		return nil, nil
+	}
+	s = r.ownMessage(s)
+	if err := r.mayRetract(t.occ, s); err != nil {
+		return nil, err
+	}
+	for _, svc := range r.services {
+		if c, ok := svc.(Private); ok {
+			if err := c.Private(r, t.occ, to, s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	r.wrote(t.occ, s)
+	return s, nil
 }
 
 // line is one message of the history.

@@ -136,7 +136,11 @@ func (r *Room) visitorMessage(s *xmpp.Stanza) error {
 	if s.To.Resource == "" || to == nil || to.admin || s.Type == xmpp.TypeGroupchat {
 		return xmpp.ItemNotFound(textNoRecipient)
 	}
-	s = r.main.ownMessage(s).WithChild(`<x xmlns="`+NSUser+`"/>`+from.occ.idElement()).With(r.jid.WithResource(from.occ.Nick), xmpp.JID{})
+	s, err := r.main.personal(from, to, s)
+	if s == nil || err != nil {
+		return err
+	}
+	s = s.WithChild(`<x xmlns="`+NSUser+`"/>`+from.occ.idElement()).With(r.jid.WithResource(from.occ.Nick), xmpp.JID{})
 	r.sv.stats.messages.Add(1)
 	r.Tell(to, s)
 	return nil
@@ -201,14 +205,18 @@ func (r *Room) visitorPrivate(t *Seat, s *xmpp.Stanza) error {
 	if to == nil || !to.mirrored() || main.sees(o, to, xmpp.Message) == ViewNone {
 		return xmpp.ItemNotFound(textNoRecipient)
 	}
-	if !s.Has(xmpp.NSClient, "body") {
-		return nil
+	if s.Has("", "json-message") || s.Has("", "subject") || !s.Has(xmpp.NSClient, "body") && !s.Has("", "retract") {
+		return nil // as to all
+	}
+	s, err := main.personal(t, to, s)
+	if s == nil || err != nil {
+		return err
 	}
 	var e xmpp.Enc
 	e.Raw(o.visitorName())
 	e.Start("addresses", nsAddress).Start("address", "").Attr("type", "ofrom").Attr("jid", o.jid.String()).End().End()
 	e.Raw(`<x xmlns="` + NSUser + `"/>` + o.idElement())
 	main.sv.stats.messages.Add(1)
-	main.Tell(to, main.ownMessage(s).WithChild(e.String()).With(main.jid, xmpp.JID{}))
+	main.Tell(to, s.WithChild(e.String()).With(main.jid, xmpp.JID{}))
 	return nil
 }

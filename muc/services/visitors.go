@@ -297,11 +297,15 @@ func (v *Visitors) Filter(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) (*xmpp.S
 	if s.Kind != xmpp.Message {
 		return s, nil
 	}
-	el := s.Child("", "json-message")
-	if el == nil {
-		return s, nil
+	var m visitorsMessage
+	ours := false
+	if s.Has("", "json-message") {
+		for _, el := range s.Elements() { // whichever a client reads
+			if el.Name == "json-message" && !ours {
+				m, ours = parseVisitorsMessage(el.Text)
+			}
+		}
 	}
-	m, ours := parseVisitorsMessage(el.Text)
 	if !ours {
 		return s, nil
 	}
