@@ -1,10 +1,28 @@
 package web
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 )
+
+// The app makes wss://HOST/visitor/websocket of it.
+func TestQueueInConfig(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.Site.VisitorQueue = true
+	s := open(t, cfg, Handlers{VisitorQueue: http.NotFoundHandler()})
+	if got := at(scriptValue(t, "config", ask(t, s, "GET /acme/config.js", "Host: meet.example.org:8443").body), "visitors.queueService"); got != "meet.example.org:8443" {
+		t.Error(got)
+	}
+	if a := ask(t, s, "GET /visitor/websocket", "Upgrade: websocket"); a.StatusCode != http.StatusNotFound {
+		t.Error("not handed on:", a.StatusCode)
+	}
+	if a := ask(t, s, "GET /visitor/websocket"); a.StatusCode != http.StatusOK {
+		t.Error("a tenant's room may have that name:", a.StatusCode)
+	}
+}
 
 func TestConfigJS(t *testing.T) {
 	t.Parallel()
