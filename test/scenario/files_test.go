@@ -115,6 +115,11 @@ func TestFileSharing(t *testing.T) {
 	w := newFileWorld(t, "")
 	a := w.join("Ann", nil)
 	w.must(a.Until(w.ctx, "to moderate", a.Moderator))
+	_, err := a.Expect(w.ctx, "leave to share files", func(s *xmpp.Stanza) bool { // without it the app has no button
+		el := s.Child("http://jitsi.org/jitmeet", "permissions")
+		return el != nil && strings.Contains(el.String(), `name="file-upload" val="true"`)
+	})
+	w.must(err)
 	b := w.join("Bea", nil)
 	c := w.Dial(w.ctx, "Cem", func(o *meettest.Options) { o.Room = w.room })
 	stranger := w.Join(w.ctx, "Dan", "elsewhere", nil)

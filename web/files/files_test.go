@@ -21,7 +21,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const meeting1 = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
