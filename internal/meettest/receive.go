@@ -133,9 +133,9 @@ func (c *Client) stanza(s *xmpp.Stanza, raw string) {
 		c.request(s, raw)
 	case xmpp.Presence:
 		c.presence(s, raw)
-		if sess := c.currentSession(); sess != nil && s.Type == xmpp.TypeUnavailable {
+		if sess := c.currentSession(); sess != nil && s.Type == xmpp.TypeUnavailable && s.From.Bare().String() == c.roomJID() {
 			// No source-remove follows when somebody leaves: LJM takes the tracks
-			// off by itself.
+			// off by itself. Who leaves the lobby is in the room.
 			sess.receiver.forget(s.From.Resource)
 		}
 	case xmpp.Message:
