@@ -72,7 +72,8 @@ type Config struct {
 	// Stages makes the join pipeline of one room; nil admits everybody whose nick
 	// is free.
 	Stages func() []Stage
-	// Services makes the services of one room, in their order.
+	// Services makes the services of one room, in their order; nil is none for this
+	// room.
 	Services []func(*Room) RoomService
 	// Client tells about the session behind a port; nil knows nothing of any.
 	Client func(xmpp.Port) Client

@@ -139,6 +139,9 @@ func (r *Room) begin() {
 	}
 	for _, mk := range r.sv.cfg.Services {
 		svc := mk(r)
+		if svc == nil {
+			continue // this room has none
+		}
 		r.services = append(r.services, svc)
 		if a, ok := svc.(Audience); ok {
 			r.audience = append(r.audience, a)

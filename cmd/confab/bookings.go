@@ -49,5 +49,5 @@ func (s *server) buildReservations() error {
 // roomPolicy is what is settled about a room that is being made: by its booking, else
 // by a host, else by its tenant.
 func (s *server) roomPolicy(room xmpp.JID) muc.RoomPolicy {
-	return s.bookings.Policy(room).Over(s.presets.Policy(room)).Over(tenantPolicy(s.cfg.Tenants, s.rooms.TenantOf, room))
+	return s.bookings.Policy(room).Over(s.presets.Policy(room)).Over(tenantPolicy(s.now().Tenants, s.rooms.TenantOf, room))
 }

@@ -20,7 +20,7 @@ func (s *server) breakouts() feature {
 			mc := s.roomConfig()
 			mc.Domain, mc.Main, mc.Inside = domain, s.rooms, true
 			mc.EndWithPeople = false // the main room knows when
-			mc.Stages = policy.Breakout(s.policyConfig())
+			mc.Stages = s.stages(policy.Breakout)
 			mc.Services = inBreakouts(s.features)
 			sv := muc.NewService(mc, s.router, s.logs.of("muc"))
 			s.sides = append(s.sides, sv)

@@ -33,13 +33,14 @@ import (
 
 // server is the whole program, wired and with its sockets open, not yet running.
 type server struct {
-	cfg     Config
-	listen  []string // web.listen, or what it gave way to
-	exempt  []netip.Prefix
-	names   names
-	logs    logs
-	secrets Secrets
-	storage Storage
+	cfg      Config
+	reloaded atomic.Pointer[Config] // nil: cfg still holds
+	listen   []string               // web.listen, or what it gave way to
+	exempt   []netip.Prefix
+	names    names
+	logs     logs
+	secrets  Secrets
+	storage  Storage
 
 	router   *xmpp.Router
 	sockets  *transport.Sockets
@@ -47,7 +48,8 @@ type server struct {
 	bridge   *bridge.Service
 	rooms    *muc.Service
 	brewery  *muc.Service
-	features []feature // of the rooms, those that are on
+	features []feature // of the rooms, those that may be on
+	announce func()    // tells clients that log in which are
 	lobbies  *services.Lobbies
 	breakout *services.Breakouts
 	sides    []*muc.Service // lobbies, breakout rooms and rooms of visitors, made by features
@@ -190,7 +192,7 @@ func (s *server) buildRooms() error {
 	s.features = s.roomFeatures()
 	mc := s.roomConfig()
 	mc.Linger, mc.ServicesLinger = s.cfg.Rooms.Linger.Duration, s.cfg.Rooms.ServicesLinger.Duration
-	mc.Stages = policy.Main(s.policyConfig())
+	mc.Stages = s.stages(policy.Main)
 	mc.Services = append(inMain(s.features), s.bookings.NewRoomService)
 	if s.tokens != nil {
 		mc.Permissions = append(mc.Permissions, services.FileUpload) // else the button stays hidden
@@ -232,9 +234,23 @@ func (s *server) roomConfig() muc.Config {
 	return mc
 }
 
+// stages makes the pipeline of each new room from the configuration of then.
+func (s *server) stages(mk func(policy.Config) func() []muc.Stage) func() []muc.Stage {
+	return func() []muc.Stage { return mk(s.policyConfig())() }
+}
+
+// now is the configuration as it was last taken over, for what may change while the
+// server runs.
+func (s *server) now() *Config {
+	if c := s.reloaded.Load(); c != nil {
+		return c
+	}
+	return &s.cfg
+}
+
 // policyConfig is what the join pipelines of all rooms know.
 func (s *server) policyConfig() policy.Config {
-	r := s.cfg.Rooms
+	r := s.now().Rooms
 	return policy.Config{
 		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
 		PasswordTries: s.cfg.Limits.PasswordTries, Everyone: s.everyone(), RequireDisplayName: r.RequireName,
@@ -245,8 +261,8 @@ func (s *server) policyConfig() policy.Config {
 // metadataConfig is what all rooms say of the server.
 func (s *server) metadataConfig() services.MetadataConfig {
 	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers(), Max: s.cfg.Rooms.MetadataMax}
-	if everyone := s.everyone(); everyone.On {
-		meta.Room = func(r *muc.Room) map[string]any { return map[string]any{"allownersEnabled": everyone.In(r)} }
+	if s.everyone().On {
+		meta.Room = func(r *muc.Room) map[string]any { return map[string]any{"allownersEnabled": s.everyone().In(r)} }
 	}
 	meta.Watch = map[string]func(*muc.Room, json.RawMessage){}
 	if s.boards != nil {
@@ -260,8 +276,8 @@ func (s *server) metadataConfig() services.MetadataConfig {
 
 // everyone says where everybody moderates.
 func (s *server) everyone() policy.Everyone {
-	r := s.cfg.Rooms
-	e := policy.Everyone{On: r.Moderators == focus.ModeratorsEveryone}
+	r := s.now().Rooms
+	e := policy.Everyone{On: s.cfg.Rooms.Moderators == focus.ModeratorsEveryone}
 	for _, room := range r.Moderated {
 		e.Rooms = append(e.Rooms, strings.ToLower(room))
 	}

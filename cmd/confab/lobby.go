@@ -11,7 +11,7 @@ import (
 func (s *server) lobby() feature {
 	r, domain := s.cfg.Rooms, s.names.component("lobby")
 	s.lobbies = services.NewLobbies(services.LobbyConfig{
-		Domain: domain, Stages: policy.Waiting(s.policyConfig()), AwaitHost: r.WaitForHost,
+		Domain: domain, Stages: s.stages(policy.Waiting), AwaitHost: r.WaitForHost,
 		MaxRooms: r.MaxRooms, Presence: s.cfg.Limits.Presence,
 	})
 	return feature{

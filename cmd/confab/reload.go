@@ -16,12 +16,15 @@ type reloads struct {
 	load   func() (Config, error)
 }
 
-// reloadable are the keys that a running server takes over: all of them are the
-// front's and the file store's alone, and tokens. The others are told to need a restart.
+// reloadable are the keys that a running server takes over: those of rooms for new
+// ones. The others are told to need a restart.
 var reloadable = []string{
 	"web.dir", "web.trusted_proxies", "web.frame_ancestors", "web.csp", "web.cors_origin", "web.hsts",
 	"web.config", "web.interface_config", "admin.allow", "admin.api_keys", "tenants",
-	"rooms.reactions", "rooms.breakouts_max", "rooms.file_max_size", "rooms.files_max", "rooms.files_disk_max", "limits.uploads_per_ip",
+	"rooms.max_occupants", "rooms.join_rate", "rooms.restrict_nicks", "rooms.require_display_name", "rooms.moderated", "rooms.moderated_tenants",
+	"rooms.metadata_max", "rooms.av_moderation", "rooms.polls", "rooms.polls_max", "rooms.reactions", "rooms.end_for_all",
+	"rooms.messages_max", "rooms.messages_token_lifts",
+	"rooms.breakouts_max", "rooms.file_max_size", "rooms.files_max", "rooms.files_disk_max", "limits.uploads_per_ip",
 	"auth.jwt.app_id", "auth.jwt.secret", "auth.jwt.algorithm", "auth.jwt.key_server", "auth.jwt.keys_url", "auth.jwt.issuers",
 	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
 	"auth.jwt.require_exp", "auth.jwt.login_url",
@@ -61,6 +64,8 @@ func (s *server) reload(current Config, re reloads) Config {
 		log.Error("configuration not reloaded", "err", err)
 		return current
 	}
+	s.reloaded.Store(&next)
+	s.announce()
 	if s.files != nil {
 		s.files.SetLimits(fileLimits(next))
 	}

@@ -101,13 +101,13 @@ func TestReload(t *testing.T) {
 	next := cfg
 	next.Admin.APIKeys = []Secret{fresh}
 	next.Web.Config = map[string]any{"startSilent": true}
-	next.Rooms.MaxOccupants++
+	next.Rooms.MaxRooms++
 	next.Rooms.Reactions = false
 	next.Rooms.FileMaxSize = 12345
 	wanted <- next
 	hup <- syscall.SIGHUP
 	log.wait(t, "changed keys need a restart")
-	log.wait(t, "rooms.max_occupants")
+	log.wait(t, "rooms.max_rooms")
 	if js := configJS(); !strings.Contains(js, "startSilent") || !strings.Contains(js, "disableReactions") || !strings.Contains(js, `"maxFileSize": 12345`) {
 		t.Error("config.js is the old one")
 	}

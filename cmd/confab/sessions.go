@@ -115,7 +115,7 @@ func (s *server) buildSessions() error {
 		return h
 	}
 	main := add(s.names.domain, auth.Either{token, password})
-	main.SetDisco(s.disco())
+	s.announce = func() { main.SetDisco(s.disco()) }
 	main.SetItems([]xmpp.DiscoItem{{JID: xmpp.JID{Domain: s.names.conference}, Name: "Meetings"}})
 	guests := token // lets in who has no account
 	if s.names.guests {
@@ -124,11 +124,16 @@ func (s *server) buildSessions() error {
 	}
 	if s.visitorsOn() {
 		// Who must show something to take part must to look on.
-		add(visitorHost, guests).SetDisco(s.visitorDisco())
+		visitors, others := add(visitorHost, guests), s.announce
+		s.announce = func() {
+			others()
+			visitors.SetDisco(s.visitorDisco())
+		}
 		h := &xc.Hosts[len(xc.Hosts)-1]
 		h.Own, h.Tailor = true, nil
 		xc.Promised = s.promised
 	}
+	s.announce()
 	// Recorders and transcribers come to meetings as people do, but with a password;
 	// the control connections of external programs are beside the server's own parts
 	// ("confab service add").

@@ -37,7 +37,7 @@ func (s *server) visitors() feature {
 			mc := s.roomConfig()
 			mc.Domain, mc.Main, mc.Visitors = visitorMUC, s.rooms, true
 			mc.EndWithPeople, mc.SummonFocus = false, false
-			mc.Stages = policy.VisitorRooms(s.policyConfig(), v.Max)
+			mc.Stages = s.stages(func(c policy.Config) func() []muc.Stage { return policy.VisitorRooms(c, v.Max) })
 			mc.Services = []func(*muc.Room) muc.RoomService{services.NewVisitorRoom}
 			rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 			s.sides = append(s.sides, rooms)
@@ -91,7 +91,7 @@ func (s *server) promised(a xmpp.Attrs) string {
 // too.
 func (s *server) visitorDisco() xmpp.DiscoInfo {
 	d := xmpp.DiscoInfo{Identities: []xmpp.Identity{{Category: "server", Type: "im", Name: "Confab"}}}
-	for _, f := range s.features {
+	for _, f := range s.announced() {
 		if f.visitors {
 			d.Identities = append(d.Identities, xmpp.Identity{Category: "component", Type: f.name, Name: f.domain})
 		}

@@ -39,5 +39,9 @@ func (e Everyone) Left(r *muc.Room, o *muc.Occupant, why muc.Departure) {
 			}
 		}
 	}
-	r.SetAffiliation(o.Bare(), muc.AffNone)
+	aff := muc.AffNone
+	if r.Main().MembersOnly() {
+		aff = muc.AffMember // it needn't knock again
+	}
+	r.SetAffiliation(o.Bare(), aff)
 }

@@ -130,7 +130,7 @@ func TestSwitchedOff(t *testing.T) {
 	w.must(a.Send(xmpp.Message, "", "e", "endconference."+w.Domain, "<end_conference/>"))
 	s, err := a.Expect(w.ctx, "an error", func(s *xmpp.Stanza) bool { return s.Type == xmpp.TypeError && s.ID == "e" })
 	w.must(err)
-	if s.ErrorOf().Cond != xmpp.CondRemoteServerNotFound {
+	if s.ErrorOf().Cond != xmpp.CondServiceUnavailable {
 		t.Error(s)
 	}
 	if a.Gone() {
