@@ -47,7 +47,7 @@ type Service struct {
 }
 
 type counters struct {
-	requests, requestsNew, requestsDenied, conferencesTotal, participants, participantsTotal,
+	visitors, requests, requestsNew, requestsDenied, conferencesTotal, participants, participantsTotal,
 	offers, accepts, restarts, iceRestarts, iceFailed, sourceAdds, sourceRefusals,
 	bridgeFailures, moved, overflows, panics,
 	recordingFailures, calls, callFailures atomic.Int64
@@ -57,6 +57,7 @@ type counters struct {
 type Stats struct {
 	Conferences       int   // now
 	Participants      int64 // with a Jingle session, now
+	Visitors          int64 // now
 	Bridges           int   // known now
 	BridgesUp         int   // operational now
 	Sessions          int   // "I am the host" sessions now
@@ -143,7 +144,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) Stats() Stats {
 	c := &s.stats
 	st := Stats{
-		Participants: c.participants.Load(), Sessions: s.auth.len(),
+		Participants: c.participants.Load(), Visitors: c.visitors.Load(), Sessions: s.auth.len(),
 		Requests: c.requests.Load(), RequestsNew: c.requestsNew.Load(), RequestsDenied: c.requestsDenied.Load(),
 		ConferencesTotal: c.conferencesTotal.Load(), ParticipantTotal: c.participantsTotal.Load(),
 		Offers: c.offers.Load(), Accepts: c.accepts.Load(), Restarts: c.restarts.Load(), ICERestarts: c.iceRestarts.Load(),

@@ -258,6 +258,7 @@ func (c *Conference) stopGallery(shutdown bool) {
 	stop(g.timer)
 	stop(g.later)
 	c.s.unalias(g.room, c)
+	c.s.stats.visitors.Add(-int64(g.count))
 	if g.state != galleryClosed && !shutdown {
 		c.s.port.Send(xmpp.NewStanza(xmpp.Presence, xmpp.TypeUnavailable, "", xmpp.JID{}, g.me, ""))
 	}
@@ -290,6 +291,7 @@ func (c *Conference) arrived(m *Member, s *xmpp.Stanza) {
 		return
 	}
 	g.count++
+	c.s.stats.visitors.Add(1)
 	m.codecs = codecsOf(s)
 	g.rank(m.codecs, 1)
 	c.tellVisitors()
@@ -299,6 +301,7 @@ func (c *Conference) arrived(m *Member, s *xmpp.Stanza) {
 func (c *Conference) departed(m *Member) {
 	if m.visitor {
 		c.gallery.count--
+		c.s.stats.visitors.Add(-1)
 		c.gallery.rank(m.codecs, -1)
 		c.tellVisitors()
 	}

@@ -186,13 +186,13 @@ func TestVisitors(t *testing.T) {
 		if got := b.presences("bbbbbbbb"); len(got) == 0 || !strings.Contains(got[len(got)-1].Inner, `role="moderator"`) {
 			t.Error(got)
 		}
-		if st := w.focus.Stats(); st.Conferences != 1 || st.Participants != 2 {
+		if st := w.focus.Stats(); st.Conferences != 1 || st.Participants != 2 || st.Visitors != 1 {
 			t.Errorf("%+v", st)
 		}
 		// The last participant takes the meeting with it.
 		b.leave()
 		got := v.presences("dddddddd")
-		if len(got) == 0 || !strings.Contains(got[len(got)-1].Inner, "<destroy>") || w.focus.Stats().Conferences != 0 || w.guests.Stats().Rooms != 0 {
+		if len(got) == 0 || !strings.Contains(got[len(got)-1].Inner, "<destroy>") || w.focus.Stats().Conferences != 0 || w.focus.Stats().Visitors != 0 || w.guests.Stats().Rooms != 0 {
 			t.Error(got, w.focus.Stats(), w.guests.Stats())
 		}
 	})

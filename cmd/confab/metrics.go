@@ -151,6 +151,7 @@ func focusFigures(f focus.Stats) []figure {
 	return []figure{
 		gauge("confab_focus_conferences", "Conferences of the focus.", float64(f.Conferences)),
 		gauge("confab_participants", "Participants with a Jingle session.", float64(f.Participants)),
+		gauge("confab_visitors", "Visitors.", float64(f.Visitors)),
 		gauge("confab_bridges", "Bridges known.", float64(f.Bridges)),
 		gauge("confab_bridges_operational", "Bridges that can take participants.", float64(f.BridgesUp)),
 		counter("confab_conference_requests_total", "Conference requests.", uint64(f.Requests)),
