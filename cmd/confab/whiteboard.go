@@ -30,22 +30,32 @@ func (s *server) watchBoard(r *muc.Room, data json.RawMessage) {
 		s.boards.Forget(owner)
 		return
 	}
-	if !s.boards.Name(owner, b, b.Param == boardParam(r.Main().Tenant(), r.Main().JID().Local, b.Room, r.Main() != r)) {
+	main, verified := r.Main(), false
+	b.Tenant, verified = boardOf(b, main.Tenant(), main.JID().Local, main != r)
+	if !s.boards.Name(owner, b, verified) {
 		s.logs.of("web").Warn("whiteboard of another meeting named", "room", owner)
 	}
 }
 
-// boardParam is the parameter room of the relay's address as clients of today make
-// it for a meeting (jitsi-meet generateCollabServerUrl): a hash of the page's path.
-// Those of 2022 hashed all of its address, which nobody here can know.
-func boardParam(tenant, room, id string, breakout bool) string {
+// boardOf says whether the parameter of a board is that of its meeting, and whether
+// the tenant is that of the host. Clients of today hash the path of the page
+// (jitsi-meet generateCollabServerUrl), in which the tenant stands unless the host
+// says it; those of 2022 hashed all of its address, which nobody here can know.
+func boardOf(b whiteboard.Board, tenant, room string, breakout bool) (host string, verified bool) {
 	path := "/" + room
-	if tenant != "" {
-		path = "/" + tenant + path
-	}
 	if breakout {
-		path += "|" + id
+		path += "|" + b.Room
 	}
+	switch {
+	case tenant == "":
+		return "", b.Param == hashed(path)
+	case b.Param == hashed(path):
+		return tenant, true
+	}
+	return "", b.Param == hashed("/"+tenant+path)
+}
+
+func hashed(path string) string {
 	sum := md5.Sum([]byte(path)) //nolint:gosec // see above
 	return hex.EncodeToString(sum[:])
 }

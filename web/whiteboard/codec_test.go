@@ -91,7 +91,7 @@ func FuzzBoard(f *testing.F) {
 func TestParseBoard(t *testing.T) {
 	t.Parallel()
 	b, ok := ParseBoard([]byte(`{"collabDetails":{"roomId":"standup","roomKey":"k"},"collabServerUrl":"https://meet.example/?x=1&room=0cc1"}`))
-	if !ok || b != (Board{"0cc1", "standup"}) {
+	if !ok || b != (Board{"", "0cc1", "standup"}) {
 		t.Fatal(b, ok)
 	}
 }

@@ -38,7 +38,8 @@ func (f failure) write(w http.ResponseWriter) {
 	}{f.code, f.message})
 }
 
-// ServeHTTP is /socket.io/.
+// ServeHTTP is /socket.io/. The query says in prefix, which is the web front's, what
+// tenant's host was asked.
 func (rl *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
@@ -66,7 +67,7 @@ func (rl *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case q.Get("sid") == "" && r.Method != http.MethodGet:
 		failureMethod.write(w)
 	case q.Get("sid") == "":
-		s, fail := rl.open(q.Get("room"), version, address(r))
+		s, fail := rl.open(place{q.Get("prefix"), q.Get("room")}, version, address(r))
 		switch {
 		case fail != nil:
 			fail.write(w)

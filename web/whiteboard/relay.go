@@ -44,20 +44,27 @@ type Relay struct {
 	closed  bool
 	boards  map[key]*board
 	owned   map[string]*board // by owner
-	params  map[string]int    // boards with that room parameter
-	opened  map[string]int    // sockets with that room parameter
+	places  map[place]int     // boards there
+	opened  map[place]int     // sockets there
 	sockets map[string]*socket
 }
 
-// key finds a board: what the address of the relay says and what the socket asks
-// for. Names of rooms alone would let meetings of two tenants meet.
-type key struct{ param, room string }
+// place is what the address says that a socket comes by: the tenant of its host and
+// the parameter room.
+type place struct{ tenant, param string }
+
+// key finds a board: its place and what the socket asks for. Names of rooms alone
+// would let meetings of two tenants meet.
+type key struct {
+	place
+	room string
+}
 
 // NewRelay makes a relay without boards. Run is the caller's to call.
 func NewRelay(limits Limits, log *slog.Logger) *Relay {
 	return &Relay{
 		limits: limits, log: log,
-		boards: map[key]*board{}, owned: map[string]*board{}, params: map[string]int{}, opened: map[string]int{}, sockets: map[string]*socket{},
+		boards: map[key]*board{}, owned: map[string]*board{}, places: map[place]int{}, opened: map[place]int{}, sockets: map[string]*socket{},
 	}
 }
 
@@ -87,8 +94,9 @@ func (rl *Relay) Stats() (boards, sockets int) {
 
 // Board is what a meeting's metadata says of its whiteboard.
 type Board struct {
-	Param string // the parameter room of collabServerUrl
-	Room  string // collabDetails.roomId
+	Tenant string // whose host serves the page, or ""; ParseBoard can't know
+	Param  string // the parameter room of collabServerUrl
+	Room   string // collabDetails.roomId
 }
 
 // ParseBoard reads the metadata key whiteboard (client-signaling.md §10.14).
@@ -114,7 +122,7 @@ func ParseBoard(data []byte) (b Board, ok bool) {
 // says that the parameter is the one that this meeting, and no other, has: such a
 // board can't be taken over by another meeting that names it, and takes it over.
 func (rl *Relay) Name(owner string, b Board, verified bool) bool {
-	k := key{b.Param, b.Room}
+	k := key{place{b.Tenant, b.Param}, b.Room}
 	rl.mu.Lock()
 	defer rl.mu.Unlock()
 	old := rl.owned[owner]
@@ -132,7 +140,7 @@ func (rl *Relay) Name(owner string, b Board, verified bool) bool {
 	}
 	n := &board{relay: rl, owner: owner, key: k, verified: verified}
 	rl.boards[k], rl.owned[owner] = n, n
-	rl.params[k.param]++
+	rl.places[k.place]++
 	return true
 }
 
@@ -149,26 +157,26 @@ func (rl *Relay) Forget(owner string) {
 func (rl *Relay) forget(b *board) {
 	delete(rl.boards, b.key)
 	delete(rl.owned, b.owner)
-	if rl.params[b.key.param]--; rl.params[b.key.param] == 0 {
-		delete(rl.params, b.key.param)
+	if rl.places[b.key.place]--; rl.places[b.key.place] == 0 {
+		delete(rl.places, b.key.place)
 	}
 	b.end()
 }
 
-// open makes a socket, if the parameter is that of a board.
-func (rl *Relay) open(param string, version int, addr netip.Addr) (*socket, *failure) {
+// open makes a socket, if there is a board at the place.
+func (rl *Relay) open(at place, version int, addr netip.Addr) (*socket, *failure) {
 	rl.mu.Lock()
 	defer rl.mu.Unlock()
 	switch {
 	case rl.closed:
 		return nil, &failureClosed
-	case rl.params[param] == 0:
+	case rl.places[at] == 0:
 		return nil, &failureForbidden
-	case rl.opened[param] >= rl.limits.Sockets:
+	case rl.opened[at] >= rl.limits.Sockets:
 		return nil, &failure{429, 4, "Too many sockets"}
 	}
-	s := newSocket(rl, param, version, addr)
-	rl.opened[param]++
+	s := newSocket(rl, at, version, addr)
+	rl.opened[at]++
 	rl.sockets[s.sid] = s
 	return s, nil
 }
@@ -179,10 +187,10 @@ func (rl *Relay) find(sid string) *socket {
 	return rl.sockets[sid]
 }
 
-func (rl *Relay) board(param, room string) *board {
+func (rl *Relay) board(at place, room string) *board {
 	rl.mu.Lock()
 	defer rl.mu.Unlock()
-	return rl.boards[key{param, room}]
+	return rl.boards[key{at, room}]
 }
 
 // gone forgets a socket, once.
@@ -190,8 +198,8 @@ func (rl *Relay) gone(s *socket) {
 	rl.mu.Lock()
 	defer rl.mu.Unlock()
 	delete(rl.sockets, s.sid)
-	if rl.opened[s.param]--; rl.opened[s.param] == 0 {
-		delete(rl.opened, s.param)
+	if rl.opened[s.place]--; rl.opened[s.place] == 0 {
+		delete(rl.opened, s.place)
 	}
 }
 

@@ -16,7 +16,7 @@ type socket struct {
 	sid     string // a secret between us and the client
 	id      string // by which others know it; the same where protocol 3 has it so
 	version int    // of Engine.IO
-	param   string
+	place   place
 	addr    netip.Addr
 	opened  time.Time
 
@@ -55,10 +55,10 @@ type partial struct {
 	size int
 }
 
-func newSocket(rl *Relay, param string, version int, addr netip.Addr) *socket {
+func newSocket(rl *Relay, at place, version int, addr netip.Addr) *socket {
 	now := time.Now()
 	s := &socket{
-		relay: rl, sid: newID(), version: version, param: param, addr: addr, opened: now, seen: now, pinged: now,
+		relay: rl, sid: newID(), version: version, place: at, addr: addr, opened: now, seen: now, pinged: now,
 		messages: rate.NewLimiter(perSecond(rl.limits.Rate), max(2*rl.limits.Rate, 1)),
 		bytes:    rate.NewLimiter(perSecond(rl.limits.Bytes), max(rl.limits.Bytes, rl.maxPacket())),
 		wake:     make(chan struct{}, 1),
@@ -299,7 +299,7 @@ func (s *socket) join(room string) {
 	if s.ctx.Err() != nil {
 		return // closed meanwhile
 	}
-	if b := s.relay.board(s.param, room); b != nil {
+	if b := s.relay.board(s.place, room); b != nil {
 		s.at = b.join(s)
 	}
 	if s.at == nil {

@@ -51,7 +51,7 @@ func newWorld(t *testing.T, limits Limits) *world {
 			t.Errorf("%d sockets are left", n)
 		}
 	})
-	if !rl.Name("r@conference.meet.example", Board{"p1", "room"}, true) {
+	if !rl.Name("r@conference.meet.example", Board{"", "p1", "room"}, true) {
 		t.Fatal("not named")
 	}
 	return &world{t, rl, srv, ctx}
@@ -417,7 +417,7 @@ func TestForeign(t *testing.T) {
 		t.Error(status)
 	}
 	// The parameter of one meeting and the room of another.
-	w.rl.Name("s@conference.meet.example", Board{"p2", "secret"}, true)
+	w.rl.Name("s@conference.meet.example", Board{"", "p2", "secret"}, true)
 	a := w.join(4, "p2", "secret")
 	a.want(`42["first-in-room"]`, list(a))
 	w.join(4, "p1", "secret").ended()
@@ -425,6 +425,16 @@ func TestForeign(t *testing.T) {
 	a.draw("server-broadcast", "room", "x")
 	a.draw("server-broadcast", "secret", "x")
 	a.send("2")
+	// Rooms of one name on the hosts of two tenants.
+	if !w.rl.Name("r@conference.acme.meet.example", Board{"acme", "p1", "room"}, true) {
+		t.Fatal("not named")
+	}
+	b, c := w.join(4, "p1&prefix=acme", "room"), w.join(4, "p1", "room")
+	b.want(`42["first-in-room"]`, list(b))
+	c.want(`42["first-in-room"]`, list(c))
+	if status, _ := w.do("GET", "EIO=4&transport=polling&room=p1&prefix=other", "", ""); status != 403 {
+		t.Error(status)
+	}
 }
 
 // TestOwners: a meeting can't take the board of another, unless that was never
@@ -435,35 +445,35 @@ func TestOwners(t *testing.T) {
 	a := w.join(4, "p1", "room")
 	a.want(`42["first-in-room"]`, list(a))
 	for _, verified := range []bool{false, true} {
-		if w.rl.Name("evil@conference.meet.example", Board{"p1", "room"}, verified) {
+		if w.rl.Name("evil@conference.meet.example", Board{"", "p1", "room"}, verified) {
 			t.Error("taken over")
 		}
 	}
 	w.rl.Forget("evil@conference.meet.example")
-	if !w.rl.Name("r@conference.meet.example", Board{"p1", "room"}, true) {
+	if !w.rl.Name("r@conference.meet.example", Board{"", "p1", "room"}, true) {
 		t.Error("the same again")
 	}
 	a.draw("server-broadcast", "room", "still there")
 
-	if !w.rl.Name("evil@conference.meet.example", Board{"p3", "room3"}, false) {
+	if !w.rl.Name("evil@conference.meet.example", Board{"", "p3", "room3"}, false) {
 		t.Error("a free one is had")
 	}
 	b := w.join(4, "p3", "room3")
 	b.want(`42["first-in-room"]`, list(b))
-	if w.rl.Name("later@conference.meet.example", Board{"p3", "room3"}, false) || !w.rl.Name("right@conference.meet.example", Board{"p3", "room3"}, true) {
+	if w.rl.Name("later@conference.meet.example", Board{"", "p3", "room3"}, false) || !w.rl.Name("right@conference.meet.example", Board{"", "p3", "room3"}, true) {
 		t.Error("who has p3 by right gets it, nobody else")
 	}
 	b.ended()
 	// Another board in the place of the old one, and none.
-	w.rl.Name("r@conference.meet.example", Board{"p1", "new"}, true)
+	w.rl.Name("r@conference.meet.example", Board{"", "p1", "new"}, true)
 	a.ended()
 	c := w.join(3, "p1", "new")
 	c.want(`42["first-in-room"]`, list(c))
 	w.rl.Forget("r@conference.meet.example")
 	c.ended()
 	w.rl.Forget("right@conference.meet.example")
-	if n, _ := w.rl.Stats(); n != 0 || len(w.rl.params) != 0 || len(w.rl.owned) != 0 {
-		t.Error(n, w.rl.params)
+	if n, _ := w.rl.Stats(); n != 0 || len(w.rl.places) != 0 || len(w.rl.owned) != 0 {
+		t.Error(n, w.rl.places)
 	}
 }
 
@@ -511,7 +521,7 @@ func TestSlowReceiver(t *testing.T) {
 		t.Fatal(got)
 	}
 	// For the same reason cursors are dropped long before that.
-	s := newSocket(w.rl, "p1", 4, testAddr)
+	s := newSocket(w.rl, place{"", "p1"}, 4, testAddr)
 	s.send(newMessage("reliable", make([]byte, volatileMax+1)), false)
 	s.send(newMessage("cursor"), true)
 	s.send(newMessage("reliable"), false)
@@ -595,8 +605,8 @@ func TestRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rl := NewRelay(Limits{Message: 1000, Sockets: 10, Rate: 10, Bytes: 1000}, slog.New(slog.DiscardHandler))
-		rl.Name("r", Board{"p", "room"}, true)
-		s, fail := rl.open("p", 4, testAddr)
+		rl.Name("r", Board{"", "p", "room"}, true)
+		s, fail := rl.open(place{"", "p"}, 4, testAddr)
 		if fail != nil {
 			t.Fatal(fail)
 		}
@@ -618,9 +628,9 @@ func TestDead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		rl := NewRelay(testLimits, slog.New(slog.DiscardHandler))
-		rl.Name("r", Board{"p", "room"}, true)
+		rl.Name("r", Board{"", "p", "room"}, true)
 		open := func(version int) *socket {
-			s, fail := rl.open("p", version, testAddr)
+			s, fail := rl.open(place{"", "p"}, version, testAddr)
 			if fail != nil {
 				t.Fatal(fail)
 			}
