@@ -54,7 +54,7 @@ type Config struct {
 	MessageIDs      int           // messages whose writers are remembered, who may take them back
 	PresenceBytes   int           // of one presence (limits.presence)
 	Mailbox         int           // events that wait, per room
-	PendingIQs      int           // requests without answer, per occupant
+	PendingIQs      int           // requests without answer, per occupant, beside one for each other occupant
 	IQTimeout       time.Duration // after which such a request is answered by the room
 	MaxAffiliations int           // per room; a tenth more for owners and outcasts
 	TextBytes       int           // of a subject, name, description, password or reason

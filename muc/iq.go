@@ -65,7 +65,8 @@ func (r *Room) iqForward(t *Seat, s *xmpp.Stanza, ns string) error {
 		return xmpp.ItemNotFound(textNoRecipient)
 	}
 	o := t.occ
-	if o.iqs >= r.sv.cfg.PendingIQs && !o.admin {
+	// "Mute everyone" is a request for each, all at once.
+	if o.iqs >= r.sv.cfg.PendingIQs+len(r.order) && !o.admin {
 		return xmpp.ResourceConstraint("")
 	}
 	for _, svc := range r.services {

@@ -7,6 +7,7 @@
 //	confab-bench join     [-n 20]
 //	confab-bench load     [-rooms 5] [-people 10] [-senders 2] [-rate 300] [-seconds 10]
 //	confab-bench broadcast [-people 70] [-rate 20] [-seconds 10]
+//	confab-bench room     [-people 500] [-messages 20] [-plain -muc conference.DOMAIN]
 //
 // Every command takes -url, -domain, -pid (of the server, for CPU time and
 // memory), -json and -progress. It talks to the given addresses only, loopback by default,
@@ -47,9 +48,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	commands := map[string]func(context.Context, []string) error{"media": media, "meetings": meetings, "chat": chat, "join": join, "load": load, "broadcast": broadcast}
+	commands := map[string]func(context.Context, []string) error{"media": media, "meetings": meetings, "chat": chat, "join": join, "load": load, "broadcast": broadcast, "room": room}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("media, meetings, chat, join, load or broadcast expected; -h after it shows the flags")
+		return errors.New("media, meetings, chat, join, load, broadcast or room expected; -h after it shows the flags")
 	}
 	return commands[args[0]](ctx, args[1:])
 }
