@@ -14,8 +14,8 @@ const (
 	nsMUCUser = nsMUC + "#user"
 )
 
-// refused is what a join that has to wait is answered.
-func (w *world) refused(c *meettest.Client) *xmpp.StanzaError {
+// keptOut is what a join that has to wait is answered.
+func (w *world) keptOut(c *meettest.Client) *xmpp.StanzaError {
 	w.t.Helper()
 	err := c.Join(w.ctx, w.room)
 	se, ok := errors.AsType[*xmpp.StanzaError](err)
@@ -70,7 +70,7 @@ func TestLobby(t *testing.T) {
 	if got := eve.Component("lobbyrooms"); got != "lobby."+w.Domain {
 		t.Fatalf("lobbies at %q", got)
 	}
-	w.refused(eve)
+	w.keptOut(eve)
 	w.knock(ada)
 	w.knock(eve)
 	if jid := w.presence(ada, w.lobby()+"/"+eve.Nick()).Child(nsMUCUser, "x").Child("", "item").Get("jid"); jid != eve.JID().String() {
@@ -92,7 +92,7 @@ func TestWaitForHost(t *testing.T) {
 	}
 	gus, eve := dial("Gus"), dial("Eve")
 	for _, c := range []*meettest.Client{gus, eve} {
-		if se := w.refused(c); !strings.Contains(se.App, `<waiting-for-host xmlns="http://jitsi.org/jitmeet"/>`) {
+		if se := w.keptOut(c); !strings.Contains(se.App, `<waiting-for-host xmlns="http://jitsi.org/jitmeet"/>`) {
 			t.Fatalf("not waiting for the host: %s", se.App)
 		}
 		w.knock(c)
