@@ -34,7 +34,7 @@ func (w *world) visitorServices(cfg *focus.Config) []func(*muc.Room) muc.RoomSer
 // serveVisitors makes the service of their rooms.
 func (w *world) serveVisitors(mc muc.Config) *muc.Service {
 	mc.Domain, mc.Main, mc.Visitors, mc.EndWithPeople, mc.SummonFocus = "conference.v0.meet.jitsi", w.main, true, false, false
-	mc.Stages = policy.VisitorRooms(policy.DefaultConfig(), 100)
+	mc.Stages = policy.VisitorRooms(policy.DefaultConfig(), "v0.meet.jitsi", 100)
 	mc.Services = []func(*muc.Room) muc.RoomService{services.NewVisitorRoom}
 	w.guests = muc.NewService(mc, w.router, w.log)
 	w.router.Serve(mc.Domain, w.guests)

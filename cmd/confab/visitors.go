@@ -37,7 +37,7 @@ func (s *server) visitors() feature {
 			mc := s.roomConfig()
 			mc.Domain, mc.Main, mc.Visitors = visitorMUC, s.rooms, true
 			mc.EndWithPeople, mc.SummonFocus = false, false
-			mc.Stages = s.stages(func(c policy.Config) func() []muc.Stage { return policy.VisitorRooms(c, v.Max) })
+			mc.Stages = s.stages(func(c policy.Config) func() []muc.Stage { return policy.VisitorRooms(c, visitorHost, v.Max) })
 			mc.Services = []func(*muc.Room) muc.RoomService{services.NewVisitorRoom}
 			rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 			s.sides = append(s.sides, rooms)

@@ -35,11 +35,22 @@ func (Visitors) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	return muc.Pass
 }
 
-// VisitorRooms makes the pipeline of a room of visitors, of whom it takes so many.
-// They have no standing there, but the main room's password is theirs.
-func VisitorRooms(c Config, most int) func() []muc.Stage {
+// VisitorRooms makes the pipeline of a room of visitors, of whom it takes so many; host
+// is where they log in. They have no standing there, but the main room's password is
+// theirs, and a token that doesn't open that room opens no view of it.
+func VisitorRooms(c Config, host string, most int) func() []muc.Stage {
 	return func() []muc.Stage {
+		var tokens *TokenRules
+		if c.Tokens != nil {
+			tokens = c.Tokens()
+		}
+		if tokens != nil && tokens.GuestDomain != "" {
+			// Guests have a host of their own, on which they need none; visitors are guests.
+			t := *tokens
+			t.GuestDomain, tokens = host, &t
+		}
 		return []muc.Stage{
+			OfMain{Token{tokens}},
 			Nick{Restrict: c.RestrictNicks, Meeting: true},
 			MaxOccupants{Limit: most},
 			NewRateLimit(c.JoinRate, time.Now),

@@ -18,6 +18,8 @@ import (
 // visitorWorld is a world with visitors; the names that they get are kept.
 type visitorWorld struct {
 	promotions *services.Promotions
+	tokens     *policy.TokenRules
+	client     func(xmpp.Port) muc.Client // nil: as their names say
 }
 
 func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld.Options {
@@ -36,10 +38,15 @@ func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld
 		Services: []func(*muc.Room) muc.RoomService{services.NewVisitors(cfg)},
 		Build: func(w *roomworld.World) {
 			pol := policy.DefaultConfig()
+			pol.Tokens = func() *policy.TokenRules { return vw.tokens }
+			client := roomworld.DefaultClient
+			if vw.client != nil {
+				client = vw.client
+			}
 			rooms = muc.NewService(muc.Config{
 				Domain: "conference.v0.meet.jitsi", Main: w.Main, Visitors: true, Admins: []xmpp.JID{focus}, Focus: focus,
-				ServiceDomains: []string{"auth.meet.example"}, Client: roomworld.DefaultClient,
-				Stages: policy.VisitorRooms(pol, 3), Services: []func(*muc.Room) muc.RoomService{services.NewVisitorRoom},
+				ServiceDomains: []string{"auth.meet.example"}, Client: client,
+				Stages: policy.VisitorRooms(pol, "v0.meet.jitsi", 3), Services: []func(*muc.Room) muc.RoomService{services.NewVisitorRoom},
 			}, w.Router, slog.New(slog.DiscardHandler))
 			w.Serve(rooms)
 			w.Router.ServeTenants("conference.v0.meet.jitsi", rooms)
@@ -165,4 +172,69 @@ func (p *port) JID() xmpp.JID { return p.jid }
 func (p *port) Deliver(s *xmpp.Stanza) error {
 	p.got = append(p.got, string(s.Append(nil, p.jid, true)))
 	return nil
+}
+
+// Who needs a token for the main room needs it to look on, too.
+func TestVisitorTokens(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		rules policy.TokenRules
+		admit string // the visitors, of none, other and r, who get in
+	}{
+		"required":     {policy.TokenRules{}, "r"},
+		"with guests":  {policy.TokenRules{AllowEmpty: true}, "none r"},
+		"a guest host": {policy.TokenRules{GuestDomain: "guest.meet.example"}, "none r"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c.rules.Domain, c.rules.MUC, c.rules.VerifyTenant = "meet.example", "conference.meet.example", true
+				vw := &visitorWorld{tokens: &c.rules, client: func(p xmpp.Port) muc.Client {
+					out := muc.Client{Room: "r", Guest: true}
+					switch p.JID().Local {
+					case "u2":
+						out.Claims = &xmpp.Claims{Room: "other", Domain: "meet.example"}
+					case "u3":
+						out.Claims = &xmpp.Claims{Room: "r", Domain: "meet.example"}
+					}
+					return out
+				}}
+				w := roomworld.New(t, visitors(vw, nil))
+				send := func(c script.Conn, stanza string) string {
+					if err := c.Send(stanza); err != nil {
+						t.Fatal(err)
+					}
+					var all []string
+					for x, _ := c.Receive(); x != ""; x, _ = c.Receive() {
+						all = append(all, x)
+					}
+					return strings.Join(all, "")
+				}
+				const in = `<x xmlns="http://jabber.org/protocol/muc"/>`
+				f, err := w.Dial("F")
+				if err != nil {
+					t.Fatal(err)
+				}
+				send(f, `<presence to="r@conference.meet.example/focus">`+in+`</presence>`)
+				send(f, `<iq type="get" id="k" to="visitors.meet.example"><visitors xmlns="jitsi:visitors" room="r@conference.meet.example"><connect-vnode vnode="v0"/></visitors></iq>`)
+				send(f, `<presence to="r@conference.v0.meet.jitsi/focus">`+in+`</presence>`)
+				var admitted []string
+				for i, name := range []string{"none", "other", "r"} {
+					v, err := w.Dial("V" + string(rune('1'+i)))
+					if err != nil {
+						t.Fatal(err)
+					}
+					switch got := send(v, `<presence to="r@conference.v0.meet.jitsi/eeee111`+string(rune('1'+i))+`">`+in+`</presence>`); {
+					case strings.Contains(got, `code="110"`):
+						admitted = append(admitted, name)
+					case !strings.Contains(got, "not-allowed"):
+						t.Error(name, got)
+					}
+				}
+				if got := strings.Join(admitted, " "); got != c.admit {
+					t.Errorf("admitted: %s, want %s", got, c.admit)
+				}
+			})
+		})
+	}
 }
