@@ -61,7 +61,7 @@ func Main(c Config) func() []muc.Stage {
 			Visitors{},
 			WaitForHost{},
 			Settled{},
-			Gate{password},
+			Gate{password, tokens},
 			DisplayName{c.RequireDisplayName},
 			Members{},
 			Banned{},

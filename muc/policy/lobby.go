@@ -57,8 +57,12 @@ func approve(r *muc.Room, j *muc.Join) {
 
 // Gate sends people who are no members to the lobby. Who is approved needs no
 // password; who knows the password needs no approval (room-services.md §6.1). Hosts
-// and services don't knock.
-type Gate struct{ password *Password }
+// and services don't knock, nor does a moderator by token when nobody else could let
+// it in: else one who loses its connection is shut out of its own meeting.
+type Gate struct {
+	password *Password
+	tokens   *TokenRules
+}
 
 // Name implements muc.Stage.
 func (Gate) Name() string { return "lobby" }
@@ -72,7 +76,7 @@ func (g Gate) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	switch aff := r.Affiliation(bare); {
 	case aff == muc.AffOutcast:
 		return muc.Pass // to be refused as such
-	case aff >= muc.AffMember, j.Client.Host, j.Returns:
+	case aff >= muc.AffMember, j.Client.Host, j.Returns, g.tokens.moderates(j.Client.Claims) && !moderated(r):
 		approve(r, j)
 		return muc.Pass
 	}
@@ -87,6 +91,18 @@ func (g Gate) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 		}
 	}
 	return muc.Refuse(l.Knock(r, j))
+}
+
+// moderated reports whether a moderator is in the meeting.
+func moderated(r *muc.Room) bool {
+	for _, in := range r.Inside() {
+		for _, o := range in.Occupants() {
+			if o.Person() && o.Role == muc.RoleModerator {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // DisplayName refuses stock clients that say no name (rooms.require_display_name).

@@ -178,13 +178,18 @@ func (t TokenAffiliation) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	bare := j.Real.Bare()
 	old := r.Affiliation(bare)
 	aff := muc.AffMember
-	if c.Moderator && t.Rules.believes(c.Issuer) {
+	if t.Rules.moderates(c) {
 		aff = muc.AffOwner
 	}
 	if aff > old {
 		r.SetAffiliation(bare, aff)
 	}
 	return muc.Pass
+}
+
+// moderates reports whether a token makes a moderator.
+func (t *TokenRules) moderates(c *xmpp.Claims) bool {
+	return t != nil && t.Moderators && c != nil && c.Moderator && t.believes(c.Issuer)
 }
 
 func (t *TokenRules) believes(issuer string) bool {

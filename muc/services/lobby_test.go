@@ -50,6 +50,22 @@ func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
 var lobbies = map[string]lobbyWorld{
 	"lobby-wait-for-host": {lobbies: services.LobbyConfig{AwaitHost: true}},
 	"lobby-breakout":      {Options: breakoutWorld(nil)},
+	"lobby-token": {Options: roomworld.Options{
+		Policy: func(c *policy.Config) {
+			rules := &policy.TokenRules{Domain: "meet.example", MUC: "conference.meet.example", AllowEmpty: true, Moderators: true, ModeratorIssuers: []string{"a"}}
+			c.Tokens = func() *policy.TokenRules { return rules }
+		},
+		Client: func(p xmpp.Port) muc.Client {
+			c := roomworld.DefaultClient(p)
+			c.Claims = map[string]*xmpp.Claims{
+				"u1": {Issuer: "a", Room: "*", Domain: "*", Moderator: true},
+				"u3": {Issuer: "a", Room: "*", Domain: "*"},
+				"u5": {Issuer: "b", Room: "*", Domain: "*", Moderator: true},
+				"u6": {Issuer: "a", Room: "*", Domain: "*", Moderator: true},
+			}[p.JID().Local]
+			return c
+		},
+	}},
 	"lobby-flip": {Options: roomworld.Options{
 		Policy: func(c *policy.Config) { c.MaxOccupants = 3 },
 		Client: func(p xmpp.Port) muc.Client {
