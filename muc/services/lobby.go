@@ -44,7 +44,7 @@ func (*Lobby) Name() string { return LobbyName }
 
 // note tells the address of the lobbies how things are.
 func (l *Lobby) note(r *muc.Room) {
-	l.all.note(r.JID(), lobbyState{on: l.on, never: r.Policy().NoLobby})
+	l.all.note(r.JID(), lobbyState{on: l.on, never: r.Policy().NoLobby && !l.await})
 }
 
 // AwaitsHost implements policy.Lobby.
@@ -207,6 +207,7 @@ func (l *Lobby) Joined(r *muc.Room, o *muc.Occupant) {
 		return
 	}
 	l.await = false
+	l.note(r)
 	l.all.log.Info("host arrived", "room", r.JID().String(), "jid", o.Seats[0].Real.String())
 	if l.on && !r.Policy().Lobby {
 		l.close(r, r.JID(), "Host arrived.")

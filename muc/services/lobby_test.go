@@ -1,6 +1,7 @@
 package services_test
 
 import (
+	"context"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -66,6 +67,12 @@ var lobbies = map[string]lobbyWorld{
 			return c
 		},
 	}},
+	"lobby-capacity": {Options: roomworld.Options{
+		Policy: func(c *policy.Config) { c.MaxOccupants = 0 },
+		Config: func(c *muc.Config) {
+			c.Policy = func(xmpp.JID) muc.RoomPolicy { return muc.RoomPolicy{MaxOccupants: 1} }
+		},
+	}},
 	"lobby-flip": {Options: roomworld.Options{
 		Policy: func(c *policy.Config) { c.MaxOccupants = 3 },
 		Client: func(p xmpp.Port) muc.Client {
@@ -115,5 +122,36 @@ func TestLobbyTranscripts(t *testing.T) {
 				w.Run(t, f)
 			})
 		})
+	}
+}
+
+// open switches the lobby on, with the moderator u1.
+func open(t *testing.T, w *roomworld.World) {
+	t.Helper()
+	room := xmpp.MustJID("r@conference.meet.example")
+	if err := w.Main.Do(context.Background(), room, func(r *muc.Room) {
+		r.Affiliate(xmpp.MustJID("u1@meet.example"), muc.AffOwner, nil, "")
+		if err := services.LobbyOf(r).Open(r); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check finds the meeting as open left it: the lobby on, the moderator one, the guest
+// u4 with no standing and not in.
+func check(t *testing.T, w *roomworld.World) {
+	t.Helper()
+	room := xmpp.MustJID("r@conference.meet.example")
+	if err := w.Main.Do(context.Background(), room, func(r *muc.Room) {
+		m := r.Occupant("m")
+		_, in := r.Find(xmpp.MustJID("u4@meet.example/r4"))
+		if !r.MembersOnly() || !services.LobbyOf(r).On() || m == nil || m.Role != muc.RoleModerator || in != nil ||
+			r.Affiliation(xmpp.MustJID("u4@meet.example")) > muc.AffNone {
+			t.Errorf("members only %v, moderator %+v, guest in %v", r.MembersOnly(), m, in != nil)
+		}
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
