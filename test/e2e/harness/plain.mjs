@@ -38,6 +38,18 @@ class Plain {
         this.order({ do: 'say', text });
     }
 
+    /** Sends raw XML; {room} and {jid} stand for the room and the own address. */
+    send(xml) {
+        this.order({ do: 'send', xml });
+    }
+
+    /** Waits for a stanza that came after a moment and has all these pieces of text. */
+    got(pieces, from = 0, timeout = 10000) {
+        return until(`${this.name} gets ${pieces.join(' … ')}`,
+            () => this.events.slice(from).find(e => e.xml && pieces.every(p => e.xml.includes(p)))?.xml,
+            { timeout, state: async () => this.events.slice(-6) });
+    }
+
     leave() {
         this.order({ do: 'leave' });
 
@@ -61,7 +73,7 @@ export class OverTCP extends Plain {
             [ join(root, 'harness', 'plain.py'), DOMAIN, String(server.ports.xmpp) ],
             { stdio: [ 'pipe', 'pipe', 'ignore' ] });
         createInterface({ input: p.#child.stdout }).on('line', line => p.events.push(JSON.parse(line)));
-        await p.noticed('connected', { secure: true });
+        p.jid = (await p.noticed('connected', { secure: true })).jid;
 
         return p;
     }

@@ -1,7 +1,9 @@
 """A plain XMPP client for the tests: slixmpp over TCP with STARTTLS, anonymous, no Jingle.
 
 Usage: plain.py DOMAIN PORT. Orders come as lines of JSON on stdin ({"do": "join", "room": …, "nick": …},
-{"do": "say", "text": …}, {"do": "leave"}), events go out as lines of JSON on stdout.
+{"do": "say", "text": …}, {"do": "leave"}, {"do": "send", "xml": …}, where {room} and {jid} stand for the room and the
+own address), events go out as lines of JSON on stdout; "stanza" is one as it came, unless it is chat or a presence of
+the room.
 """
 
 import asyncio
@@ -30,6 +32,8 @@ class Client(slixmpp.ClientXMPP):
         self.room = self.nick = None
         self.secure = False
         self.register_handler(Callback("in the room", StanzaPath("presence"), self.presence))
+        self.register_handler(Callback("to this client", StanzaPath("message"), self.message))
+        self.register_handler(Callback("answers", StanzaPath("iq"), self.message))
         self.add_event_handler("groupchat_message", self.chat)
         self.add_event_handler("session_start", self.started)
         self.add_event_handler("tls_success", self.encrypted)
@@ -43,6 +47,10 @@ class Client(slixmpp.ClientXMPP):
         self.send_presence()
         tell("connected", jid=str(self.boundjid), secure=self.secure)
 
+    def message(self, stanza):
+        if stanza["type"] != "groupchat":
+            tell("stanza", xml=str(stanza))
+
     def chat(self, message):
         tell("chat", nick=message["from"].resource, text=message["body"])
 
@@ -54,7 +62,7 @@ class Client(slixmpp.ClientXMPP):
         if presence["type"] == "error":
             tell("refused", condition=presence["error"]["condition"], text=presence["error"]["text"])
         elif presence["type"] == "unavailable":
-            tell("left" if "110" in codes else "user left", nick=nick)
+            tell("left" if "110" in codes else "user left", nick=nick, xml=str(presence))
         else:
             item = presence.xml.find(f"{MUC_USER}x/{MUC_USER}item")
             tell("joined" if "110" in codes else "user joined", nick=nick,
@@ -66,8 +74,14 @@ class Client(slixmpp.ClientXMPP):
             presence = self.make_presence(pto=f"{self.room}/{self.nick}")
             presence.enable("muc_join")
             presence.send()
+        elif order["do"] == "enter":  # a further room, such as the lobby
+            presence = self.make_presence(pto=f"{order['room']}/{self.nick}")
+            presence.enable("muc_join")
+            presence.send()
         elif order["do"] == "say":
             self.send_message(mto=self.room, mbody=order["text"], mtype="groupchat")
+        elif order["do"] == "send":
+            self.send_raw(order["xml"].replace("{room}", self.room or "").replace("{jid}", str(self.boundjid)))
         elif order["do"] == "leave":
             self.send_presence(pto=f"{self.room}/{self.nick}", ptype="unavailable")
 
