@@ -56,7 +56,7 @@ test('plain XMPP clients use what meetings offer', { timeout: 120000 }, async t 
         bob.send(invite); // no moderator
         await bob.got([ 'type="error"', 'forbidden', 'from="plainly@conference' ]);
         ann.send(invite);
-        await cem.got([ 'You may come in', ROOM ]);
+        await cem.got([ '<invite', `jid="${ROOM}"` ]);
         await cem.join('plainly');
         await ann.noticed('user joined', { nick: 'Cem' });
         ann.send(form({ membersonly: '0' }));
