@@ -253,7 +253,7 @@ func (s *server) policyConfig() policy.Config {
 	r := s.now().Rooms
 	return policy.Config{
 		MaxOccupants: r.MaxOccupants, JoinRate: r.JoinRate, RestrictNicks: r.RestrictNicks,
-		PasswordTries: s.cfg.Limits.PasswordTries, Everyone: s.everyone(), RequireDisplayName: r.RequireName,
+		PasswordTries: s.cfg.Limits.PasswordTries, Everyone: s.everyone(), RequireDisplayName: r.RequireName, FirstModerates: r.Moderators == focus.ModeratorsFirst,
 		Tokens: s.jwts.rules,
 	}
 }

@@ -29,6 +29,9 @@ type Config struct {
 	PasswordTries int
 	// RequireDisplayName refuses people without a name (rooms.require_display_name).
 	RequireDisplayName bool
+	// FirstModerates says that the focus makes who comes first a moderator
+	// (rooms.moderators = "first").
+	FirstModerates bool
 	// Everyone makes every joiner an owner (rooms.moderators = "everyone").
 	Everyone Everyone
 	// Tokens is asked for each new room; nil, or an answer of nil, takes no tokens
@@ -61,7 +64,7 @@ func Main(c Config) func() []muc.Stage {
 			Visitors{},
 			WaitForHost{},
 			Settled{},
-			Gate{password, tokens},
+			Gate{password, tokens, c.FirstModerates},
 			DisplayName{c.RequireDisplayName},
 			Members{},
 			Banned{},

@@ -62,6 +62,7 @@ func approve(r *muc.Room, j *muc.Join) {
 type Gate struct {
 	password *Password
 	tokens   *TokenRules
+	first    bool // the first to come moderates
 }
 
 // Name implements muc.Stage.
@@ -77,6 +78,10 @@ func (g Gate) Join(r *muc.Room, j *muc.Join) muc.Verdict {
 	case aff == muc.AffOutcast:
 		return muc.Pass // to be refused as such
 	case aff >= muc.AffMember, j.Client.Host, j.Returns, g.tokens.moderates(j.Client.Claims) && !moderated(r):
+		approve(r, j)
+		return muc.Pass
+	}
+	if g.first && begins(r) {
 		approve(r, j)
 		return muc.Pass
 	}
@@ -103,6 +108,22 @@ func moderated(r *muc.Room) bool {
 		}
 	}
 	return false
+}
+
+// begins reports whether the first is to come into a room whose lobby was settled
+// before, for no particular meeting: somebody must let the others in. A booking says
+// who that is, or has hosts for it.
+func begins(r *muc.Room) bool {
+	p := r.Policy()
+	if !p.Lobby || p.FromBooking || len(p.Moderators) > 0 {
+		return false
+	}
+	for _, in := range r.Inside() {
+		if in.People() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // DisplayName refuses stock clients that say no name (rooms.require_display_name).

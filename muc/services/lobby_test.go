@@ -73,6 +73,15 @@ var lobbies = map[string]lobbyWorld{
 			c.Policy = func(xmpp.JID) muc.RoomPolicy { return muc.RoomPolicy{MaxOccupants: 1} }
 		},
 	}},
+	"lobby-first": {Options: roomworld.Options{
+		Policy: func(c *policy.Config) { c.FirstModerates = true },
+		Config: func(c *muc.Config) {
+			c.Policy = func(j xmpp.JID) muc.RoomPolicy {
+				return muc.RoomPolicy{Lobby: j.Local != "own", FromBooking: j.Local == "booked",
+					Moderators: map[string][]string{"named": {"u4@meet.example"}}[j.Local]}
+			}
+		},
+	}},
 	"lobby-flip": {Options: roomworld.Options{
 		Policy: func(c *policy.Config) { c.MaxOccupants = 3 },
 		Client: func(p xmpp.Port) muc.Client {
