@@ -25,6 +25,8 @@ type Service struct {
 	caps   *capsCache
 	stats  counters
 
+	visitorsAfter atomic.Int64 // Visitors.After
+
 	ctx    context.Context // of all conferences
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -100,6 +102,7 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 		fleet: bridges.NewFleet(cfg.Selection), recordedBy: map[xmpp.JID]*Conference{},
 	}
 	s.addBreweries()
+	s.visitorsAfter.Store(int64(cfg.Visitors.After))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	port, err := router.NewLocalPort(cfg.JID, s.receive)
 	if err != nil {

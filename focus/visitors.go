@@ -29,6 +29,9 @@ type Visitors struct {
 
 func (v *Visitors) on() bool { return v.Node != "" }
 
+// SetVisitorsAfter changes how many take part before others become visitors.
+func (s *Service) SetVisitorsAfter(n int) { s.visitorsAfter.Store(int64(n)) }
+
 // Properties of conference requests and answers.
 const (
 	propVersion   = "visitors-version"
@@ -132,7 +135,7 @@ func (c *Conference) redirects(asks bool) bool {
 	if !c.visitable() {
 		return false
 	}
-	limit := c.s.cfg.Visitors.After
+	limit := int(c.s.visitorsAfter.Load())
 	if own := c.metadata.ParticipantsSoftLimit; own != nil && *own > 0 {
 		limit = *own
 	}

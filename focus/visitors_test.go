@@ -299,6 +299,10 @@ func TestCrowd(t *testing.T) {
 		if in != 2 || out != 8 {
 			t.Fatal(in, out)
 		}
+		w.focus.SetVisitorsAfter(1000) // there are some already
+		if r, se := w.client("late@meet.example", "cccccccc").asks("visitors-version=1"); se != nil || r.VNode != "v0" {
+			t.Fatal(r, se)
+		}
 		h := w.client("host@meet.example", "hhhhhhhh")
 		if r, se := h.asks("visitors-version=1"); se != nil || r.VNode != "" {
 			t.Fatal(r, se)
@@ -319,6 +323,11 @@ func TestNotVisitable(t *testing.T) {
 		w := newWorld(t, withVisitors(1))
 		w.meet("aaaaaaaa")
 		b := w.client("b@meet.example", "bbbbbbbb")
+		w.focus.SetVisitorsAfter(2)
+		if r, se := b.asks("visitors-version=1"); se != nil || r.VNode != "" {
+			t.Fatal(r, se)
+		}
+		w.focus.SetVisitorsAfter(1)
 		set := func(key string, v any) {
 			if err := w.main.Do(t.Context(), w.room, func(r *muc.Room) { services.MetadataOf(r).Set(r, key, v) }); err != nil {
 				t.Fatal(err)

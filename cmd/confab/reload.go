@@ -28,6 +28,7 @@ var reloadable = []string{
 	"auth.jwt.app_id", "auth.jwt.secret", "auth.jwt.algorithm", "auth.jwt.key_server", "auth.jwt.keys_url", "auth.jwt.issuers",
 	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
 	"auth.jwt.require_exp", "auth.jwt.login_url",
+	"visitors.after", "visitors.max", "visitors.auto_promote",
 	"reservations.url", "reservations.headers", "reservations.timeout",
 }
 
@@ -71,6 +72,7 @@ func (s *server) reload(current Config, re reloads) Config {
 	}
 	s.breakout.SetMax(next.Rooms.BreakoutsMax)
 	s.setAPIKeys(next)
+	s.focus.SetVisitorsAfter(next.Visitors.After)
 	s.bookings.Reload(next.reservations())
 	log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))
 	if len(ignored) > 0 {
@@ -87,6 +89,8 @@ func merge(current, wanted Config) (next Config, taken, ignored []string) {
 		now, then := valueOf(&next, key), valueOf(&wanted, key)
 		switch {
 		case !now.IsValid() || reflect.DeepEqual(now.Interface(), then.Interface()):
+		case key == "visitors.after" && (current.Visitors.After == 0) != (wanted.Visitors.After == 0):
+			ignored = append(ignored, key) // without visitors there is nowhere to send them
 		case slices.Contains(reloadable, key):
 			now.Set(then)
 			taken = append(taken, key)

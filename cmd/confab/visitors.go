@@ -24,12 +24,12 @@ func (s *server) visitorsOn() bool { return s.cfg.Visitors.After > 0 }
 
 // visitors is the feature of visitors. Their rooms are of a service of their own.
 func (s *server) visitors() feature {
-	v, domain := s.cfg.Visitors, s.names.component("visitors")
+	domain := s.names.component("visitors")
 	var rooms *muc.Service
 	s.promoted = services.NewPromotions()
 	cfg := services.VisitorsConfig{
 		Domain: domain, Host: visitorHost, Node: visitorNode, Focus: s.names.focusJID.Bare(),
-		Rooms: func() *muc.Service { return rooms }, AutoPromote: v.AutoPromote, Promotions: s.promoted,
+		Rooms: func() *muc.Service { return rooms }, AutoPromote: func() bool { return s.now().Visitors.AutoPromote }, Promotions: s.promoted,
 	}
 	return feature{
 		name: services.VisitorsName, domain: domain, off: !s.visitorsOn(), main: services.NewVisitors(cfg),
@@ -37,7 +37,9 @@ func (s *server) visitors() feature {
 			mc := s.roomConfig()
 			mc.Domain, mc.Main, mc.Visitors = visitorMUC, s.rooms, true
 			mc.EndWithPeople, mc.SummonFocus = false, false
-			mc.Stages = s.stages(func(c policy.Config) func() []muc.Stage { return policy.VisitorRooms(c, visitorHost, v.Max) })
+			mc.Stages = s.stages(func(c policy.Config) func() []muc.Stage {
+				return policy.VisitorRooms(c, visitorHost, s.now().Visitors.Max)
+			})
 			mc.Services = []func(*muc.Room) muc.RoomService{services.NewVisitorRoom}
 			rooms = muc.NewService(mc, s.router, s.logs.of("muc"))
 			s.sides = append(s.sides, rooms)

@@ -81,3 +81,15 @@ func TestQueueRoom(t *testing.T) {
 		t.Error("a name without visitors")
 	}
 }
+
+// How many take part changes while the server runs; whether others may watch does not.
+func TestVisitorsReload(t *testing.T) {
+	t.Parallel()
+	after := func(n int) (c Config) { c.Visitors.After = n; return c }
+	for _, c := range []struct{ now, then, want int }{{0, 5, 0}, {5, 0, 5}, {5, 7, 7}} {
+		next, taken, ignored := merge(after(c.now), after(c.then))
+		if next.Visitors.After != c.want || slices.Contains(taken, "visitors.after") != (c.want == c.then) || slices.Contains(ignored, "visitors.after") == (c.want == c.then) {
+			t.Errorf("%+v: %d, taken %v, ignored %v", c, next.Visitors.After, taken, ignored)
+		}
+	}
+}

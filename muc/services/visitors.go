@@ -34,8 +34,9 @@ type VisitorsConfig struct {
 	Focus  xmpp.JID // of the focus, bare: clients look for it in the main room
 	// Rooms are those of the visitors, once they are there.
 	Rooms func() *muc.Service
-	// AutoPromote lets whoever raises a hand into the main room (visitors.auto_promote).
-	AutoPromote bool
+	// AutoPromote reports whether whoever raises a hand is let into the main room
+	// (visitors.auto_promote); nil says no.
+	AutoPromote func() bool
 	// Promotions keeps the names under which visitors may log in to the main room.
 	Promotions *Promotions
 }
@@ -184,7 +185,7 @@ func visitorState(r *muc.Room) map[string]json.RawMessage {
 
 // auto reports whether nobody is asked before visitors are let in.
 func (v *Visitors) auto(r *muc.Room) bool {
-	return v.cfg.AutoPromote || string(visitorState(r)["autoPromote"]) == "true"
+	return v.cfg.AutoPromote != nil && v.cfg.AutoPromote() || string(visitorState(r)["autoPromote"]) == "true"
 }
 
 // note changes what the room's metadata say about the promoted.

@@ -59,7 +59,7 @@ func TestVisitorTranscripts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*services.VisitorsConfig){
 		"visitors": nil, "visitorchat": nil, "visitorgate": nil, "promotion": nil, "demotion": nil, "visitorend": nil,
-		"autopromotion": func(c *services.VisitorsConfig) { c.AutoPromote = true },
+		"autopromotion": func(c *services.VisitorsConfig) { c.AutoPromote = func() bool { return true } },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
