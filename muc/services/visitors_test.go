@@ -35,7 +35,7 @@ func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld
 	}
 	return roomworld.Options{
 		ICE:      true,
-		Services: []func(*muc.Room) muc.RoomService{services.NewVisitors(cfg)},
+		Services: []func(*muc.Room) muc.RoomService{services.NewVisitors(cfg), services.NewPolls(services.PollsConfig{Domain: "polls.meet.example", Max: 5})},
 		Build: func(w *roomworld.World) {
 			pol := policy.DefaultConfig()
 			pol.Tokens = func() *policy.TokenRules { return vw.tokens }
@@ -50,6 +50,7 @@ func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld
 			}, w.Router, slog.New(slog.DiscardHandler))
 			w.Serve(rooms)
 			w.Router.ServeTenants("conference.v0.meet.jitsi", rooms)
+			w.Router.Serve("polls.meet.example", services.NewComponent(services.PollsName, "polls.meet.example", w.Main, w.Router))
 			w.Router.Serve("visitors.meet.example", services.NewVisitorsComponent("visitors.meet.example", w.Main, w.Router))
 		},
 	}
@@ -58,7 +59,7 @@ func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld
 func TestVisitorTranscripts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*services.VisitorsConfig){
-		"visitors": nil, "visitorchat": nil, "visitorgate": nil, "promotion": nil, "demotion": nil, "visitorend": nil,
+		"visitors": nil, "visitorchat": nil, "visitorgate": nil, "promotion": nil, "demotion": nil, "visitorend": nil, "visitorpolls": nil,
 		"autopromotion": func(c *services.VisitorsConfig) { c.AutoPromote = func() bool { return true } },
 	} {
 		t.Run(name, func(t *testing.T) {
