@@ -213,6 +213,69 @@ func TestHold(t *testing.T) {
 	})
 }
 
+func TestDo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := sideWorld(t)
+		condition := func(err error) string {
+			se, _ := errors.AsType[*xmpp.StanzaError](err)
+			if se == nil {
+				return ""
+			}
+			return se.Cond
+		}
+		f, c1 := enter(t, w, "F", "focus"), enter(t, w, "1", "n1")
+		// A mistake in fn ends the room, and nobody waits for it.
+		err := w.Main.Do(context.Background(), mainRoom, func(*muc.Room) { panic("oops") })
+		if condition(err) != xmpp.CondInternalServerError || w.Main.Stats().Panics != 1 {
+			t.Fatal(err)
+		}
+		if err := w.Main.Do(context.Background(), mainRoom, func(*muc.Room) { t.Error("ran") }); condition(err) != xmpp.CondItemNotFound {
+			t.Fatal(err)
+		}
+		// Of two that wait for a room that ends, the one behind who opens it anew finds
+		// that room, the other one none.
+		_ = f.Send(`<presence to="r@conference.meet.example/focus">` + join + `</presence>`)
+		_ = c1.Send(`<presence to="r@conference.meet.example/n1">` + join + `</presence>`)
+		synctest.Wait()
+		go1, before, behind := make(chan bool), make(chan error, 1), make(chan error, 1)
+		var old *muc.Room
+		go func() {
+			_ = w.Main.Do(context.Background(), mainRoom, func(r *muc.Room) {
+				old = r
+				<-go1
+				r.Destroy(xmpp.JID{}, "enough", nil)
+			})
+		}()
+		synctest.Wait()
+		go func() {
+			before <- w.Main.Do(context.Background(), mainRoom, func(r *muc.Room) {
+				if r == old {
+					t.Error("ran in a room that has ended")
+				}
+			})
+		}()
+		synctest.Wait()
+		_ = f.Send(`<presence to="r@conference.meet.example/focus">` + join + `</presence>`)
+		synctest.Wait()
+		go func() {
+			behind <- w.Main.Do(context.Background(), mainRoom, func(r *muc.Room) {
+				if r == old || r.Occupant("focus") == nil {
+					t.Error("not in the new room")
+				}
+			})
+		}()
+		synctest.Wait()
+		close(go1)
+		if err := <-behind; err != nil {
+			t.Error(err)
+		}
+		if err := <-before; err != nil && condition(err) != xmpp.CondItemNotFound {
+			t.Error(err)
+		}
+	})
+}
+
 func TestTenants(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -215,34 +215,58 @@ func (sv *Service) TenantOf(j xmpp.JID) string {
 }
 
 // Do runs fn on the goroutine of a room and waits for it, until ctx ends: it may
-// then still be run. It must not be called from a room.
+// then still be run. It is item-not-found when there is no such room, or it ends
+// before fn begins. It must not be called from a room.
 func (sv *Service) Do(ctx context.Context, room xmpp.JID, fn func(*Room)) error {
-	r := sv.room(room)
-	if r == nil {
-		return xmpp.ItemNotFound("")
-	}
-	done := make(chan bool, 1)
-	err := r.post(ctx, event{kind: evDo, fn: func() {
-		if !r.over {
-			fn(r)
+	for {
+		r := sv.room(room)
+		if r == nil {
+			return xmpp.ItemNotFound("")
 		}
-		done <- !r.over
+		began, err := sv.doIn(ctx, r, fn)
+		if began || err != nil {
+			return err
+		}
+		if sv.room(room) == r {
+			return xmpp.ItemNotFound("") // it has ended, and nobody has opened it again
+		}
+	}
+}
+
+// doIn is Do in a room that may have ended.
+func (sv *Service) doIn(ctx context.Context, r *Room, fn func(*Room)) (began bool, err error) {
+	done := make(chan error, 1)
+	err = r.post(ctx, event{kind: evDo, fn: func() {
+		err := error(xmpp.InternalServerError("")) // fn panics: handle closes the room
+		defer func() { done <- err }()
+		if r.over {
+			err = errOver
+			return
+		}
+		fn(r)
+		err = nil
 	}}, true)
 	switch {
 	case errors.Is(err, mailbox.ErrClosed):
-		return xmpp.ItemNotFound("")
+		return false, nil
 	case err != nil:
-		return err
+		return false, err
 	}
 	select {
-	case <-done:
-		return nil
+	case err := <-done:
+		if errors.Is(err, errOver) {
+			return false, nil
+		}
+		return true, err
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-sv.ctx.Done():
-		return xmpp.ServiceUnavailable("")
+		return false, xmpp.ServiceUnavailable("")
 	}
 }
+
+// errOver says that a room has ended before its turn came.
+var errOver = errors.New("room has ended")
 
 // Command hands a message to a component to the service of that name in a room,
 // on the room's goroutine.

@@ -139,23 +139,22 @@ func (b apiBackend) do(ctx context.Context, name string, fn func(*muc.Room) erro
 }
 
 func (b apiBackend) in(ctx context.Context, j xmpp.JID, fn func(*muc.Room) error) error {
-	var ran bool
 	var result error
 	err := b.s.rooms.Do(ctx, j, func(r *muc.Room) {
-		if r.Live() {
-			ran, result = true, fn(r)
+		if result = noRoom(); r.Live() {
+			result = asAPI(fn(r))
 		}
 	})
+	se, refused := errors.AsType[*xmpp.StanzaError](err)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return err // fn may still be running
-	case err != nil || !ran:
-		if se, ok := errors.AsType[*xmpp.StanzaError](err); ok && se.Cond != xmpp.CondItemNotFound {
-			return &api.Detail{Err: api.ErrUnavailable, Text: "The server is about to stop."}
-		}
+	case err == nil:
+		return result
+	case refused && se.Cond == xmpp.CondItemNotFound:
 		return noRoom()
+	case refused && se.Cond == xmpp.CondServiceUnavailable:
+		return &api.Detail{Err: api.ErrUnavailable, Text: "The server is about to stop."}
 	}
-	return asAPI(result)
+	return err // the room broke, or fn may still be running
 }
 
 // asAPI translates what a room refuses.
