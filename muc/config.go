@@ -99,7 +99,7 @@ func DefaultConfig() Config {
 		TextBytes:       4096,
 		MaxInvites:      50,
 		Permissions: []string{"livestreaming", "recording", "transcription", "outbound-call",
-			"create-polls", "send-groupchat", "flip"},
+			"create-polls", "send-groupchat", "send-private-message", "flip", "live-translation", "live-translation-subscribe"},
 	}
 }
 

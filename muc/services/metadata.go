@@ -13,6 +13,8 @@ import (
 // MetadataName is the service, its identity and the type of its messages.
 const MetadataName = "room_metadata"
 
+const nsStartMuted = "http://jitsi.org/jitmeet/start-muted"
+
 // blocked are the keys that only the server sets (room-services.md §6.6).
 var blocked = []string{
 	"allownersEnabled", "asyncTranscription", "audioTranslationAvailable", "audioTranslationRequests",
@@ -334,10 +336,20 @@ func (m *Metadata) Filter(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) (*xmpp.S
 		}
 		return s, nil
 	}
-	if el := s.Child("http://jitsi.org/jitmeet/start-muted", "startmuted"); el != nil && o.Role == muc.RoleModerator {
+	// Clients repeat it in all their presences: only what is new is meant.
+	if el := s.Child(nsStartMuted, "startmuted"); el != nil && o.Role == muc.RoleModerator && !o.Said(el) {
 		m.muteStarters(r, map[string]bool{"audio": el.Get("audio") == "true", "video": el.Get("video") == "true"})
 	}
 	return s, nil
+}
+
+// Private implements muc.Private: the moderators may keep that to some, too
+// (mod_filter_messages).
+func (m *Metadata) Private(_ *muc.Room, from, _ *muc.Occupant, s *xmpp.Stanza) error {
+	if s.Has("", "body") && m.restricted("privateChatRestricted") && !from.Allowed("send-private-message") {
+		return xmpp.NotAllowed("Sending private messages not allowed")
+	}
+	return nil
 }
 
 // startMuted is who joins muted, by media type.
