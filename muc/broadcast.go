@@ -97,25 +97,36 @@ func (r *Room) broadcastOf(of *Occupant, s *xmpp.Stanza, except *Occupant) {
 		r.broadcast(s, except)
 		return
 	}
-	var nameless *xmpp.Stanza
+	shown := views{full: s}
 	for _, o := range r.order {
 		if o == except {
 			continue
 		}
-		x := s
-		switch r.sees(o, of, s.Kind) {
-		case ViewNone:
+		x := shown.as(r.sees(o, of, s.Kind))
+		if x == nil {
 			continue
-		case ViewNameless:
-			if nameless == nil {
-				nameless = withoutName(s)
-			}
-			x = nameless
 		}
 		for _, t := range o.Seats {
 			r.deliver(t, x)
 		}
 	}
+}
+
+// views are what different occupants see of one stanza. Each is made once.
+type views struct{ full, nameless *xmpp.Stanza }
+
+// as is the stanza for somebody who sees that much, or nil.
+func (v *views) as(much View) *xmpp.Stanza {
+	switch much {
+	case ViewFull:
+		return v.full
+	case ViewNameless:
+		if v.nameless == nil {
+			v.nameless = withoutName(v.full)
+		}
+		return v.nameless
+	}
+	return nil
 }
 
 // withoutName takes out of a presence or message what says who somebody is.

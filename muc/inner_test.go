@@ -71,6 +71,36 @@ func TestBroadcastEncodesOnce(t *testing.T) {
 	}
 }
 
+// So it does where some see less of it, visitors among them.
+func TestViewsAreMadeOnce(t *testing.T) {
+	count := func(n int) float64 {
+		sv, r := bigRoom(t, n)
+		r.policy.HideNames = true
+		cfg := DefaultConfig()
+		cfg.Domain, cfg.Main, cfg.Visitors, cfg.SummonFocus = "conference.v0.meet.example", sv, true, false
+		side, err := r.Open(NewService(cfg, sv.router, sv.log), "r")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			real := xmpp.MustJID("v" + strconv.Itoa(i) + "@v0.meet.example/r")
+			if _, err := sv.router.Bind(sink{real}); err != nil {
+				t.Fatal(err)
+			}
+			join := stanza(t, real, `<presence to="r@conference.v0.meet.example/v`+strconv.Itoa(i)+`"><x xmlns="http://jabber.org/protocol/muc"/></presence>`)
+			side.handle(&event{kind: evStanza, room: side, s: join})
+		}
+		if side.People() != n {
+			t.Fatal(side.People())
+		}
+		s := stanza(t, xmpp.MustJID("u0@meet.example/r"), presence("n0", ""))
+		return testing.AllocsPerRun(50, func() { r.handle(&event{kind: evStanza, room: r, s: s}) })
+	}
+	if few, many := count(5), count(100); many > few+2 {
+		t.Fatalf("%.0f allocations for 11 receivers, %.0f for 201", few, many)
+	}
+}
+
 func BenchmarkRoomBroadcast(b *testing.B) {
 	_, r := bigRoom(b, 500)
 	for _, c := range []struct{ name, src string }{

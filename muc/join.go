@@ -129,11 +129,11 @@ func (r *Room) roster(t *Seat) {
 		if o == t.occ {
 			continue
 		}
-		switch r.sees(t.occ, o, xmpp.Presence) {
-		case ViewFull:
-			r.deliver(t, o.pres)
-		case ViewNameless:
-			r.deliver(t, withoutName(o.pres))
+		if o.shown.full != o.pres {
+			o.shown = views{full: o.pres}
+		}
+		if x := o.shown.as(r.sees(t.occ, o, xmpp.Presence)); x != nil {
+			r.deliver(t, x)
 		}
 	}
 	if r.visitor(t.occ) {

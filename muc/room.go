@@ -76,6 +76,8 @@ type Occupant struct {
 	payload payload      // its last presence, cleaned
 	lang    string       // of it
 	pres    *xmpp.Stanza // what others got, shared by all receivers
+	shown   views        // of pres
+	mirror  mirror       // of pres
 	named   *xmpp.Stanza // the pres that name is of
 	name    string       // shown to people
 	iqs     int          // requests of it that wait for an answer

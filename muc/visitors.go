@@ -61,6 +61,13 @@ func (r *Room) BroadcastMeeting(s *xmpp.Stanza, pick func(*Occupant) bool) {
 	})
 }
 
+// mirror is the presence of somebody in the main room as a room of visitors shows it.
+type mirror struct {
+	in *Room
+	of *xmpp.Stanza
+	views
+}
+
 // mirrored reports whether visitors see this occupant of the main room: the focus
 // has a seat of its own beside them, recorders are none of their business.
 func (o *Occupant) mirrored() bool { return !o.admin && o.person }
@@ -71,12 +78,12 @@ func (r *Room) mirror(of *Occupant, s *xmpp.Stanza) {
 		return
 	}
 	r.eachVisitors(func(side *Room) {
-		shown := s.With(side.jid.WithResource(of.Nick), xmpp.JID{})
+		shown := views{full: s.With(side.jid.WithResource(of.Nick), xmpp.JID{})}
 		for _, o := range side.order {
 			if o.admin {
 				continue
 			}
-			x := side.shownTo(o, of, shown)
+			x := shown.as(r.sees(o, of, s.Kind))
 			if x == nil {
 				continue
 			}
@@ -87,25 +94,17 @@ func (r *Room) mirror(of *Occupant, s *xmpp.Stanza) {
 	})
 }
 
-// shownTo is as much of what somebody in the main room sends as a visitor may see,
-// or nil.
-func (r *Room) shownTo(o, of *Occupant, s *xmpp.Stanza) *xmpp.Stanza {
-	switch r.main.sees(o, of, s.Kind) {
-	case ViewFull:
-		return s
-	case ViewNameless:
-		return withoutName(s)
-	}
-	return nil
-}
-
 // visitorRoster sends a visitor the presences of the main room's people.
 func (r *Room) visitorRoster(t *Seat) {
 	for _, of := range r.main.order {
 		if !of.mirrored() || of.pres == nil {
 			continue
 		}
-		if x := r.shownTo(t.occ, of, of.pres.With(r.jid.WithResource(of.Nick), xmpp.JID{})); x != nil {
+		if of.mirror.in != r || of.mirror.of != of.pres {
+			of.mirror.in, of.mirror.of = r, of.pres
+			of.mirror.views = views{full: of.pres.With(r.jid.WithResource(of.Nick), xmpp.JID{})}
+		}
+		if x := of.mirror.as(r.main.sees(t.occ, of, xmpp.Presence)); x != nil {
 			r.deliver(t, x)
 		}
 	}

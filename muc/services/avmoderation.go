@@ -30,6 +30,9 @@ type AVModeration struct {
 // of them: where everybody moderates, everybody is told of everybody.
 const listDelay = time.Second
 
+// allowedSlack is how many may be on a list beside twice as many as are in the room.
+const allowedSlack = 64
+
 // moderation is that of one media type.
 type moderation struct {
 	actor   string
@@ -153,7 +156,7 @@ func (a *AVModeration) start(r *muc.Room, actor *muc.Occupant, media string) {
 	m := &moderation{actor: actor.JID().String()}
 	for _, o := range r.Occupants() {
 		if moderates(o) && !o.Admin() {
-			m.allow(o)
+			m.allow(r, o)
 		}
 	}
 	a.media[media] = m
@@ -189,7 +192,7 @@ func (a *AVModeration) approve(r *muc.Room, actor *muc.Occupant, who, media stri
 		r.Tell(o, a.stanza(r, avMessage{MediaType: media, Approved: true, From: actor.JID().String()}))
 		return nil
 	}
-	m.allow(o)
+	m.allow(r, o)
 	a.lists(r, media, false)
 	if !moderates(o) {
 		r.Tell(o, a.stanza(r, avMessage{MediaType: media, Approved: true}))
@@ -226,15 +229,30 @@ func named(r *muc.Room, who string) (*muc.Occupant, error) {
 	return o, nil
 }
 
-// allow reports whether o is new to the list.
-func (m *moderation) allow(o *muc.Occupant) bool {
+// allow reports whether o is new to the list. Of those who went to a breakout room
+// some never come back: the list, which goes to all moderators, does not grow by them.
+func (m *moderation) allow(r *muc.Room, o *muc.Occupant) bool {
 	x := approved{o.JID(), o.Bare()}
 	if slices.Contains(m.allowed, x) {
 		return false
 	}
 	m.disallow(x.occupant)
+	if len(m.allowed) >= allowedSlack+2*len(r.Occupants()) {
+		m.forgetGone(r)
+	}
 	m.allowed = append(m.allowed, x)
 	return true
+}
+
+// forgetGone takes those off the list who are in no room of the meeting.
+func (m *moderation) forgetGone(r *muc.Room) {
+	here := map[xmpp.JID]bool{}
+	for _, in := range r.Inside() {
+		for _, o := range in.Occupants() {
+			here[o.Bare()] = true
+		}
+	}
+	m.allowed = slices.DeleteFunc(m.allowed, func(x approved) bool { return !here[x.bare] })
 }
 
 // disallow reports whether the occupant was on the list.
@@ -256,7 +274,7 @@ func (a *AVModeration) Joined(r *muc.Room, o *muc.Occupant) {
 		changed := slices.ContainsFunc(m.allowed, func(x approved) bool { return x.occupant == o.JID() && x.bare != o.Bare() }) &&
 			m.disallow(o.JID())
 		if moderates(o) {
-			changed = !o.Admin() && m.allow(o) || changed
+			changed = !o.Admin() && m.allow(r, o) || changed
 			r.Tell(o, a.list(r, media, false))
 		}
 		if changed {
@@ -273,7 +291,7 @@ func (a *AVModeration) Ranked(r *muc.Room, o *muc.Occupant, _ muc.Role, _ *muc.O
 	}
 	for _, media := range mediaTypes {
 		if m := a.media[media]; m != nil {
-			m.allow(o)
+			m.allow(r, o)
 			a.lists(r, media, false)
 		}
 	}

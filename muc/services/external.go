@@ -115,6 +115,9 @@ func dial(r *muc.Room, t *muc.Seat, s *xmpp.Stanza) (*xmpp.Stanza, error) {
 		return nil, xmpp.Forbidden("")
 	}
 	user, group := identity(t.Client.Identity)
+	if byUser, byGroup := o.Grantor(); user == "" && group == "" {
+		user, group = byUser, byGroup // who made a moderator of it answers for it
+	}
 	var e xmpp.Enc
 	e.Start("dial", nsRayo).AttrIf("from", el.Get("from")).AttrIf("to", el.Get("to"))
 	for _, h := range [][2]string{

@@ -165,7 +165,7 @@ func (v *Visitors) Admit(r *muc.Room, j *muc.Join) *xmpp.StanzaError {
 	case v.promoted[bare.Local]:
 		j.Password = r.Password() // it has been asked for before
 		return nil
-	case !j.Person(r), j.Client.Host, j.Returns, j.Returns, v.room(r) == nil, v.auto(r), v.admitted[bare], r.Occupies(j.Real) != nil,
+	case !j.Person(r), j.Client.Host, j.Returns, v.room(r) == nil, v.auto(r), v.admitted[bare], r.Occupies(j.Real) != nil,
 		r.Affiliation(bare) > muc.AffNone, r.Policy().Standing(bare, "") > muc.AffNone:
 		return nil
 	}

@@ -90,5 +90,6 @@ func (w *waiting) Ranked(r *muc.Room, o *muc.Occupant, _ muc.Role, _ *muc.Occupa
 func (w *waiting) Ended(r *muc.Room) {
 	if l := LobbyOf(r); l != nil && l.side == r {
 		l.side = nil
+		l.hold(r.Main()) // nobody waits any more
 	}
 }
