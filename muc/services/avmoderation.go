@@ -244,15 +244,16 @@ func (m *moderation) allow(r *muc.Room, o *muc.Occupant) bool {
 	return true
 }
 
-// forgetGone takes those off the list who are in no room of the meeting.
+// forgetGone takes those off the list who are in no room of the meeting: people take
+// their nick along.
 func (m *moderation) forgetGone(r *muc.Room) {
-	here := map[xmpp.JID]bool{}
+	here := map[approved]bool{}
 	for _, in := range r.Inside() {
 		for _, o := range in.Occupants() {
-			here[o.Bare()] = true
+			here[approved{r.JID().WithResource(o.Nick), o.Bare()}] = true
 		}
 	}
-	m.allowed = slices.DeleteFunc(m.allowed, func(x approved) bool { return !here[x.bare] })
+	m.allowed = slices.DeleteFunc(m.allowed, func(x approved) bool { return !here[x] })
 }
 
 // disallow reports whether the occupant was on the list.

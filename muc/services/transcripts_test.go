@@ -58,6 +58,7 @@ var scripts = map[string]roomworld.Options{
 			case "u4":
 				c.Features = map[string]bool{"livestreaming": true, "outbound-call": true, "recording": false}
 				c.Identity = `<identity xmlns="jabber:client"><user><id>ada</id><name>Ada</name></user><group>math</group></identity>`
+				c.Claims = &xmpp.Claims{User: map[string]string{"id": "ada"}, Group: "math", Features: c.Features}
 			case "u5":
 				c.Features = map[string]bool{}
 			}
