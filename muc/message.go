@@ -240,6 +240,10 @@ func (r *Room) keep(o *Occupant, s *xmpp.Stanza, name string) {
 	}
 }
 
+// nameBytes is how much of a name the room hands on beside the presence that it is
+// from: with messages, and in lists of people that everybody gets.
+const nameBytes = 256
+
 // displayName is the name that an occupant shows, and where it is from.
 func (o *Occupant) displayName() (name, source string) {
 	source = "guest"
@@ -247,7 +251,7 @@ func (o *Occupant) displayName() (name, source string) {
 		source = "token" // a verified one; anybody may have something in the URL
 	}
 	if o.pres != nil && o.pres != o.named {
-		o.named, o.name = o.pres, elText(o.pres.Child(NSNick, "nick"))
+		o.named, o.name = o.pres, clip(elText(o.pres.Child(NSNick, "nick")), nameBytes)
 	}
 	return o.name, source
 }

@@ -11,6 +11,7 @@
 package services
 
 import (
+	"encoding/json"
 	"strings"
 
 	"confab/xmpp"
@@ -22,7 +23,21 @@ import (
 func jsonMessage(room string, json []byte) string {
 	var e xmpp.Enc
 	e.Start("json-message", nsJitsi).AttrIf("room", room)
-	return e.Text(strings.ReplaceAll(string(json), "%", `\u0025`)).End().String()
+	return e.Text(withoutPercent(json)).End().String()
+}
+
+func withoutPercent(json []byte) string { return strings.ReplaceAll(string(json), "%", `\u0025`) }
+
+// wireBytes is how long a value is in such a message: a quotation mark becomes seven
+// bytes. What a room keeps for joiners is bounded by it, as a message that fills a
+// joiner's queue ends its connection.
+func wireBytes(v any) int {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings, booleans and finite numbers
+	}
+	var e xmpp.Enc
+	return len(e.Text(withoutPercent(b)).String())
 }
 
 const nsJitsi = "http://jitsi.org/jitmeet"

@@ -42,6 +42,7 @@ type FileSharing struct {
 	cfg   FileSharingConfig
 	from  xmpp.JID
 	files map[string]sharedFile
+	size  int // of all in a message
 }
 
 // sharedFile is an entry of the list (LJM IFileMetadata). The client says the first
@@ -57,10 +58,13 @@ type sharedFile struct {
 	AuthorJID  string `json:"authorParticipantJid"`
 	AuthorName string `json:"authorParticipantName"`
 	Conference string `json:"conferenceFullName"`
+
+	size int // in a message
 }
 
 const (
-	fileEntryBytes = 4 << 10 // of an entry as the client sends it
+	fileEntryBytes = 4 << 10   // of an entry as the client sends it
+	fileListBytes  = 256 << 10 // of all, as joiners get them
 	fileIDBytes    = 64
 )
 
@@ -147,7 +151,12 @@ func (f *FileSharing) add(r *muc.Room, o *muc.Occupant, real xmpp.JID, text stri
 	if file.AuthorName, _ = o.Name(); file.AuthorName == "" {
 		file.AuthorName = "anonymous"
 	}
+	file.size = wireBytes(file)
+	if f.size+file.size > fileListBytes {
+		return xmpp.ResourceConstraint("too many files")
+	}
 	f.files[file.ID] = file
+	f.size += file.size
 	f.tell(r, o, fileMessage{Event: "add", File: &file})
 	return nil
 }
@@ -155,10 +164,12 @@ func (f *FileSharing) add(r *muc.Room, o *muc.Occupant, real xmpp.JID, text stri
 // remove takes a file off the list, and its bytes off the store: whoever took it
 // off could fail to ask for that. All who may share may remove (mod_filesharing).
 func (f *FileSharing) remove(r *muc.Room, o *muc.Occupant, id string) error {
-	if _, known := f.files[id]; !known {
+	file, known := f.files[id]
+	if !known {
 		return xmpp.ItemNotFound("")
 	}
 	delete(f.files, id)
+	f.size -= file.size
 	if f.cfg.Store != nil {
 		f.cfg.Store.Remove(r.MeetingID(), id)
 	}

@@ -268,7 +268,8 @@ func (l *Lobby) guests(to xmpp.JID) (out []*muc.Occupant) {
 // Admit implements muc.Door.
 func (l *Lobby) Admit(r *muc.Room, by *muc.Seat, to xmpp.JID) {
 	for _, o := range l.guests(to) {
-		l.notify(r, by.Real, notice{Event: "LOBBY-ACCESS-GRANTED", Value: o.JID().String(), Name: shown(o)})
+		name, _ := o.Name()
+		l.notify(r, by.Real, notice{Event: "LOBBY-ACCESS-GRANTED", Value: o.JID().String(), Name: name})
 	}
 }
 
@@ -293,17 +294,6 @@ func (l *Lobby) notify(r *muc.Room, actor xmpp.JID, n notice) {
 		return
 	}
 	r.Broadcast(xmpp.NewStanza(xmpp.Message, xmpp.TypeGroupchat, "", o.JID(), xmpp.JID{}, jsonMessage("", b)), nil)
-}
-
-// maxShown bounds a name that goes to everybody.
-const maxShown = 256
-
-func shown(o *muc.Occupant) string {
-	name, _ := o.Name()
-	if runes := []rune(name); len(runes) > maxShown {
-		name = string(runes[:maxShown])
-	}
-	return name
 }
 
 // hold keeps the main room while somebody waits, if it is to.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
-	"unicode/utf8"
 
 	"confab/muc"
 	"confab/xmpp"
@@ -19,8 +18,7 @@ const PollsName = "polls"
 const (
 	pollBytes   = 1024      // of one command
 	pollAnswers = 32        // of one poll
-	pollsBytes  = 512 << 10 // of all polls of a room and their votes
-	nameBytes   = 256       // of a name that is kept
+	pollsBytes  = 768 << 10 // of all polls of a room and their votes, as joiners get them
 )
 
 // PollsConfig is what polls need to know.
@@ -57,6 +55,7 @@ type pollAnswer struct {
 type voter struct {
 	ID   string `json:"id"` // nick
 	Name string `json:"name,omitempty"`
+	size int    // in a message
 }
 
 // NewPolls makes the service of one room; it fits muc.Config.Services.
@@ -162,16 +161,20 @@ func (p *Polls) Command(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) error {
 		return xmpp.NotAllowed("Poll already exists")
 	case MetadataOf(r.Main()).restricted("pollCreationRestricted") && !o.Allowed("create-polls"):
 		return xmpp.NotAllowed("Creation of polls not allowed for user")
-	case len(p.all) >= p.cfg.Max || p.size+len(el.Text) > pollsBytes:
+	case len(p.all) >= p.cfg.Max:
 		return xmpp.ResourceConstraint("too many polls")
 	}
-	p.open(o, c, len(el.Text))
-	return nil
+	return p.open(o, c)
 }
 
 // open tells everybody of a new poll, its maker too: LJM shows it only then.
-func (p *Polls) open(o *muc.Occupant, c *pollCommand, size int) {
-	x := &poll{ID: c.ID, SenderID: o.Nick, SenderName: nameOf(o), Question: c.Question, Answers: c.choices}
+func (p *Polls) open(o *muc.Occupant, c *pollCommand) error {
+	x := &poll{ID: c.ID, SenderID: o.Nick, Question: c.Question, Answers: c.choices}
+	x.SenderName, _ = o.Name()
+	size := wireBytes(x)
+	if p.size+size > pollsBytes {
+		return xmpp.ResourceConstraint("too many polls")
+	}
 	p.all = append(p.all, x)
 	p.size += size
 	p.tell(func(bool) any {
@@ -184,6 +187,7 @@ func (p *Polls) open(o *muc.Occupant, c *pollCommand, size int) {
 			SenderID string       `json:"senderId"`
 		}{PollsName, c.Command, c.ID, c.Question, c.choices, o.Nick}
 	})
+	return nil
 }
 
 // vote replaces what the occupant has voted for before.
@@ -191,17 +195,19 @@ func (p *Polls) vote(o *muc.Occupant, x *poll, c *pollCommand) error {
 	if len(c.votes) != len(x.Answers) {
 		return xmpp.BadRequest("")
 	}
-	me := voter{o.Nick, nameOf(o)}
+	name, _ := o.Name()
+	me := voter{ID: o.Nick, Name: name}
+	me.size = wireBytes(me)
 	mine := func(v voter) bool { return v.ID == me.ID }
 	changed, grown := false, 0
 	for i, a := range x.Answers {
 		had := slices.IndexFunc(a.Voters, mine)
 		changed = changed || (had >= 0) != c.votes[i]
 		if had >= 0 {
-			grown -= a.Voters[had].size()
+			grown -= a.Voters[had].size
 		}
 		if c.votes[i] {
-			grown += me.size()
+			grown += me.size
 		}
 	}
 	switch {
@@ -233,21 +239,6 @@ func (p *Polls) vote(o *muc.Occupant, x *poll, c *pollCommand) error {
 		return msg
 	})
 	return nil
-}
-
-func (v voter) size() int { return len(v.ID) + len(v.Name) }
-
-// nameOf is the name that somebody shows, cut to what is kept of it.
-func nameOf(o *muc.Occupant) string {
-	name, _ := o.Name()
-	if len(name) <= nameBytes {
-		return name
-	}
-	name = name[:nameBytes]
-	for !utf8.ValidString(name) {
-		name = name[:len(name)-1]
-	}
-	return name
 }
 
 // tell sends a change to all in the room, with names to those who may know them. The

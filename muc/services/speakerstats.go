@@ -16,8 +16,9 @@ const SpeakerStatsName = "speakerstats"
 
 // Bounds of what is kept of a room.
 const (
-	landmarksKept = 20   // face expressions of one person (faceLandmarks_history_size)
-	speakersKept  = 1000 // people of a room, with those who have left
+	landmarksKept = 20        // face expressions of one person (faceLandmarks_history_size)
+	speakersKept  = 1000      // people of a room, with those who have left
+	speakersBytes = 256 << 10 // of what a joiner is told
 )
 
 // SpeakerStats counts how long each in a room was the dominant speaker. Clients
@@ -149,31 +150,61 @@ func (st *SpeakerStats) Joined(r *muc.Room, o *muc.Occupant) {
 		p.gone, p.name = false, "" // it is back
 		return
 	} else if p == nil {
-		st.forget()
+		if len(st.order) >= speakersKept {
+			st.forget()
+		}
 		st.order = append(st.order, o.Nick)
 	}
 	st.people[o.Nick] = &speaker{bare: o.Bare()}
 }
 
-// forget makes room for one more: the first that has left and never spoken goes,
-// else the first that has left.
-func (st *SpeakerStats) forget() {
-	if len(st.order) < speakersKept {
-		return
-	}
+// forget lets one of those who have left go, if anybody has: the first that has never
+// spoken, else the first.
+func (st *SpeakerStats) forget() bool {
 	for _, silent := range []bool{true, false} {
 		for i, nick := range st.order {
 			if p := st.people[nick]; p.gone && (p.total == 0 || !silent) {
 				delete(st.people, nick)
 				st.order = slices.Delete(st.order, i, i+1)
-				return
+				return true
 			}
 		}
 	}
+	return false
+}
+
+// trim makes what joiners are told shorter: nobody would get in any more whose queue
+// it fills. The faces go when nobody is there to be forgotten.
+func (st *SpeakerStats) trim() (shorter bool) {
+	for range 1 + len(st.order)/4 {
+		if !st.forget() {
+			break
+		}
+		shorter = true
+	}
+	if shorter {
+		return true
+	}
+	for _, p := range st.people {
+		shorter = shorter || len(p.moments) > 0
+		p.moments = nil
+	}
+	return shorter
 }
 
 // tell sends a joiner what it has missed, if anything.
 func (st *SpeakerStats) tell(r *muc.Room, o *muc.Occupant) {
+	inner := st.history(r.HidesNames(o))
+	for len(inner) > speakersBytes && st.trim() {
+		inner = st.history(r.HidesNames(o))
+	}
+	if inner != "" {
+		r.Tell(o, xmpp.NewStanza(xmpp.Message, "", "", st.from, xmpp.JID{}, inner))
+	}
+}
+
+// history is what a joiner has missed, "" if that is nothing.
+func (st *SpeakerStats) history(nameless bool) string {
 	type stats struct {
 		Name    string     `json:"displayName,omitempty"`
 		Time    int64      `json:"totalDominantSpeakerTime"` // ms
@@ -190,13 +221,13 @@ func (st *SpeakerStats) tell(r *muc.Room, o *muc.Occupant) {
 			total += now.Sub(p.since)
 		}
 		name := p.name
-		if r.HidesNames(o) {
+		if nameless {
 			name = ""
 		}
 		users[nick] = stats{Name: name, Time: total.Milliseconds(), Moments: append([]landmark{}, p.moments...)}
 	}
 	if len(users) == 0 {
-		return
+		return ""
 	}
 	b, err := json.Marshal(struct {
 		Type  string           `json:"type"`
@@ -205,7 +236,7 @@ func (st *SpeakerStats) tell(r *muc.Room, o *muc.Occupant) {
 	if err != nil {
 		panic(err) // strings and finite numbers
 	}
-	r.Tell(o, xmpp.NewStanza(xmpp.Message, "", "", st.from, xmpp.JID{}, jsonMessage("", b)))
+	return jsonMessage("", b)
 }
 
 // Left implements muc.Left: from now on only the server knows the name.
@@ -215,7 +246,8 @@ func (st *SpeakerStats) Left(_ *muc.Room, o *muc.Occupant, _ muc.Departure) {
 		return
 	}
 	p.stop(time.Now())
-	p.gone, p.name = true, nameOf(o)
+	p.gone = true
+	p.name, _ = o.Name()
 	if st.dominant == o.Nick {
 		st.dominant = ""
 	}

@@ -55,7 +55,8 @@ func (w *waiting) Left(r *muc.Room, o *muc.Occupant, why muc.Departure) {
 		return
 	}
 	if why.Kicked && why.Actor != nil {
-		l.notify(main, why.Actor.Seats[0].Real, notice{Event: "LOBBY-ACCESS-DENIED", Value: o.JID().String(), Name: shown(o)})
+		name, _ := o.Name()
+		l.notify(main, why.Actor.Seats[0].Real, notice{Event: "LOBBY-ACCESS-DENIED", Value: o.JID().String(), Name: name})
 	}
 	l.hold(main)
 }
