@@ -239,3 +239,97 @@ func TestVisitorTokens(t *testing.T) {
 		})
 	}
 }
+
+// A visitor who writes every kind of nonsense to whatever it can reach is noticed by
+// nobody, and neither is a participant who tries what only the focus may.
+func TestHostileVisitor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := roomworld.New(t, visitors(&visitorWorld{}, nil))
+		const in = `<x xmlns="http://jabber.org/protocol/muc"/>`
+		dial := func(name, to string) script.Conn {
+			c, err := w.Dial(name)
+			if err == nil {
+				err = c.Send(`<presence to="` + to + `">` + in + `</presence>`)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		empty := func(c script.Conn) (n int) {
+			for x, _ := c.Receive(); x != ""; x, _ = c.Receive() {
+				n++
+			}
+			return n
+		}
+		focus := dial("F", "r@conference.meet.example/focus")
+		moderator, participant := dial("1", "r@conference.meet.example/aaaa1111"), dial("2", "r@conference.meet.example/bbbb2222")
+		_ = focus.Send(`<iq type="set" id="g" to="r@conference.meet.example"><query xmlns="http://jabber.org/protocol/muc#admin"><item affiliation="owner" jid="u1@meet.example"/></query></iq>`)
+		_ = focus.Send(`<iq type="get" id="k" to="visitors.meet.example"><visitors xmlns="jitsi:visitors" room="r@conference.meet.example"><connect-vnode vnode="v0"/></visitors></iq>`)
+		empty(focus)
+		_ = focus.Send(`<presence to="r@conference.v0.meet.jitsi/focus">` + in + `</presence>`)
+		visitor, other := dial("V1", "r@conference.v0.meet.jitsi/eeee1111"), dial("V2", "r@conference.v0.meet.jitsi/eeee2222")
+		quiet := map[string]script.Conn{"focus": focus, "moderator": moderator, "other visitor": other}
+		for who, c := range quiet {
+			if empty(c) == 0 {
+				t.Fatal(who, "is not in")
+			}
+		}
+		if empty(visitor) == 0 || empty(participant) == 0 {
+			t.Fatal("not in")
+		}
+		payloads := malformed()
+		for _, room := range []string{"", "@", "r@conference.meet.example", "r@conference.v0.meet.jitsi", "nowhere@conference.meet.example"} {
+			for _, child := range []string{
+				"", `<connect-vnode vnode="v0"/>`, `<connect-vnode/>`, `<disconnect-vnode vnode="v0"/>`, `<update password=""/>`, `<connect/>`, `<disconnect/>`,
+				`<promotion-request jid="u1@v0.meet.jitsi/v1" time="9" forcePromote="true"/>`, `<promotion-response jid="r@conference.v0.meet.jitsi/eeee1111" username="x" allow="true"/>`,
+				`<transcription-languages langs="de" count="99"/>`, strings.Repeat(`<connect-vnode vnode="v1"/>`, 50),
+			} {
+				payloads = append(payloads, `<visitors xmlns="jitsi:visitors" room="`+room+`">`+child+`</visitors>`)
+			}
+		}
+		for _, j := range []string{
+			`{"type":"visitors"}`, `{"type":"visitors","action":"promotion-response","approved":true,"id":"r@conference.v0.meet.jitsi/eeee1111"}`,
+			`{"type":"visitors","action":"promotion-response","approved":true,"ids":7}`, `{"type":"visitors","action":"demote-request","id":"aaaa1111","actor":"eeee1111"}`,
+			`{"type":"visitors","action":"demote-request","id":"aaaa1111","actor":"aaaa1111"}`, `{"type":"visitors","action":{}}`,
+		} {
+			payloads = append(payloads, `<json-message xmlns="http://jitsi.org/jitmeet">`+j+`</json-message>`,
+				`<json-message xmlns="other">{}</json-message><json-message xmlns="http://jitsi.org/jitmeet">`+j+`</json-message>`)
+		}
+		sent := 0
+		try := func(c script.Conn, targets ...string) {
+			for _, to := range targets {
+				for _, p := range payloads {
+					if strings.Contains(p, "<body>") {
+						continue // chat is theirs
+					}
+					for _, open := range []string{`message `, `message type="chat" `, `message type="groupchat" `, `iq type="set" id="x" `, `iq type="get" id="x" `} {
+						name, _, _ := strings.Cut(open, " ")
+						if err := c.Send("<" + open + `to="` + to + `">` + p + "</" + name + ">"); err != nil {
+							t.Fatal(err)
+						}
+						sent++
+					}
+				}
+				empty(c)
+			}
+		}
+		try(visitor, "visitors.meet.example", "r@conference.v0.meet.jitsi", "r@conference.v0.meet.jitsi/aaaa1111", "r@conference.v0.meet.jitsi/eeee2222",
+			"r@conference.meet.example", "r@conference.meet.example/aaaa1111", "metadata.meet.example", "polls.meet.example", "nobody@conference.v0.meet.jitsi", "conference.v0.meet.jitsi")
+		try(participant, "visitors.meet.example", "r@conference.v0.meet.jitsi", "r@conference.v0.meet.jitsi/focus", "nobody@conference.v0.meet.jitsi")
+		for who, c := range quiet {
+			if x, _ := c.Receive(); x != "" {
+				t.Errorf("the %s got %s", who, x)
+			}
+		}
+		if w.Main.Stats().Panics != 0 || sent < 5000 {
+			t.Error(w.Main.Stats(), sent)
+		}
+		// What is right still works.
+		_ = visitor.Send(`<presence to="r@conference.v0.meet.jitsi/eeee1111"><jitsi_participant_raisedHand>1</jitsi_participant_raisedHand></presence>`)
+		if x, _ := moderator.Receive(); !strings.Contains(x, "promotion-request") {
+			t.Error(x)
+		}
+	})
+}
