@@ -267,36 +267,58 @@ const (
 
 func (b apiBackend) Occupants(ctx context.Context, room string) (out []api.Occupant, err error) {
 	err = b.do(ctx, room, func(r *muc.Room) error {
-		for _, o := range r.Occupants() {
-			name, _ := o.Name()
-			a := api.Occupant{
-				Nick: o.Nick, JID: o.JID().String(), DisplayName: name, Email: o.Text(xmpp.NSClient, "email"),
-				Role: o.Role.String(), Affiliation: o.Aff.String(), Person: o.Person(), Connections: []string{},
-				Focus: o.Admin(), Stock: b.internal(r.JID()) + "/" + o.Nick,
+		for _, in := range r.Inside() {
+			for _, o := range in.Occupants() {
+				if in == r || !o.Admin() {
+					out = append(out, b.occupant(in, o))
+				}
 			}
-			if o.Has(nsJigasi, "initiator") {
-				a.Phone = name
-			}
-			for _, t := range o.Seats {
-				a.Connections = append(a.Connections, t.Real.String())
-			}
-			out = append(out, a)
 		}
 		return nil
 	})
 	return out, err
 }
 
+func (b apiBackend) occupant(r *muc.Room, o *muc.Occupant) api.Occupant {
+	name, _ := o.Name()
+	a := api.Occupant{
+		Nick: o.Nick, JID: o.JID().String(), DisplayName: name, Email: o.Text(xmpp.NSClient, "email"),
+		Role: o.Role.String(), Affiliation: o.Aff.String(), Person: o.Person(), Connections: []string{},
+		Focus: o.Admin(), Stock: b.internal(r.JID()) + "/" + o.Nick,
+	}
+	if r.Main() != r {
+		a.Breakout = r.JID().String()
+	}
+	if o.Has(nsJigasi, "initiator") {
+		a.Phone = name
+	}
+	for _, t := range o.Seats {
+		a.Connections = append(a.Connections, t.Real.String())
+	}
+	return a
+}
+
+// named is whoever has a nick in a meeting, and the room that it is in: breakout rooms
+// and the main room share their nicks.
+func named(r *muc.Room, nick string) (in *muc.Room, o *muc.Occupant) {
+	for _, in := range r.Inside() {
+		if o := in.Occupant(nick); o != nil && (in == r || !o.Admin()) {
+			return in, o
+		}
+	}
+	return nil, nil
+}
+
 func (b apiBackend) Kick(ctx context.Context, room, nick, reason string) error {
 	return b.do(ctx, room, func(r *muc.Room) error {
-		o := r.Occupant(nick)
+		in, o := named(r, nick)
 		switch {
 		case o == nil:
 			return notFound("There is nobody of that name.")
 		case o.Admin():
 			return &api.Detail{Err: api.ErrConflict, Text: "The focus can't be removed."}
 		}
-		r.Kick(o, nil, reason)
+		in.Kick(o, nil, reason)
 		return nil
 	})
 }
@@ -315,38 +337,45 @@ func (b apiBackend) End(ctx context.Context, room string, e api.End) error {
 
 func (b apiBackend) Say(ctx context.Context, room string, m api.Message) (sent int, err error) {
 	err = b.do(ctx, room, func(r *muc.Room) error {
-		var to []*muc.Occupant
-		add := func(o *muc.Occupant) {
-			if !slices.Contains(to, o) {
-				to = append(to, o)
+		to := map[*muc.Room][]*muc.Occupant{} // clients take it from the room that they are in
+		add := func(in *muc.Room, o *muc.Occupant) {
+			if !slices.Contains(to[in], o) {
+				to[in] = append(to[in], o)
+				sent++
 			}
 		}
 		switch {
 		case m.ByAddress:
 			for _, address := range m.Connections {
 				if j, err := xmpp.ParseJID(address); err == nil {
-					if o := r.Occupies(j); o != nil && !o.Admin() {
-						add(o)
+					if in, t := r.Find(j); t != nil && !t.Occ().Admin() {
+						add(in, t.Occ())
 					}
 				}
 			}
 		case m.Nicks == nil:
-			for _, o := range r.Occupants() {
-				if o.Person() {
-					add(o)
+			for _, in := range r.Inside() {
+				for _, o := range in.Occupants() {
+					if o.Person() {
+						add(in, o)
+					}
 				}
 			}
 		default:
 			for _, nick := range m.Nicks {
-				o := r.Occupant(nick)
+				in, o := named(r, nick)
 				if o == nil || o.Admin() {
 					return notFound("There is nobody called " + strconv.Quote(nick) + ".")
 				}
-				add(o)
+				add(in, o)
 			}
 		}
-		sent = len(to)
-		return services.SystemMessage(r, to, m.Text, m.DisplayName)
+		for in, list := range to {
+			if err := services.SystemMessage(in, list, m.Text, m.DisplayName); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return sent, err
 }

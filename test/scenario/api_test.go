@@ -225,6 +225,40 @@ func TestHTTPInterface(t *testing.T) {
 }
 
 // What is settled about a room holds when it begins, also after a restart.
+// Who is in a breakout room is in the meeting: a script finds, tells and removes it.
+func TestHTTPInterfaceReachesBreakoutRooms(t *testing.T) {
+	w := newWorld(t, "")
+	a, b := w.join("Ann", nil), w.join("Bea", nil)
+	side := w.breakout(a, "Left", b)
+	w.must(a.SendTo(b, side))
+	w.must(b.Follow(w.ctx))
+	w.shown(a, side, 1)
+
+	room, admin := "/rooms/"+w.room, w.adminURL()
+	w.want(w.api("GET", room+"/occupants", key, ""), `200 .*"nick":"`+b.Nick()+`","jid":"`+side.String()+`/`+b.Nick()+`".*"breakout":"`+side.String()+`".*`)
+	w.want(w.ask("GET", admin+"/room?room="+w.room, key, ""), `200 \[\{"jid":"[^{}]*/`+a.Nick()+`"[^{}]*\}\]`)
+	say := func(body, sent string, to ...*meettest.Client) {
+		t.Helper()
+		w.want(w.api("POST", room+"/messages", key, body), `200 \{"sent":`+sent+`\}`)
+		for _, c := range to {
+			_, err := c.Expect(w.ctx, "the system's message", func(s *xmpp.Stanza) bool {
+				el := s.Child("http://jitsi.org/jitmeet", "json-message")
+				from := a.RoomJID(w.room)
+				if c == b {
+					from = side
+				}
+				return el != nil && s.From == from && strings.Contains(el.Text, "system_chat_message")
+			})
+			w.must(err)
+		}
+	}
+	say(`{"message":"to all"}`, "2", a, b)
+	say(`{"message":"to one","to":["`+b.Nick()+`"]}`, "1", b)
+	w.want(w.api("DELETE", room+"/occupants/"+b.Nick()+"?reason=Enough", key, ""), `204 `)
+	w.must(b.Until(w.ctx, "to be kicked", func() bool { return b.Kicked() == "Enough" }))
+	w.shown(a, side, 0)
+}
+
 func TestPresets(t *testing.T) {
 	w := newWorld(t, "")
 	preset := "/presets/%5Bacme%5Dplans"

@@ -89,7 +89,8 @@ type Occupant struct {
 	Role        string   `json:"role"`
 	Affiliation string   `json:"affiliation"`
 	Person      bool     `json:"person"`
-	Connections []string `json:"connections"` // addresses of its sessions
+	Connections []string `json:"connections"`        // addresses of its sessions
+	Breakout    string   `json:"breakout,omitempty"` // address of the breakout room that it is in
 
 	Focus bool   `json:"-"`
 	Phone string `json:"-"` // what a SIP gateway shows as its name

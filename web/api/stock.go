@@ -188,7 +188,7 @@ func (s *Server) stockRoom(r *http.Request) (int, any) {
 	}
 	out := []stockOccupant{}
 	for _, o := range list {
-		if !o.Focus {
+		if !o.Focus && o.Breakout == "" {
 			out = append(out, stockOccupant{o.Stock, o.Email, o.DisplayName})
 		}
 	}
