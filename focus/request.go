@@ -167,7 +167,7 @@ func (s *Service) request(req *jitmeet.ConferenceRequest, from xmpp.JID, bearer 
 	if who.sessionID != "" && req.SessionID != "" {
 		host = from
 	}
-	preferred := s.cfg.standing(from, room) == isHost || who.sessionID != ""
+	preferred := s.cfg.standing(from, room) == isHost || who.sessionID != "" || !from.IsZero() && s.cfg.Visitors.prefers(from)
 	r := request{props: req, host: host, resp: resp, preferred: preferred, reply: func(ready bool, err *xmpp.StanzaError) {
 		if err != nil {
 			deny(err)

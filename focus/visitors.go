@@ -22,12 +22,18 @@ type Visitors struct {
 	MUC       string // conference.v0.meet.jitsi; a tenant's is conference.TENANT.v0.meet.jitsi
 	Component string // who opens their rooms: visitors.meet.example
 
+	// Preferred reports whether the session of a full address takes part whatever
+	// happens, as hosts do. It must not wait; nil knows nobody.
+	Preferred func(xmpp.JID) bool
+
 	After int           // participants from which on others become visitors (visitors.after)
 	Queue bool          // visitors wait until a moderator goes live (visitors.queue)
 	Count time.Duration // at least between two publications of their number
 }
 
 func (v *Visitors) on() bool { return v.Node != "" }
+
+func (v *Visitors) prefers(from xmpp.JID) bool { return v.Preferred != nil && v.Preferred(from) }
 
 // SetVisitorsAfter changes how many take part before others become visitors.
 func (s *Service) SetVisitorsAfter(n int) { s.visitorsAfter.Store(int64(n)) }

@@ -282,6 +282,7 @@ func TestCrowd(t *testing.T) {
 		w := newWorld(t, func(c *focus.Config) {
 			withVisitors(3)(c)
 			c.IsHost = func(j xmpp.JID) bool { return j.Local == "host" }
+			c.Visitors.Preferred = func(j xmpp.JID) bool { return j.Local == "teacher" }
 		})
 		w.meet("aaaaaaaa")
 		in, out := 0, 0
@@ -301,6 +302,9 @@ func TestCrowd(t *testing.T) {
 		}
 		w.focus.SetVisitorsAfter(1000) // there are some already
 		if r, se := w.client("late@meet.example", "cccccccc").asks("visitors-version=1"); se != nil || r.VNode != "v0" {
+			t.Fatal(r, se)
+		}
+		if r, se := w.client("teacher@meet.example", "tttttttt").asks("visitors-version=1"); se != nil || r.VNode != "" {
 			t.Fatal(r, se)
 		}
 		h := w.client("host@meet.example", "hhhhhhhh")

@@ -109,6 +109,21 @@ func (s *server) focusVisitors(fc *focus.Config) {
 	v := s.cfg.Visitors
 	fc.Visitors = focus.Visitors{
 		Node: visitorNode, Host: visitorHost, MUC: visitorMUC, Component: s.names.component("visitors"),
-		After: v.After, Queue: v.Queue, Count: fc.Visitors.Count,
+		After: v.After, Queue: v.Queue, Count: fc.Visitors.Count, Preferred: s.moderatesByToken,
 	}
+}
+
+// moderatesByToken reports whether the token of a session names a moderator: it must
+// not lose its meeting by reloading the page.
+func (s *server) moderatesByToken(full xmpp.JID) bool {
+	p, ok := s.router.Port(full)
+	if !ok {
+		return false
+	}
+	se, ok := p.(*xmpp.Session)
+	if !ok {
+		return false
+	}
+	c := se.Account().Claims
+	return c != nil && c.Moderator
 }

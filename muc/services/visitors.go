@@ -158,15 +158,18 @@ func (v *Visitors) Command(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) error {
 
 // Admit implements policy.Admitter.
 func (v *Visitors) Admit(r *muc.Room, j *muc.Join) *xmpp.StanzaError {
-	bare := j.Real.Bare()
+	bare, id, moderates := j.Real.Bare(), "", false
+	if c := j.Client.Claims; c != nil {
+		id, moderates = c.User["id"], c.Moderator
+	}
 	switch {
 	case j.Real.Domain == v.cfg.Host:
 		// A visitor's session stays one; it is another that is let in.
 	case v.promoted[bare.Local]:
 		j.Password = r.Password() // it has been asked for before
 		return nil
-	case !j.Person(r), j.Client.Host, j.Returns, v.room(r) == nil, v.auto(r), v.admitted[bare], r.Occupies(j.Real) != nil,
-		r.Affiliation(bare) > muc.AffNone, r.Policy().Standing(bare, "") > muc.AffNone:
+	case !j.Person(r), j.Client.Host, moderates, j.Returns, v.room(r) == nil, v.auto(r), v.admitted[bare], r.Occupies(j.Real) != nil,
+		r.Affiliation(bare) > muc.AffNone, r.Policy().Standing(bare, id) > muc.AffNone:
 		return nil
 	}
 	err := xmpp.NotAllowed("Visitor needs to be allowed by a moderator")

@@ -35,6 +35,7 @@ func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld
 	}
 	return roomworld.Options{
 		ICE:      true,
+		Client:   vw.client,
 		Services: []func(*muc.Room) muc.RoomService{services.NewVisitors(cfg), services.NewPolls(services.PollsConfig{Domain: "polls.meet.example", Max: 5})},
 		Build: func(w *roomworld.World) {
 			pol := policy.DefaultConfig()
@@ -195,8 +196,10 @@ func TestVisitorTokens(t *testing.T) {
 					switch p.JID().Local {
 					case "u2":
 						out.Claims = &xmpp.Claims{Room: "other", Domain: "meet.example"}
-					case "u3":
+					case "u3", "u5":
 						out.Claims = &xmpp.Claims{Room: "r", Domain: "meet.example"}
+					case "u4":
+						out.Claims = &xmpp.Claims{Room: "r", Domain: "meet.example", Moderator: true}
 					}
 					return out
 				}}
@@ -229,6 +232,16 @@ func TestVisitorTokens(t *testing.T) {
 					case strings.Contains(got, `code="110"`):
 						admitted = append(admitted, name)
 					case !strings.Contains(got, "not-allowed"):
+						t.Error(name, got)
+					}
+				}
+				// Moderators by token take part, others have been sent to watch.
+				for name, want := range map[string]string{"4": `code="110"`, "5": "promotion-not-allowed"} {
+					p, err := w.Dial(name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := send(p, `<presence to="r@conference.meet.example/aaaa111`+name+`">`+in+`</presence>`); !strings.Contains(got, want) {
 						t.Error(name, got)
 					}
 				}
