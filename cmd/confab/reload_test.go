@@ -136,3 +136,23 @@ func TestReloadableKeysExist(t *testing.T) {
 		}
 	}
 }
+
+// The head of default.toml says which keys SIGHUP takes over: each by its own name, or by
+// its table alone.
+func TestReloadableKeysAreDocumented(t *testing.T) {
+	t.Parallel()
+	head, _, _ := strings.Cut(defaultTOML, "\n\n# Name under which")
+	_, head, _ = strings.Cut(head, "SIGHUP (kill -HUP)")
+	head = strings.ReplaceAll(head, "\n#", "")
+	named := strings.FieldsFunc(head, func(c rune) bool { return strings.ContainsRune(" .,;:()", c) })
+	for _, key := range reloadable {
+		table, name := "", key
+		if i := strings.LastIndexByte(key, '.'); i >= 0 {
+			table, name = key[:i], key[i+1:]
+		}
+		whole := strings.Contains(head, "["+table+"];") || strings.Contains(head, "["+table+"] except")
+		if !whole && !slices.Contains(named, name) {
+			t.Errorf("default.toml does not name %s", key)
+		}
+	}
+}
