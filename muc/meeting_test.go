@@ -21,7 +21,7 @@ var mainRoom = xmpp.MustJID("r@conference.meet.example")
 func sideWorld(t *testing.T, extra ...func(*muc.Room) muc.RoomService) (w *roomworld.World, side *muc.Service) {
 	w = roomworld.New(t, roomworld.Options{Services: extra, Build: func(w *roomworld.World) {
 		side = muc.NewService(muc.Config{Domain: "side.meet.example", Main: w.Main, Inside: true,
-			Admins: []xmpp.JID{xmpp.MustJID("focus@auth.meet.example")}, Client: roomworld.DefaultClient}, w.Router, slog.New(slog.DiscardHandler))
+			Admins: []xmpp.JID{xmpp.MustJID("focus@auth.meet.example")}, Client: w.Client}, w.Router, slog.New(slog.DiscardHandler))
 		w.Serve(side)
 		w.Router.Serve("echo.meet.example", services.NewComponent("echo", "echo.meet.example", w.Main, w.Router))
 	}})

@@ -4,7 +4,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"confab/internal/meettest/roomworld"
 	"confab/internal/meettest/script"
@@ -24,8 +23,8 @@ func TestRelayedUnchanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	synctest.Test(t, func(t *testing.T) {
-		w := roomworld.New(t, roomworld.Options{Policy: func(c *policy.Config) { c.JoinRate = 0 }})
+	roomworld.Both(t, func(t *testing.T, webSocket bool) {
+		w := roomworld.New(t, roomworld.Options{WebSocket: webSocket, Policy: func(c *policy.Config) { c.JoinRate = 0 }})
 		enter(t, w, "F", "focus")
 		from, to := enter(t, w, "1", "aaaa1111"), enter(t, w, "2", "bbbb2222")
 		drain(t, from)

@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"confab/internal/meettest/roomworld"
@@ -51,8 +50,10 @@ func TestTranscripts(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(f), ".xmpp")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				roomworld.New(t, scripts[name]).Run(t, f)
+			roomworld.Twice(t, f, func(t *testing.T, webSocket bool) *roomworld.World {
+				world := scripts[name]
+				world.WebSocket = webSocket
+				return roomworld.New(t, world)
 			})
 		})
 	}

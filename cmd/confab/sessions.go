@@ -28,15 +28,9 @@ func (s *server) clientOf(p xmpp.Port) muc.Client {
 	if !ok {
 		return muc.Client{}
 	}
-	a, who := se.Attrs(), se.Account()
-	c := muc.Client{
-		Room: a.Room, Tenant: a.Prefix, In: se.In(), Stream: se.Transport() == xmpp.TransportTCP, Addr: s.counted(se.Remote()),
-		Host: who.Host, Guest: who.Guest, Claims: who.Claims, Token: a.Token, Region: a.Region,
-	}
-	switch {
-	case who.Claims != nil:
-		c.Features, c.Identity = who.Claims.Features, who.Claims.Identity
-	case !who.Guest && se.JID().Domain == s.names.domain:
+	c := muc.ClientOf(se)
+	c.Addr = s.counted(se.Remote())
+	if who := se.Account(); who.Claims == nil && !who.Guest && se.JID().Domain == s.names.domain {
 		c.Identity = identityOf(se.JID())
 	}
 	return c

@@ -22,19 +22,16 @@ func breakoutWorld(change func(*roomworld.Options, *services.BreakoutConfig)) ro
 		change(&opt, &cfg)
 	}
 	f := services.NewBreakouts(cfg)
+	opt.Commands = []string{cfg.Domain}
 	opt.Services = append(opt.Services, f.InMain)
 	opt.Build = func(w *roomworld.World) {
 		focus := xmpp.MustJID("focus@auth.meet.example")
 		meta := services.MetadataConfig{Domain: "metadata.meet.example"}
-		client := roomworld.DefaultClient
-		if opt.Client != nil {
-			client = opt.Client
-		}
 		mc := muc.DefaultConfig()
 		mc.Domain, mc.Main, mc.Inside, mc.EndWithPeople = cfg.Domain, w.Main, true, false
 		mc.Admins, mc.Focus, mc.FocusService = []xmpp.JID{focus}, focus, xmpp.MustJID("focus.meet.example")
 		mc.ServiceDomains = []string{"auth.meet.example", "recorder.meet.example"}
-		mc.Client = client
+		mc.Client = w.Client
 		mc.Stages = policy.Breakout(policy.DefaultConfig())
 		mc.Services = []func(*muc.Room) muc.RoomService{services.NewMetadata(meta), f.InBreakout}
 		sv := muc.NewService(mc, w.Router, slog.New(slog.DiscardHandler))
@@ -59,8 +56,10 @@ func TestBreakoutTranscripts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				roomworld.New(t, breakoutWorld(change)).Run(t, "testdata/"+name+".xmpp")
+			roomworld.Twice(t, "testdata/"+name+".xmpp", func(t *testing.T, webSocket bool) *roomworld.World {
+				world := breakoutWorld(change)
+				world.WebSocket = webSocket
+				return roomworld.New(t, world)
 			})
 		})
 	}

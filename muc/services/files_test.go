@@ -36,7 +36,7 @@ func (s *store) Remove(_, id string) {
 
 func TestFileSharing(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	roomworld.Twice(t, "testdata/files.xmpp", func(t *testing.T, webSocket bool) *roomworld.World {
 		st := &store{has: []string{"f1", "f2", "f4", "f5"}, begun: map[string]bool{}}
 		opt := component(services.FileSharingName, "filesharing.meet.example",
 			services.NewFileSharing(services.FileSharingConfig{Domain: "filesharing.meet.example", Store: st}))
@@ -44,22 +44,26 @@ func TestFileSharing(t *testing.T) {
 			c := roomworld.DefaultClient(p)
 			if p.JID().Local == "u4" {
 				c.Features = map[string]bool{services.FileUpload: true}
+				c.Claims = &xmpp.Claims{Features: c.Features}
 			}
 			return c
 		}
+		opt.WebSocket = webSocket
 		w := roomworld.New(t, opt)
-		w.Run(t, "testdata/files.xmpp")
-		synctest.Wait()
-		// The clients of the script have gone, and the meeting with them.
-		if !slices.Equal(st.removed, []string{"f1"}) || len(st.ended) != 1 || len(st.begun) != 1 || !st.begun[st.ended[0]] {
-			t.Errorf("removed %v, begun %v, ended %v", st.removed, st.begun, st.ended)
-		}
+		t.Cleanup(func() {
+			synctest.Wait()
+			// The clients of the script have gone, and the meeting with them.
+			if !slices.Equal(st.removed, []string{"f1"}) || len(st.ended) != 1 || len(st.begun) != 1 || !st.begun[st.ended[0]] {
+				t.Errorf("removed %v, begun %v, ended %v", st.removed, st.begun, st.ended)
+			}
+		})
+		return w
 	})
 }
 
 func TestFileSharingWithVisitors(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	roomworld.Twice(t, "testdata/visitorfiles.xmpp", func(t *testing.T, webSocket bool) *roomworld.World {
 		const domain = "filesharing.meet.example"
 		opt := visitors(&visitorWorld{}, nil)
 		opt.Services = append(opt.Services, services.NewFileSharing(services.FileSharingConfig{Domain: domain, Max: 1}))
@@ -68,6 +72,7 @@ func TestFileSharingWithVisitors(t *testing.T) {
 			build(w)
 			w.Router.Serve(domain, services.NewComponent(services.FileSharingName, domain, w.Main, w.Router))
 		}
-		roomworld.New(t, opt).Run(t, "testdata/visitorfiles.xmpp")
+		opt.WebSocket = webSocket
+		return roomworld.New(t, opt)
 	})
 }

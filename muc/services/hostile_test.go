@@ -3,8 +3,8 @@ package services_test
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 
+	"confab/internal/meettest/roomworld"
 	"confab/internal/meettest/script"
 	"confab/muc"
 )
@@ -64,8 +64,8 @@ func malformed() (out []string) {
 // of stanza, is not noticed by anybody else in the room.
 func TestHostileOccupant(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w, _ := all(t)
+	roomworld.Both(t, func(t *testing.T, webSocket bool) {
+		w, _ := all(t, webSocket)
 		in := func(name, nick string) script.Conn {
 			c, err := w.Dial(name)
 			if err != nil {
@@ -96,8 +96,11 @@ func TestHostileOccupant(t *testing.T) {
 		}
 		sent := 0
 		for _, component := range components {
-			for _, payload := range malformed() {
-				for _, open := range []string{`message `, `message type="chat" `, `message type="groupchat" `, `message type="error" `, `iq type="set" id="x" `, `iq type="get" id="x" `, `presence `} {
+			for n, payload := range malformed() {
+				for i, open := range []string{`message `, `message type="chat" `, `message type="groupchat" `, `message type="error" `, `iq type="set" id="x" `, `iq type="get" id="x" `, `presence `} {
+					if webSocket && i > 0 && i != 1+n%6 {
+						continue // it takes longer: the usual kind and another
+					}
 					name, _, _ := strings.Cut(open, " ")
 					if err := hostile.Send("<" + open + `to="` + component + `.meet.example">` + payload + "</" + name + ">"); err != nil {
 						t.Fatal(err)
@@ -112,7 +115,7 @@ func TestHostileOccupant(t *testing.T) {
 				t.Errorf("the %s got %s", who, x)
 			}
 		}
-		if w.Main.Stats().Panics != 0 || sent < 10000 {
+		if w.Main.Stats().Panics != 0 || sent < 10000 && !webSocket {
 			t.Error(w.Main.Stats(), sent)
 		}
 		// What is right still works.

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"confab/internal/meettest/roomworld"
 	"confab/muc"
@@ -32,16 +31,12 @@ func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
 	cfg.Stages = policy.Waiting(waiting)
 	all := services.NewLobbies(cfg)
 	o.Services = append(o.Services, all.NewRoom)
-	client := o.Client
-	if client == nil {
-		client = roomworld.DefaultClient
-	}
 	build := o.Build
 	o.Build = func(w *roomworld.World) {
 		if build != nil {
 			build(w)
 		}
-		w.Serve(all.Attach(w.Main, w.Router, client, slog.New(slog.DiscardHandler)))
+		w.Serve(all.Attach(w.Main, w.Router, w.Client, slog.New(slog.DiscardHandler)))
 		w.Router.Serve(cfg.Domain, all)
 	}
 	return roomworld.New(t, o.Options), all
@@ -50,7 +45,6 @@ func (o lobbyWorld) open(t *testing.T) (*roomworld.World, *services.Lobbies) {
 // lobbies are the transcripts testdata/lobby-*.xmpp and the worlds that they run in.
 var lobbies = map[string]lobbyWorld{
 	"lobby-wait-for-host": {lobbies: services.LobbyConfig{AwaitHost: true}},
-	"lobby-breakout":      {Options: breakoutWorld(nil)},
 	"lobby-token": {Options: roomworld.Options{
 		Policy: func(c *policy.Config) {
 			rules := &policy.TokenRules{Domain: "meet.example", MUC: "conference.meet.example", AllowEmpty: true, Moderators: true, ModeratorIssuers: []string{"a"}}
@@ -126,9 +120,14 @@ func TestLobbyTranscripts(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(f), ".xmpp")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				w, _ := lobbies[name].open(t)
-				w.Run(t, f)
+			roomworld.Twice(t, f, func(t *testing.T, webSocket bool) *roomworld.World {
+				world := lobbies[name]
+				if name == "lobby-breakout" { // its rooms are those of one world
+					world.Options = breakoutWorld(nil)
+				}
+				world.WebSocket = webSocket
+				w, _ := world.open(t)
+				return w
 			})
 		})
 	}

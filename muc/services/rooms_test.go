@@ -13,10 +13,11 @@ import (
 )
 
 // all is a world with every service of this file's features, in main and side rooms.
-func all(t *testing.T) (w *roomworld.World, breakout *muc.Service) {
+func all(t *testing.T, webSocket bool) (w *roomworld.World, breakout *muc.Service) {
 	polls := services.NewPolls(services.PollsConfig{Domain: "polls.meet.example", Max: 3})
 	speakers := services.NewSpeakerStats("speakerstats.meet.example")
 	w = roomworld.New(t, roomworld.Options{
+		WebSocket: webSocket,
 		Services: []func(*muc.Room) muc.RoomService{
 			polls, speakers, services.NewAVModeration("avmoderation.meet.example"), services.NewEndConference,
 			services.NewDuration("conferenceduration.meet.example"),
@@ -24,7 +25,7 @@ func all(t *testing.T) (w *roomworld.World, breakout *muc.Service) {
 		},
 		Build: func(w *roomworld.World) {
 			breakout = muc.NewService(muc.Config{
-				Domain: "breakout.meet.example", Main: w.Main, Inside: true, Client: roomworld.DefaultClient,
+				Domain: "breakout.meet.example", Main: w.Main, Inside: true, Client: w.Client,
 				Services: []func(*muc.Room) muc.RoomService{
 					services.NewMetadata(services.MetadataConfig{Domain: "metadata.meet.example"}), polls, speakers,
 				},
@@ -45,8 +46,8 @@ func all(t *testing.T) (w *roomworld.World, breakout *muc.Service) {
 
 func TestEachRoomHasItsOwn(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w, breakout := all(t)
+	roomworld.Twice(t, "testdata/sides.xmpp", func(t *testing.T, webSocket bool) *roomworld.World {
+		w, breakout := all(t, webSocket)
 		focus, err := w.Dial("F")
 		if err != nil {
 			t.Fatal(err)
@@ -64,6 +65,6 @@ func TestEachRoomHasItsOwn(t *testing.T) {
 		}
 		_ = focus.Close()
 		synctest.Wait()
-		w.Run(t, "testdata/sides.xmpp")
+		return w
 	})
 }

@@ -2,7 +2,6 @@ package services_test
 
 import (
 	"testing"
-	"testing/synctest"
 
 	"confab/internal/meettest/roomworld"
 	"confab/muc"
@@ -52,15 +51,17 @@ var scripts = map[string]roomworld.Options{
 		Services: []func(*muc.Room) muc.RoomService{services.NewExternal(&services.ExternalConfig{PerAddress: 100, PerRoom: 3})},
 		Client: func(p xmpp.Port) muc.Client {
 			c := roomworld.DefaultClient(p)
-			switch p.JID().Local {
-			case "u3":
-				c.Features = map[string]bool{"recording": true, "transcription": true}
-			case "u4":
-				c.Features = map[string]bool{"livestreaming": true, "outbound-call": true, "recording": false}
-				c.Identity = `<identity xmlns="jabber:client"><user><id>ada</id><name>Ada</name></user><group>math</group></identity>`
-				c.Claims = &xmpp.Claims{User: map[string]string{"id": "ada"}, Group: "math", Features: c.Features}
-			case "u5":
-				c.Features = map[string]bool{}
+			c.Claims = map[string]*xmpp.Claims{
+				"u3": {Features: map[string]bool{"recording": true, "transcription": true}},
+				"u4": {
+					Features: map[string]bool{"livestreaming": true, "outbound-call": true, "recording": false},
+					Identity: `<identity xmlns="jabber:client"><user><id>ada</id><name>Ada</name></user><group>math</group></identity>`,
+					User:     map[string]string{"id": "ada"}, Group: "math",
+				},
+				"u5": {Features: map[string]bool{}},
+			}[p.JID().Local]
+			if c.Claims != nil {
+				c.Features, c.Identity = c.Claims.Features, c.Claims.Identity
 			}
 			return c
 		},
@@ -86,8 +87,10 @@ func TestTranscripts(t *testing.T) {
 	for name, world := range scripts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				roomworld.New(t, world).Run(t, "testdata/"+name+".xmpp")
+			roomworld.Twice(t, "testdata/"+name+".xmpp", func(t *testing.T, webSocket bool) *roomworld.World {
+				world := world
+				world.WebSocket = webSocket
+				return roomworld.New(t, world)
 			})
 		})
 	}

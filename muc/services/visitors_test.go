@@ -40,7 +40,7 @@ func visitors(vw *visitorWorld, change func(*services.VisitorsConfig)) roomworld
 		Build: func(w *roomworld.World) {
 			pol := policy.DefaultConfig()
 			pol.Tokens = func() *policy.TokenRules { return vw.tokens }
-			client := roomworld.DefaultClient
+			client := w.Client
 			if vw.client != nil {
 				client = vw.client
 			}
@@ -65,8 +65,10 @@ func TestVisitorTranscripts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				roomworld.New(t, visitors(&visitorWorld{}, change)).Run(t, "testdata/"+name+".xmpp")
+			roomworld.Twice(t, "testdata/"+name+".xmpp", func(t *testing.T, webSocket bool) *roomworld.World {
+				world := visitors(&visitorWorld{}, change)
+				world.WebSocket = webSocket
+				return roomworld.New(t, world)
 			})
 		})
 	}

@@ -1,10 +1,13 @@
 // Package roomworld runs the transcripts of rooms: the MUC services on a real
-// router, without sessions, focus or bridge, which the transcripts play themselves.
+// router, without focus or bridge, which the transcripts play themselves. Clients
+// are ports on that router, or log in to a real server over WebSocket.
 package roomworld
 
 import (
 	"context"
 	"log/slog"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +23,7 @@ import (
 )
 
 // World is a main MUC and a brewery on a real router. The clients of a script
-// are ports on it:
+// are ports on it, or, but for the focus, bridges and streams, sessions:
 //
 //	F       the focus; FC answers at focus.meet.example
 //	1, 2 …  stock clients u1@meet.example/r1 …
@@ -38,6 +41,8 @@ type World struct {
 
 	clientOf func(xmpp.Port) muc.Client
 	services []*muc.Service
+	hosts    []*xmpp.Host
+	front    *front // nil: clients are ports
 }
 
 // Client is a client of a script: a port on the world's router.
@@ -146,20 +151,31 @@ func (w *World) Dial(name string) (script.Conn, error) {
 	default:
 		c.jid = xmpp.MustJID(lower + "@meet.example/r")
 	}
+	if w.front != nil && slices.Contains(loginHosts, c.jid.Domain) && lower[0] != 't' {
+		return w.front.dial(c.jid, w.Client(c))
+	}
 	var err error
 	c.release, err = w.Router.Bind(c)
 	return c, err
 }
 
-func (w *World) client(p xmpp.Port) muc.Client {
-	if w.clientOf != nil {
+// Client tells a room of the world about a client, muc.Config.Client: a session says
+// all by itself.
+func (w *World) Client(p xmpp.Port) muc.Client {
+	if _, ok := p.(*xmpp.Session); !ok && w.clientOf != nil {
 		return w.clientOf(p)
 	}
 	return DefaultClient(p)
 }
 
-// DefaultClient is what the name of a client says about its session.
+// DefaultClient is what the session of a client says, or what the name of a port
+// says its session would.
 func DefaultClient(p xmpp.Port) muc.Client {
+	if se, ok := p.(*xmpp.Session); ok {
+		c := muc.ClientOf(se)
+		c.Addr = se.Remote().String()
+		return c
+	}
 	j := p.JID()
 	switch j.Local[0] {
 	case 'p':
@@ -197,7 +213,11 @@ type Options struct {
 	Policy   func(*policy.Config)              // of its pipeline
 	ICE      bool                              // metadata tells STUN and TURN servers
 	Services []func(*muc.Room) muc.RoomService // beside metadata
-	Client   func(xmpp.Port) muc.Client        // in place of DefaultClient
+	Client   func(xmpp.Port) muc.Client        // in place of DefaultClient; sessions get URL and account from it
+	// WebSocket makes clients log in over it; of the clients' own messages those to the
+	// domains in Commands are counted apart (xmpp.Config.Commands).
+	WebSocket bool
+	Commands  []string
 	// Build adds components and further services; what it hands to Serve runs with
 	// the world.
 	Build func(w *World)
@@ -225,7 +245,7 @@ func New(t testing.TB, opt Options) *World {
 	cfg.ServiceDomains = []string{"auth.meet.example", "recorder.meet.example"}
 	cfg.Stages = policy.Main(pol)
 	cfg.Services = append([]func(*muc.Room) muc.RoomService{services.NewMetadata(meta)}, opt.Services...)
-	cfg.Client = w.client
+	cfg.Client = w.Client
 	if opt.Config != nil {
 		opt.Config(&cfg)
 	}
@@ -237,6 +257,9 @@ func New(t testing.TB, opt Options) *World {
 	w.Router.ServeTenants(cfg.Domain, w.Main)
 	w.Serve(w.Brew)
 	w.Router.Serve(meta.Domain, services.NewMetadataComponent(meta, w.Main, w.Router))
+	for _, domain := range loginHosts {
+		w.hosts = append(w.hosts, xmpp.NewHost(w.Router, domain))
+	}
 	if opt.Build != nil {
 		opt.Build(w)
 	}
@@ -246,6 +269,9 @@ func New(t testing.TB, opt Options) *World {
 		wg.Go(func() { _ = sv.Run(ctx) })
 	}
 	t.Cleanup(func() { cancel(); wg.Wait() })
+	if opt.WebSocket {
+		w.openFront(t, opt.Commands)
+	}
 	return w
 }
 
@@ -258,4 +284,32 @@ func (w *World) Serve(sv *muc.Service) {
 // Run plays a transcript; it must be called inside the bubble of the world.
 func (w *World) Run(t *testing.T, file string) {
 	script.RunFile(t, file, script.Env{Dial: w.Dial, Wait: func(d time.Duration) { time.Sleep(d); synctest.Wait() }})
+}
+
+// portOnly is a line of a transcript that can't be played over WebSocket.
+var portOnly = regexp.MustCompile(`(?m)^# Ports only: .+$`)
+
+// Twice plays a transcript with clients that are ports, and with clients over
+// WebSocket, each in a world of its own.
+func Twice(t *testing.T, file string, world func(t *testing.T, webSocket bool) *World) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Both(t, func(t *testing.T, webSocket bool) {
+		if webSocket && portOnly.Match(text) {
+			t.Skip("for ports only")
+		}
+		world(t, webSocket).Run(t, file)
+	})
+}
+
+// Both runs a test in two bubbles, for clients that are ports and for others.
+func Both(t *testing.T, test func(t *testing.T, webSocket bool)) {
+	for name, webSocket := range map[string]bool{"port": false, "websocket": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { test(t, webSocket) })
+		})
+	}
 }
