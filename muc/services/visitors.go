@@ -325,7 +325,6 @@ func (v *Visitors) Filter(r *muc.Room, o *muc.Occupant, s *xmpp.Stanza) (*xmpp.S
 		for _, id := range ids {
 			v.respond(r, id, m.Approved)
 		}
-		// The other moderators' lists lose the request by it.
 		r.Broadcast(s.With(o.JID(), xmpp.JID{}), func(x *muc.Occupant) bool { return x.Role == muc.RoleModerator && !x.Admin() })
 		return nil, nil
 	case "demote-request":
@@ -343,6 +342,8 @@ func (v *Visitors) respond(r *muc.Room, id string, approved bool) {
 		if q.visitor.String() == id {
 			v.requests = slices.Delete(v.requests, i, i+1)
 			v.answer(r, q.visitor, approved)
+			// The app reads the other moderator's answer only where it is a single yes.
+			r.Broadcast(v.request(r, q, false), func(o *muc.Occupant) bool { return o.Role == muc.RoleModerator && !o.Admin() })
 			return
 		}
 	}

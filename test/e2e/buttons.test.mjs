@@ -240,6 +240,40 @@ test('buttons', { timeout: 300000 }, async t => {
         await stays('a participant sets nothing', async () => !(await ann.events()).some(e => e.name === 'METADATA_UPDATED' && e.args[0].followMe?.on === false), 500);
     });
 
+    await t.test('a screen under moderation', { skip: !modern && 'the 2021 library moderates no screens' }, async () => {
+        const [ ann, bob ] = await two();
+        const shows = on => async () => (await ann.does('screens')).some(s => !s.muted) === on;
+
+        await bob.does('share');
+        await until('Ann is shown the screen', shows(true));
+        await ann.call('enableAVModeration', 'desktop');
+        await bob.told('AV_MODERATION_CHANGED', ({ enabled, mediaType }) => enabled && mediaType === 'desktop');
+        await until('the screen is gone', shows(false));
+        await ann.call('avModerationApprove', 'desktop', bob.id);
+        await bob.told('AV_MODERATION_APPROVED', ({ mediaType }) => mediaType === 'desktop');
+        await bob.does('unmuteScreen');
+        await until('Ann is shown the screen again', shows(true));
+    });
+
+    await t.test('shared files', { skip: !modern && 'not in the 2021 library' }, async () => {
+        const [ ann, bob ] = await two();
+        const { status, fileId } = await ann.does('upload', 'minutes 50 %.txt', 'Ann was there.');
+
+        assert.equal(status, 201);
+        await bob.told('FILE_SHARING_FILE_ADDED', f => f.fileId === fileId && f.fileName === 'minutes 50 %.txt' && f.authorParticipantName === 'Ann');
+        assert.deepEqual(await bob.does('download', fileId), { status: 200, fileName: 'minutes 50 %.txt', text: 'Ann was there.' });
+        const refused = await bob.does('upload', 'mine.txt', 'Bob was, too.'); // no moderator
+
+        assert.equal(refused.status, 403);
+        const cem = await knock('Cem');
+
+        await inside(cem);
+        await cem.told('FILE_SHARING_FILES_RECEIVED', files => files[fileId]?.fileSize === 14);
+        assert.equal(await ann.does('unshare', fileId), 204);
+        await cem.told('FILE_SHARING_FILE_REMOVED', id => id === fileId);
+        assert.equal((await bob.does('download', fileId)).status, 404);
+    });
+
     await t.test('end of the meeting for all', { skip: !modern && 'not in the 2021 library' }, async () => {
         const [ ann, bob ] = await two();
 

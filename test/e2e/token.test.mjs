@@ -9,6 +9,7 @@ import { until } from './harness/figures.mjs';
 import { stage } from './harness/meeting.mjs';
 import { DOMAIN } from './harness/server.mjs';
 
+const QUIET = { video: false };
 const secret = '0123456789abcdef0123456789abcdef';
 
 /** A token as the other site signs it. */
@@ -58,4 +59,59 @@ test('people sign in elsewhere and come back with a token', { timeout: 120000 },
     await join(late);
     await late.getByText('The link you came with is not valid').waitFor();
     assert.equal(asked.length, 1, 'a bad token is no reason to sign in again');
+});
+
+test('the library with tokens', { timeout: 120000 }, async t => {
+    const { browser } = await stage(t, 'tokens', { toml: [
+        '[rooms]', 'moderators = "token"', '[auth.jwt]', 'app_id = "site"', `secret = "${secret}"`
+    ].join('\n') });
+    const person = (name, moderator, id) => token({ room: 'closed', context: { user: { name, moderator, id } } });
+    const bob = await browser.participant('Bob');
+
+    await bob.join('closed', { ...QUIET, token: person('Bob of the token', false, 'u-2') });
+    const ann = await browser.participant('Ann');
+
+    await ann.join('closed', { ...QUIET, token: person('Ann', true, 'u-1') });
+
+    await t.test('the token says who moderates', async () => {
+        await until('Ann moderates', () => ann.isModerator());
+        assert.equal(await bob.isModerator(), false, 'although Bob came first');
+        assert.equal((await bob.stats()).participants[ann.id].role, 'moderator');
+    });
+
+    await t.test('and who somebody is', async () => {
+        const identity = await ann.page.evaluate(id => window.meet.identity(id), bob.id);
+
+        assert.deepEqual([ identity.user.id, identity.user.name ], [ 'u-2', 'Bob of the token' ]);
+    });
+
+    await t.test('what is wrong with a token is said', async () => {
+        for (const [ claims, why ] of [
+            [ { room: 'closed', exp: 1 }, /exp/ ],
+            [ { room: 'closed', iss: 'elsewhere' }, /iss/ ],
+            [ { room: 'closed', sub: 'elsewhere' }, null ],
+            [ { room: 'another' }, null ]
+        ]) {
+            const cem = await browser.participant('Cem');
+
+            await cem.knock('closed', { ...QUIET, token: token(claims) });
+            if (why) {
+                const failed = await cem.noticed('connection failed', { error: 'connection.passwordRequired' });
+
+                assert.match(failed.text, why);
+            } else {
+                await cem.noticed('outside', { error: 'conference.connectionError.notAllowed' });
+            }
+            assert.equal(await cem.event('joined'), undefined);
+            await cem.close();
+        }
+        const dan = await browser.participant('Dan');
+
+        await dan.knock('closed', { ...QUIET, token: `${token({ room: 'closed' }).slice(0, -4)}AAAA` });
+        assert.match((await dan.noticed('connection failed', { error: 'connection.passwordRequired' })).text, /signature|verif/i);
+        const eve = await browser.participant('Eve');
+
+        await eve.knock('closed', QUIET);
+        await eve.noticed('connection failed', { error: 'connection.passwordRequired' });
+    });
 });

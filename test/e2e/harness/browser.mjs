@@ -58,17 +58,20 @@ export class Browser {
         return b;
     }
 
-    /** Opens a page of the harness, with the library loaded, in a context of its own: its own storage, its own person. */
-    async participant(name) {
+    /**
+     * Opens a page of the harness, with the library loaded, in a context of its own: its own storage, its own person.
+     * `file` is a library other than that of the run.
+     */
+    async participant(name, file = library) {
         const { page, context } = await this.#open(name);
 
         await page.addInitScript(options => {
             window.harness = options;
-        }, { media: this.network?.media, bitrate: this.bitrate, generation: generation() });
+        }, { media: this.network?.media, bitrate: this.bitrate, generation: generation(file) });
         await context.route('**/harness/*', async route => {
-            const file = new URL(route.request().url()).pathname.split('/').pop();
+            const asked = new URL(route.request().url()).pathname.split('/').pop();
 
-            await route.fulfill(await source(file));
+            await route.fulfill(await source(asked, file));
         });
         await page.goto(`${this.server?.origin ?? `https://${DOMAIN}`}/harness/meet.html`);
         await page.waitForFunction(() => window.meet?.ready);
@@ -109,13 +112,13 @@ export class Browser {
 }
 
 /** What the harness serves under /harness/ on the server's own origin, without the server knowing. */
-async function source(file) {
+async function source(file, lib) {
     const served = {
         'meet.html': [ join(root, 'harness', 'meet.html'), 'text/html' ],
         'instrument.js': [ join(root, 'harness', 'instrument.js'), 'text/javascript' ],
         'meet.js': [ join(root, 'harness', 'meet.js'), 'text/javascript' ],
         'jquery.js': [ join(root, 'node_modules', 'jquery', 'dist', 'jquery.min.js'), 'text/javascript' ],
-        'lib-jitsi-meet.js': [ library, 'text/javascript' ]
+        'lib-jitsi-meet.js': [ lib, 'text/javascript' ]
     }[file];
 
     if (!served) {

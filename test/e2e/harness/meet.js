@@ -20,9 +20,9 @@ window.meet = (() => {
     window.addEventListener('online', () => JitsiMeetJS.setNetworkInfo?.({ isOnline: true }));
     window.addEventListener('offline', () => JitsiMeetJS.setNetworkInfo?.({ isOnline: false }));
 
-    /** The server's config.js, evaluated as the page's own inline script would be. */
-    async function serverConfig(room) {
-        const response = await fetch(`/config.js?room=${encodeURIComponent(room)}`, { cache: 'no-store' });
+    /** The server's config.js, evaluated as the page's own inline script would be; of a tenant, if the page is below one. */
+    async function serverConfig({ room, tenant }) {
+        const response = await fetch(`${tenant ? `/${tenant}` : ''}/config.js?room=${encodeURIComponent(room)}`, { cache: 'no-store' });
 
         if (!response.ok) {
             throw new Error(`config.js: ${response.status}`);
@@ -68,12 +68,15 @@ window.meet = (() => {
      * @param {boolean} options.p2p - go peer-to-peer when there are two.
      * @param {boolean} options.relay - only relayed candidates, towards the bridge and peer-to-peer.
      * @param {string} options.via - 'bosh' instead of WebSocket.
+     * @param {string} options.tenant - of the page's path.
+     * @param {string} options.token - a JSON Web Token.
+     * @param {boolean} options.visitor - asks to look on only.
      * @param {boolean} options.rejoin - start over when the connection is lost for good, as the web app's reload does.
      * @param {object} options.config - merged over the server's config.js.
      */
     async function join(options) {
         wanted = options;
-        const config = Object.assign(await serverConfig(options.room), options.config);
+        const config = Object.assign(await serverConfig(options), options.config);
 
         config.p2p = Object.assign({}, config.p2p, {
             enabled: Boolean(options.p2p),
@@ -94,20 +97,25 @@ window.meet = (() => {
         service.searchParams.set('room', options.room);
 
         return new Promise((resolve, reject) => {
-            const lost = (what, error) => {
-                note(what, { error: String(error) });
+            const lost = (what, error, text) => {
+                note(what, { error: String(error), text });
                 if (options.rejoin && meeting.joined) {
-                    again(config, options);
+                    startOver(config, options);
                 } else {
                     reject(new Error(`${what}: ${error}`));
                 }
             };
 
-            connection = new JitsiMeetJS.JitsiConnection(null, null, { ...config, serviceUrl: service.href });
+            connection = new JitsiMeetJS.JitsiConnection(null, options.token ?? null, {
+                ...config, serviceUrl: service.href, preferVisitor: options.visitor
+            });
             const mine = connection;
 
             connection.addEventListener(names.connection.CONNECTION_FAILED,
-                error => mine === connection && lost('connection failed', error));
+                (error, text) => mine === connection && lost('connection failed', error, text));
+            names.connection.CONNECTION_REDIRECTED && connection.addEventListener(names.connection.CONNECTION_REDIRECTED,
+                (vnode, focus, username) => mine === connection
+                    && redirect(config, options, { vnode, focus, username }).then(resolve, reject));
             connection.addEventListener(names.connection.CONNECTION_DISCONNECTED,
                 message => mine === connection && note('disconnected', { message: String(message) }));
             let entered = false;
@@ -162,13 +170,13 @@ window.meet = (() => {
     }
 
     /** What the web app's reload amounts to: a new connection, a new conference, the same people. */
-    function again(config, options) {
-        if (meeting.again) {
+    function startOver(config, options) {
+        if (meeting.startingOver) {
             return;
         }
         note('starting over');
-        meeting.again = setTimeout(async () => {
-            meeting.again = undefined;
+        meeting.startingOver = setTimeout(async () => {
+            meeting.startingOver = undefined;
             const old = connection;
 
             connection = undefined;
@@ -177,8 +185,136 @@ window.meet = (() => {
             if (!localTracks.length) {
                 await devices(options, config);
             }
-            enter(config, options).catch(() => again(config, options));
+            enter(config, options).catch(() => startOver(config, options));
         }, 1000);
+    }
+
+    /** To the visitors' room and back: the web app's redirect() and getVisitorOptions(). */
+    async function redirect(config, options, { vnode, focus, username }) {
+        const old = connection;
+        let changed;
+
+        note('redirected', { vnode });
+        if (vnode) {
+            const domain = `${vnode}.meet.jitsi`;
+
+            changed = {
+                oldConfig: config,
+                hosts: { domain, muc: config.hosts.muc.replace(config.hosts.domain, domain) },
+                focusUserJid: focus,
+                disableFocus: true,
+                disableLocalStatsBroadcast: true,
+                websocket: withParam(config.websocket, 'vnode', vnode)
+            };
+        } else {
+            const { hosts, websocket } = config.oldConfig;
+
+            // disableFocus stays: another request might lead back to the visitors.
+            changed = {
+                oldConfig: undefined, hosts, focusUserJid: focus, disableLocalStatsBroadcast: false,
+                websocket: withParam(websocket, 'customusername', username)
+            };
+        }
+        connection = undefined;
+        await Promise.resolve(conference?.leave()).catch(() => {});
+        await Promise.resolve(old.disconnect()).catch(() => {});
+        meeting.joined = false;
+        // Visitors send nothing.
+        await Promise.all(localTracks.map(t => t.dispose()));
+        localTracks = [];
+        wanted = { ...options, visitor: Boolean(vnode) };
+        if (!vnode) {
+            await devices(wanted, config);
+        }
+        await enter({ ...config, ...changed }, wanted);
+    }
+
+    function withParam(address, name, value) {
+        const url = new URL(address, location.href);
+
+        url.searchParams.set(name, value);
+
+        return url.href;
+    }
+
+    /** A moderator sends somebody to the visitors: its page starts over as one. */
+    async function demote() {
+        const options = { ...wanted, visitor: true };
+
+        await leave();
+        meeting.joined = false;
+        await join(options);
+    }
+
+    /** Shares the screen; resolves when the others can be told. */
+    async function share() {
+        const track = (await JitsiMeetJS.createLocalTracks({ devices: [ 'desktop' ] })).find(t => t.getType() === 'video');
+
+        localTracks.push(track); // its sound would be a second microphone
+        await conference.addTrack(track);
+    }
+
+    /** Goes on with a screen that was muted. */
+    function unmuteScreen() {
+        return localTracks.find(t => t.getVideoType?.() === 'desktop').unmute();
+    }
+
+    /** The screens that the others share, as far as this page knows. */
+    function screens() {
+        return conference.getParticipants().flatMap(p => p.getTracks())
+            .filter(t => t.getVideoType?.() === 'desktop').map(t => ({ muted: t.isMuted() }));
+    }
+
+    /** The session to which shared files belong, and a token for its store: as the web app's feature file-sharing. */
+    async function store() {
+        const { fileSharing } = await serverConfig(wanted);
+        const token = await conference.getShortTermCredentials(conference.getFileSharing().getIdentityType());
+
+        return {
+            at: `${fileSharing.apiUrl}/sessions/${conference.getMeetingUniqueId()}/files`,
+            headers: { Authorization: `Bearer ${token}` }
+        };
+    }
+
+    /** Uploads a file and tells the meeting of it. Resolves to the status of the upload. */
+    async function upload(fileName, text) {
+        const { at, headers } = await store();
+        const metadata = {
+            authorParticipantId: conference.myUserId(), authorParticipantJid: me().jid, authorParticipantName: wanted.name,
+            conferenceFullName: conference.room.roomjid, fileId: crypto.randomUUID(), fileName, fileSize: text.length,
+            fileType: fileName.split('.').pop(), timestamp: Date.now()
+        };
+        const body = new FormData();
+
+        body.append('metadata', JSON.stringify(metadata));
+        body.append('file', new File([ text ], fileName), fileName);
+        const { ok, status } = await fetch(at, { method: 'POST', headers, body });
+
+        ok && conference.getFileSharing().addFile(metadata);
+
+        return { status, fileId: metadata.fileId };
+    }
+
+    /** Gets a shared file the way that the button does. */
+    async function download(fileId) {
+        const { at, headers } = await store();
+        const response = await fetch(`${at}/${fileId}`, { headers });
+
+        if (!response.ok) {
+            return { status: response.status };
+        }
+        const { presignedUrl, fileName } = await response.json();
+        const file = await fetch(presignedUrl);
+
+        return { status: file.status, fileName, text: await file.text() };
+    }
+
+    async function unshare(fileId) {
+        const { at, headers } = await store();
+
+        conference.getFileSharing().removeFile(fileId);
+
+        return (await fetch(`${at}/${fileId}`, { method: 'DELETE', headers })).status;
     }
 
     function listen(c, { resolve, lost, config, options }) {
@@ -271,7 +407,7 @@ window.meet = (() => {
     /** Goes to another room of the meeting as the web app does: the old one is left with "switch_room". */
     async function move(roomJid) {
         const [ id, domain ] = roomJid.split('@');
-        const config = Object.assign(await serverConfig(wanted.room), wanted.config, { p2p: { enabled: false } });
+        const config = Object.assign(await serverConfig(wanted), wanted.config, { p2p: { enabled: false } });
 
         await conference.leave('switch_room').catch(() => {});
         meeting.joined = false;
@@ -285,6 +421,16 @@ window.meet = (() => {
             wanted.name && conference.setDisplayName(wanted.name);
             Promise.all(localTracks.map(t => conference.addTrack(t))).then(() => conference.join()).catch(reject);
         });
+    }
+
+    /** Tries the same room again, in the same session. */
+    function again() {
+        conference.join(wanted.password);
+    }
+
+    /** Leaves the room but not the server, and comes back. */
+    async function reenter() {
+        await move(conference.room.roomjid);
     }
 
     /** Puts a remote track on the page and notes its first decoded frame. */
@@ -413,8 +559,9 @@ window.meet = (() => {
 
     return {
         ready: true,
-        join, devices, leave, stats, mute, ask, logIn, garble, me, call, move,
+        join, devices, leave, stats, mute, ask, logIn, garble, me, call, move, demote, share, unmuteScreen, screens, upload, download, unshare, again, reenter,
         say: text => conference.sendTextMessage(text),
+        identity: id => conference.getParticipantById(id).getIdentity(),
         isModerator: () => conference.isModerator(),
         events: () => events,
         note

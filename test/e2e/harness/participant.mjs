@@ -64,6 +64,11 @@ export class Participant {
         this.id = (await this.page.evaluate(() => window.meet.me())).id;
     }
 
+    /** Does something that meet.js names: does('upload', 'a.txt', 'text'). */
+    does(what, ...args) {
+        return this.page.evaluate(([ w, a ]) => window.meet[w](...a), [ what, args ]);
+    }
+
     /** Waits for a library event after a moment (ms since the epoch) whose arguments satisfy `like`. */
     async told(name, like = () => true, since = 0, timeout = 10000) {
         const event = await until(`${this.name} is told ${name}`,

@@ -28,6 +28,6 @@ export const chromium = process.env.CHROMIUM ?? '/usr/bin/chromium';
  * What the library in use can do, told from its text: the 2021 build asks for a global jQuery, and in a browser of
  * today it can't leave a peer-to-peer session again (captures/README.md, "Variations tried").
  */
-export function generation() {
-    return readFileSync(library, 'utf8').slice(0, 400).includes('jquery') ? 2021 : 2026;
+export function generation(file = library) {
+    return readFileSync(file, 'utf8').slice(0, 400).includes('jquery') ? 2021 : 2026;
 }
