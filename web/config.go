@@ -156,7 +156,8 @@ type Handlers struct {
 	ColibriWS         http.Handler // /colibri-ws/…
 	VisitorQueue      http.Handler // /visitor/websocket, requests with Upgrade only
 
-	// The next three bound the bodies of their requests themselves.
+	// The next three bound the bodies of their requests themselves; the last two get
+	// the path as the route table took it.
 	Files    http.Handler // FilesPrefix/…
 	SocketIO http.Handler // /socket.io/: the whiteboard's relay
 	Etherpad http.Handler // /etherpad/…

@@ -47,7 +47,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 		s.xmppWebSocket(w, r)
 		return
 	case socketIO: // row 13
-		s.protocol(w, r, s.handlers.SocketIO)
+		s.protocol(w, atPath(r, p), s.handlers.SocketIO)
 		return
 	case "/_unlock":
 		// deployment.md row 14: the target of websocketKeepAliveUrl.
@@ -70,7 +70,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 	case first == "colibri-ws" && deeper && s.handlers.ColibriWS != nil:
 		s.handlers.ColibriWS.ServeHTTP(w, r)
 	case s.handlers.Etherpad != nil && strings.HasPrefix(p, etherpad): // row 11
-		s.handlers.Etherpad.ServeHTTP(w, r)
+		s.handlers.Etherpad.ServeHTTP(w, atPath(r, p))
 	case p == "/_api/room-info" && s.handlers.RoomInfo != nil:
 		if tenantOf(r) != "" {
 			r = withPrefix(r)
@@ -103,6 +103,15 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, p string) {
 	default:
 		s.notFound(w, r, b)
 	}
+}
+
+// atPath is r for a handler that looks at the path, or hands it on: as the route table
+// took it, decoded, clean and without a tenant.
+func atPath(r *http.Request, p string) *http.Request {
+	r2, u := *r, *r.URL
+	u.Path, u.RawPath = p, ""
+	r2.URL = &u
+	return &r2
 }
 
 // validSegment is the rule for rooms and tenants (deployment.md §3.2).

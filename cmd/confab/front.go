@@ -125,7 +125,9 @@ func (s *server) proxy(target, strip string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return web.Proxy(u, strip, s.logs.of("web")), nil
+	p := web.NewProxy(u, strip, s.logs.of("web"))
+	s.opened(p)
+	return p, nil
 }
 
 // ready says why meetings can't be held; the health endpoint asks.
