@@ -106,11 +106,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	s.headers(rec, st)
 	p := cleanPath(r.URL.Path)
-	if r.Body != nil && !boundsItself(p) {
-		r.Body = &timedBody{
-			ReadCloser: http.MaxBytesReader(rec, r.Body, st.cfg.Limits.Body),
-			ctl:        http.NewResponseController(w), limit: st.cfg.Limits.BodyTimeout,
-		}
+	if r.ContentLength != 0 && r.Body != nil {
+		s.boundBody(rec, r, p, &st.cfg.Limits)
 	}
 	switch {
 	case p == "/about/health": // balancers ask by any name
@@ -121,6 +118,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.reserved(rec, r, p)
 	default:
 		s.route(rec, st.ofTenantHost(r), p)
+	}
+}
+
+// boundBody gives the body a deadline, also for who reads none of it: http.Server
+// waits for the rest before it answers. Server.ReadTimeout would end a BOSH request,
+// too, that waits with its body long read.
+func (s *Server) boundBody(w http.ResponseWriter, r *http.Request, path string, l *Limits) {
+	ctl := http.NewResponseController(w)
+	if l.BodyTimeout > 0 {
+		_ = ctl.SetReadDeadline(time.Now().Add(l.BodyTimeout)) // an error: no connection is behind it
+	}
+	if !boundsItself(path) {
+		r.Body = &timedBody{http.MaxBytesReader(w, r.Body, l.Body), ctl}
 	}
 }
 
@@ -300,23 +310,16 @@ func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 func (w *recorder) Flush() { http.NewResponseController(w.ResponseWriter).Flush() }
 
-// timedBody gives the body a deadline of its own: http.Server.ReadTimeout would
-// also end a BOSH request that waits with its body long read.
+// timedBody lifts the deadline of the body when all of it is there.
 type timedBody struct {
 	io.ReadCloser
-	ctl   *http.ResponseController
-	limit time.Duration
-	armed bool
+	ctl *http.ResponseController
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
-	if !b.armed && b.limit > 0 {
-		b.armed = true
-		b.ctl.SetReadDeadline(time.Now().Add(b.limit))
-	}
 	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) && b.armed {
-		b.ctl.SetReadDeadline(time.Time{})
+	if errors.Is(err, io.EOF) {
+		_ = b.ctl.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }

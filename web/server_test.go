@@ -352,6 +352,13 @@ func TestSlowBody(t *testing.T) {
 	if got := exchange(head + "200\r\n\r\n" + strings.Repeat("x", 200)); got != "100 true" {
 		t.Errorf("too large a body: %q", got)
 	}
+	// http.Server waits for the rest of a body before it answers, also when nobody
+	// wants it.
+	for _, path := range []string{"/nothing/here/at-all", "/_/files/x", "/socket.io/"} {
+		if got := exchange("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\nhalf"); got == "" {
+			t.Errorf("%s: no answer", path)
+		}
+	}
 	timer := time.AfterFunc(200*time.Millisecond, func() { close(waited) })
 	defer timer.Stop()
 	if got := exchange(head + "4\r\n\r\nwait"); got != "4 false" {

@@ -254,12 +254,12 @@ func (s *Store) upload(w http.ResponseWriter, r *http.Request, meeting string) {
 	deadline := time.Now().Add(patience(size))
 	_ = ctl.SetReadDeadline(deadline)
 	_ = ctl.SetWriteDeadline(deadline.Add(grace))
-	defer ctl.SetReadDeadline(time.Time{}) // the connection may be used again
 	id, err := s.receive(r, meeting)
 	if err != nil {
-		s.refuse(w, r, meeting, err)
+		s.refuse(w, r, meeting, err) // with the deadline, for what may still come
 		return
 	}
+	_ = ctl.SetReadDeadline(time.Time{}) // the connection may be used again
 	answer(w, http.StatusCreated, struct {
 		ID string `json:"fileId"`
 	}{id})

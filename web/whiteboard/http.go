@@ -191,7 +191,6 @@ func (s *socket) post(w http.ResponseWriter, r *http.Request) {
 	ctl := http.NewResponseController(w)
 	size := s.relay.maxBody()
 	_ = ctl.SetReadDeadline(time.Now().Add(patience(size)))
-	defer ctl.SetReadDeadline(time.Time{})
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(size)))
 	ctype, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	var packets []packet
@@ -203,6 +202,7 @@ func (s *socket) post(w http.ResponseWriter, r *http.Request) {
 		s.close("bad payload")
 		return
 	}
+	_ = ctl.SetReadDeadline(time.Time{}) // all is there; a client that is too fast waits below
 	for _, p := range packets {
 		if !s.receive(p) {
 			s.close("client")
