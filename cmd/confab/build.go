@@ -93,7 +93,12 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 		return nil, fmt.Errorf("limits.exempt: %w", err)
 	}
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
-	for _, step := range []func() error{s.openCertificates, s.openMedia, s.openFiles, s.buildBoards, s.buildQueue, s.buildJWT, s.openPresets, s.buildReservations, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.buildAPI, s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS} {
+	for _, step := range []func() error{
+		s.openCertificates, s.openMedia, s.openFiles, s.buildBoards, s.buildQueue, s.buildJWT,
+		func() error { return s.openPresets(ctx) },
+		s.buildReservations, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.buildAPI,
+		s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS,
+	} {
 		if err := step(); err != nil {
 			return nil, err
 		}

@@ -61,6 +61,7 @@ func (p *program) check(ctx context.Context, args []string) error {
 	r.localAddresses(cfg)
 	r.webDir(cfg)
 	r.tokens(ctx, cfg)
+	r.servers(ctx, cfg)
 	r.buffers("/proc/sys/net/core/rmem_max")
 	if r.failed {
 		return errSaid

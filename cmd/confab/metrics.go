@@ -107,6 +107,9 @@ func (c *collector) figures() []figure {
 		out = append(out, gauge("confab_shared_files", "Files that meetings share.", float64(n)),
 			gauge("confab_shared_files_bytes", "Bytes of them on disk.", float64(bytes)))
 	}
+	if c.s.queue != nil {
+		out = append(out, gauge("confab_visitors_waiting", "Visitors who wait for a meeting to go live.", float64(c.s.queue.Waiting())))
+	}
 	if c.s.boards != nil {
 		boards, sockets := c.s.boards.Stats()
 		out = append(out, gauge("confab_whiteboards", "Whiteboards of meetings.", float64(boards)),
