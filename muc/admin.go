@@ -125,7 +125,7 @@ func (r *Room) affiliated(bare xmpp.JID, aff Affiliation, ch change) {
 		if r.over || r.occ[o.Nick] != o || r.visitor(o) && aff != AffOutcast {
 			continue // a visitor has no standing until it is let into the main room
 		}
-		o.inherit(ch.actor, o.Aff, aff)
+		r.inherit(o, ch.actor, o.Aff, aff)
 		o.Aff = aff
 		switch {
 		case aff == AffOutcast:

@@ -95,6 +95,9 @@ func (r *Room) Affiliation(bare xmpp.JID) Affiliation {
 // the caller is a stage that decides about that address's join. It does nothing
 // when the room knows too many addresses.
 func (r *Room) SetAffiliation(bare xmpp.JID, a Affiliation) {
+	if a < AffOwner {
+		delete(r.grants, bare)
+	}
 	if a == AffNone {
 		delete(r.aff, bare)
 		return

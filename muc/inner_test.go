@@ -101,6 +101,31 @@ func TestViewsAreMadeOnce(t *testing.T) {
 	}
 }
 
+// dead is a port that closed without leaving its rooms.
+type dead struct{ sink }
+
+func (dead) Deliver(*xmpp.Stanza) error { return xmpp.ErrGone }
+
+// What one room tells another finds out who is gone from that one.
+func TestDeadPortsAreFoundInSideRooms(t *testing.T) {
+	t.Parallel()
+	sv, r := bigRoom(t, 2)
+	cfg := DefaultConfig()
+	cfg.Domain, cfg.Main, cfg.Inside, cfg.SummonFocus = "breakout.meet.example", sv, true, false
+	side, err := r.Open(NewService(cfg, sv.router, sv.log), "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := dead{sink{xmpp.MustJID("bot@meet.example/r")}}
+	o := &Occupant{Nick: "bot", bare: gone.jid.Bare(), jid: side.jid.WithResource("bot"), Role: RoleParticipant}
+	o.Seats = []*Seat{{Real: gone.jid, port: gone, occ: o}}
+	side.occ[o.Nick], side.real[gone.jid], side.order = o, o.Seats[0], []*Occupant{o}
+	r.handle(&event{kind: evTimer, room: r, fn: r.Changed})
+	if len(side.order) != 0 || len(side.gone) != 0 {
+		t.Fatal("still there")
+	}
+}
+
 func BenchmarkRoomBroadcast(b *testing.B) {
 	_, r := bigRoom(b, 500)
 	for _, c := range []struct{ name, src string }{

@@ -43,6 +43,9 @@ func (r *Room) enter(j *Join) {
 		if r.visitor(o) {
 			o.Aff, o.Role = AffNone, RoleVisitor
 		}
+		if o.Aff == AffOwner {
+			o.granted = r.grants[bare]
+		}
 		o.ranked = o.Role
 	}
 	if asked := j.Stanza.To.Resource; asked != o.Nick {

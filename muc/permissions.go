@@ -63,7 +63,7 @@ func (o *Occupant) Grantor() (user, group string) {
 
 // inherit passes the features of a moderator on to somebody whose standing it has
 // just changed (mod_jitsi_permissions). The focus and the room have none to pass on.
-func (o *Occupant) inherit(actor *Occupant, old, now Affiliation) {
+func (r *Room) inherit(o, actor *Occupant, old, now Affiliation) {
 	switch {
 	case o.admin:
 	case now < AffOwner:
@@ -81,7 +81,7 @@ func (o *Occupant) inherit(actor *Occupant, old, now Affiliation) {
 			}
 		}
 		if g.features != nil || g.user != "" || g.group != "" {
-			o.granted = g
+			o.granted, r.grants[o.bare] = g, g
 		}
 	}
 }

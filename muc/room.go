@@ -23,6 +23,9 @@ type Room struct {
 	real  map[xmpp.JID]*Seat   // by full real address
 	order []*Occupant          // join order: broadcasts and roster use it
 	aff   map[xmpp.JID]Affiliation
+	// grants are what owners got with their rank: they keep it when they go to a breakout
+	// room or join anew (room-services.md §5.2).
+	grants map[xmpp.JID]*grant
 
 	conf    roomConf
 	subject subject
@@ -110,17 +113,18 @@ func (o *Occupant) Has(ns, name string) bool { return o.pres != nil && o.pres.Ha
 // newRoom makes a room of a meeting; main is nil for the main one.
 func newRoom(sv *Service, j xmpp.JID, m *meeting, main *Room, live bool) *Room {
 	r := &Room{
-		jid:  j,
-		sv:   sv,
-		m:    m,
-		main: main,
-		occ:  map[string]*Occupant{},
-		real: map[xmpp.JID]*Seat{},
-		aff:  map[xmpp.JID]Affiliation{},
-		conf: roomConf{meetingID: newUUID(), salt: newUUID(), lang: "en"},
+		jid:    j,
+		sv:     sv,
+		m:      m,
+		main:   main,
+		occ:    map[string]*Occupant{},
+		real:   map[xmpp.JID]*Seat{},
+		aff:    map[xmpp.JID]Affiliation{},
+		grants: map[xmpp.JID]*grant{},
+		conf:   roomConf{meetingID: newUUID(), salt: newUUID(), lang: "en"},
 	}
 	if main != nil {
-		r.aff = main.aff // one standing in the whole meeting
+		r.aff, r.grants = main.aff, main.grants // one standing in the whole meeting
 		r.policy = main.policy
 	}
 	if live {
@@ -234,7 +238,7 @@ func (r *Room) handle(e *event) {
 	case evTimer, evResult, evDo:
 		e.fn()
 	}
-	r.reap()
+	r.m.reap()
 }
 
 func (r *Room) stanza(s *xmpp.Stanza) error {
@@ -247,6 +251,14 @@ func (r *Room) stanza(s *xmpp.Stanza) error {
 		return r.iq(s)
 	}
 	return nil
+}
+
+// reap does so in all rooms of a meeting: what happens in one is told in others.
+func (m *meeting) reap() {
+	m.room.reap()
+	for i := 0; i < len(m.sides); i++ { // one may end by it
+		m.sides[i].reap()
+	}
 }
 
 // reap removes occupants whose port turned out to be dead: in-process entities

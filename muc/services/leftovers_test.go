@@ -102,3 +102,53 @@ func TestBrokenLobbyHoldsNothing(t *testing.T) {
 		}
 	})
 }
+
+// Whoever waits in the lobby hears nothing of what the meeting is told.
+func TestMessageLimitIsNotToldInLobby(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := lobbyWorld{Options: roomworld.Options{
+			Services: []func(*muc.Room) muc.RoomService{services.NewMessageLimit(1, false)},
+		}}.open(t)
+		in := func(who, to string) interface {
+			Send(string) error
+			Receive() (string, error)
+			Close() error
+		} {
+			c, err := w.Dial(who)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Send(`<presence to="` + to + `"><x xmlns="http://jabber.org/protocol/muc"/><nick xmlns="http://jabber.org/protocol/nick">x</nick></presence>`)
+			synctest.Wait()
+			return c
+		}
+		in("F", "r@conference.meet.example/focus")
+		host := in("1", "r@conference.meet.example/aaaa1111")
+		if err := w.Main.Do(context.Background(), xmpp.MustJID("r@conference.meet.example"), func(r *muc.Room) {
+			if err := services.LobbyOf(r).Open(r); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		guest := in("2", "r@lobby.meet.example/bbbb2222")
+		for range 2 {
+			_ = host.Send(`<message type="groupchat" to="r@conference.meet.example"><body>hello</body></message>`)
+		}
+		synctest.Wait()
+		_ = guest.Send(`<iq type="get" id="last" to="lobby.meet.example"><ping xmlns="urn:xmpp:ping"/></iq>`)
+		for {
+			got, err := guest.Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(got, "limit") {
+				t.Fatal(got)
+			}
+			if strings.Contains(got, `id="last"`) {
+				return
+			}
+		}
+	})
+}

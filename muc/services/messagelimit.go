@@ -77,6 +77,9 @@ func (l *MessageLimit) count(r *muc.Room, o *muc.Occupant) error {
 		var e xmpp.Enc
 		e.Leaf("body", "", textLimit)
 		for _, in := range r.Meeting() {
+			if in.Main() != in && !in.Breakout() && !in.Visitors() {
+				continue // who waits in the lobby hears moderators only
+			}
 			in.Broadcast(xmpp.NewStanza(xmpp.Message, xmpp.TypeGroupchat, rand.Text(), in.JID(), xmpp.JID{}, e.String()), nil)
 		}
 	}
