@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -43,9 +44,10 @@ type Relay struct {
 	mu      sync.Mutex
 	closed  bool
 	boards  map[key]*board
-	owned   map[string]*board // by owner
-	places  map[place]int     // boards there
-	opened  map[place]int     // sockets there
+	owned   map[string]*board   // by owner
+	places  map[place]int       // boards there
+	opened  map[place]int       // sockets there
+	waiting map[place][]*socket // those that have not asked for a board, in order
 	sockets map[string]*socket
 }
 
@@ -64,7 +66,8 @@ type key struct {
 func NewRelay(limits Limits, log *slog.Logger) *Relay {
 	return &Relay{
 		limits: limits, log: log,
-		boards: map[key]*board{}, owned: map[string]*board{}, places: map[place]int{}, opened: map[place]int{}, sockets: map[string]*socket{},
+		boards: map[key]*board{}, owned: map[string]*board{}, places: map[place]int{}, opened: map[place]int{},
+		waiting: map[place][]*socket{}, sockets: map[string]*socket{},
 	}
 }
 
@@ -163,22 +166,62 @@ func (rl *Relay) forget(b *board) {
 	b.end()
 }
 
-// open makes a socket, if there is a board at the place.
+// open makes a socket, if there is a board at the place. The address of a place is no
+// secret, the board's is: who only opens sockets keeps nobody away from it.
 func (rl *Relay) open(at place, version int, addr netip.Addr) (*socket, *failure) {
+	for {
+		s, idle, fail := rl.tryOpen(at, version, addr)
+		if idle == nil {
+			return s, fail
+		}
+		idle.close("made room for another")
+	}
+}
+
+// tryOpen makes a socket, or says who has to go first.
+func (rl *Relay) tryOpen(at place, version int, addr netip.Addr) (s, idle *socket, fail *failure) {
 	rl.mu.Lock()
 	defer rl.mu.Unlock()
 	switch {
 	case rl.closed:
-		return nil, &failureClosed
+		return nil, nil, &failureClosed
 	case rl.places[at] == 0:
-		return nil, &failureForbidden
+		return nil, nil, &failureForbidden
 	case rl.opened[at] >= rl.limits.Sockets:
-		return nil, &failure{429, 4, "Too many sockets"}
+		if idle = rl.idlest(at); idle == nil {
+			return nil, nil, &failure{429, 4, "Too many sockets"}
+		}
+		rl.asked(idle)
+		return nil, idle, nil
 	}
-	s := newSocket(rl, at, version, addr)
+	s = newSocket(rl, at, version, addr)
 	rl.opened[at]++
+	rl.waiting[at] = append(rl.waiting[at], s)
 	rl.sockets[s.sid] = s
-	return s, nil
+	return s, nil, nil
+}
+
+// idlest is the oldest socket that has not asked for a board, of the address that has
+// most of these; nil if there are none.
+func (rl *Relay) idlest(at place) (oldest *socket) {
+	n := map[netip.Addr]int{}
+	for _, s := range rl.waiting[at] {
+		n[s.addr]++
+	}
+	for _, s := range rl.waiting[at] {
+		if oldest == nil || n[s.addr] > n[oldest.addr] {
+			oldest = s
+		}
+	}
+	return oldest
+}
+
+// asked takes a socket out of those that wait.
+func (rl *Relay) asked(s *socket) {
+	w := slices.DeleteFunc(rl.waiting[s.place], func(x *socket) bool { return x == s })
+	if rl.waiting[s.place] = w; len(w) == 0 {
+		delete(rl.waiting, s.place)
+	}
 }
 
 func (rl *Relay) find(sid string) *socket {
@@ -187,10 +230,15 @@ func (rl *Relay) find(sid string) *socket {
 	return rl.sockets[sid]
 }
 
-func (rl *Relay) board(at place, room string) *board {
+// board is what a socket asks for.
+func (rl *Relay) board(s *socket, room string) *board {
 	rl.mu.Lock()
 	defer rl.mu.Unlock()
-	return rl.boards[key{at, room}]
+	b := rl.boards[key{s.place, room}]
+	if b != nil {
+		rl.asked(s)
+	}
+	return b
 }
 
 // gone forgets a socket, once.
@@ -198,6 +246,7 @@ func (rl *Relay) gone(s *socket) {
 	rl.mu.Lock()
 	defer rl.mu.Unlock()
 	delete(rl.sockets, s.sid)
+	rl.asked(s)
 	if rl.opened[s.place]--; rl.opened[s.place] == 0 {
 		delete(rl.opened, s.place)
 	}

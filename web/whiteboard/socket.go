@@ -299,7 +299,7 @@ func (s *socket) join(room string) {
 	if s.ctx.Err() != nil {
 		return // closed meanwhile
 	}
-	if b := s.relay.board(s.place, room); b != nil {
+	if b := s.relay.board(s, room); b != nil {
 		s.at = b.join(s)
 	}
 	if s.at == nil {

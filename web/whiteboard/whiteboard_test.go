@@ -499,6 +499,39 @@ func TestManySockets(t *testing.T) {
 	}
 }
 
+// TestIdleSockets: who opens sockets without knowing a board keeps nobody away from it,
+// and makes nobody leave.
+func TestIdleSockets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testLimits)
+	a := w.join(4, "p1", "room")
+	for range 3 * testLimits.Sockets {
+		if status, _ := w.do("GET", "EIO=4&transport=polling&room=p1", "", ""); status != 200 {
+			t.Fatal(status)
+		}
+	}
+	b := w.join(4, "p1", "room")
+	for a.text() != list(a, b) {
+	}
+	if _, n := w.rl.Stats(); n != testLimits.Sockets {
+		t.Errorf("%d sockets", n)
+	}
+	// Of several addresses the one with most of them has to make room.
+	at, other := place{"", "p1"}, netip.MustParseAddr("192.0.2.1")
+	patient, fail := w.rl.open(at, 4, other)
+	if fail != nil {
+		t.Fatal(fail)
+	}
+	for range testLimits.Sockets {
+		if _, fail := w.rl.open(at, 4, netip.MustParseAddr("127.0.0.1")); fail != nil {
+			t.Fatal(fail)
+		}
+	}
+	if w.rl.find(patient.sid) == nil {
+		t.Error("an address that has opened one socket lost it to one that opened many")
+	}
+}
+
 // TestSlowReceiver: it is cut off, and nobody else notices.
 func TestSlowReceiver(t *testing.T) {
 	t.Parallel()
