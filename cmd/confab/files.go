@@ -174,10 +174,8 @@ func (t *tokens) claims(ctx context.Context, user xmpp.JID, now time.Time) (toke
 	case err != nil || !inside:
 		return token.Claims{}, xmpp.NotAllowed("")
 	}
-	if p, ok := t.s.router.Port(user); ok {
-		if se, ok := p.(*xmpp.Session); ok && se.Account().Claims != nil {
-			t.verified(&c, se.Account().Claims)
-		}
+	if se := t.s.session(user); se != nil && se.Account().Claims != nil {
+		t.verified(&c, se.Account().Claims)
 	}
 	return c, nil
 }

@@ -230,12 +230,8 @@ func (s *server) jwtState(c Config, known map[keyPlace]*auth.Keys) (*jwtState, e
 
 // hasToken reports whether a session came with a token for a room.
 func (s *server) hasToken(user, room xmpp.JID) bool {
-	p, ok := s.router.Port(user)
-	if !ok {
-		return false
-	}
-	se, ok := p.(*xmpp.Session)
-	if !ok {
+	se := s.session(user)
+	if se == nil {
 		return false
 	}
 	c := se.Account().Claims

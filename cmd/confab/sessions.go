@@ -50,14 +50,20 @@ func (s *server) counted(addr netip.Addr) string {
 	return addr.String()
 }
 
-// isHost reports whether a session logged in with an account that opens rooms.
-func (s *server) isHost(full xmpp.JID) bool {
+// session is the one of a full address, or nil.
+func (s *server) session(full xmpp.JID) *xmpp.Session {
 	p, ok := s.router.Port(full)
 	if !ok {
-		return false
+		return nil
 	}
-	se, ok := p.(*xmpp.Session)
-	return ok && se.Account().Host
+	se, _ := p.(*xmpp.Session) // the focus and the bridge have ports of another kind
+	return se
+}
+
+// isHost reports whether a session logged in with an account that opens rooms.
+func (s *server) isHost(full xmpp.JID) bool {
+	se := s.session(full)
+	return se != nil && se.Account().Host
 }
 
 // accounts lets xmpp/auth look accounts up. That keeps the texts of errors out of

@@ -116,12 +116,8 @@ func (s *server) focusVisitors(fc *focus.Config) {
 // moderatesByToken reports whether the token of a session names a moderator: it must
 // not lose its meeting by reloading the page.
 func (s *server) moderatesByToken(full xmpp.JID) bool {
-	p, ok := s.router.Port(full)
-	if !ok {
-		return false
-	}
-	se, ok := p.(*xmpp.Session)
-	if !ok {
+	se := s.session(full)
+	if se == nil {
 		return false
 	}
 	c := se.Account().Claims
