@@ -1,4 +1,4 @@
-// Host login, waiting for the host, room password.
+// Host login, waiting for the host or to be let in, room password.
 
 const $ = id => document.getElementById(id);
 
@@ -43,7 +43,15 @@ export function dialogs(meeting, { leave }) {
 
     return {
         openLogin,
-        wait: () => open(waiting),
+        /** Until the host comes, or somebody lets us in from the lobby; the host needs nobody for that. */
+        wait(lobby) {
+            $('waiting-title').textContent = lobby ? 'Waiting to be let in' : 'Waiting for the host';
+            $('waiting-text').textContent = lobby
+                ? 'Somebody in the meeting has to let you in, or its host has to come. If that is you, log in.'
+                : 'The meeting begins when its host comes in. If that is you, log in.';
+            password.open && password.close();
+            open(waiting);
+        },
         askPassword(again) {
             $('password-error').textContent = again ? 'That was not it.' : '';
             $('room-password').value = '';

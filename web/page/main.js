@@ -83,6 +83,7 @@ class Page {
         const returning = back?.room === room ? back : null;
         const name = returning?.name ?? fragment.name ?? savedName.get();
         $('display-name').value = typeof name === 'string' ? name : '';
+        $('display-name').required = Boolean(this.config.requireDisplayName);
         $('prejoin-room').textContent = room;
         document.title = `${room} · Confab`;
         if (returning) {
@@ -97,7 +98,7 @@ class Page {
                 ? `No access to ${failed.map(k => (k === 'audio' ? 'microphone' : 'camera')).join(' and ')}. You can join without.`
                 : 'Browsers give camera and microphone to HTTPS pages only. You can join without.';
         }
-        if (returning || fragment.join || this.config.prejoinConfig?.enabled === false) {
+        if ((returning || fragment.join || this.config.prejoinConfig?.enabled === false) && $('join-form').reportValidity()) {
             this.join();
         }
     }
@@ -152,7 +153,8 @@ class Page {
             $('status').textContent = text;
         });
         on('joined', () => this.joined());
-        on('waiting', () => this.dialogs.wait());
+        on('waiting', () => this.dialogs.wait(false));
+        on('lobby', () => this.dialogs.wait(true));
         on('password', ({ again }) => this.dialogs.askPassword(again));
         on('user', ({ id }) => this.person(id));
         on('user-left', ({ id }) => {

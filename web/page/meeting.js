@@ -171,7 +171,7 @@ export class Meeting extends EventTarget {
         on(e.CONFERENCE_LEFT, () => {
             this.joined = false;
         });
-        on(e.KICKED, () => this.#ended('You were removed from the meeting.'));
+        on(e.KICKED, (by, reason) => this.#ended(`You were removed from the meeting. ${reason ?? ''}`));
         on(e.CONNECTION_INTERRUPTED, () => this.#status('Connection interrupted, trying again…'));
         on(e.CONNECTION_RESTORED, () => this.#status(''));
         on(e.USER_JOINED, id => this.#tell('user', { id }));
@@ -256,11 +256,16 @@ export class Meeting extends EventTarget {
             this.#ended('The meeting is full.');
             break;
         case e.NOT_ALLOWED_ERROR:
-        case e.CONFERENCE_ACCESS_DENIED:
             this.#ended('You may not join this meeting.');
+            break;
+        case e.CONFERENCE_ACCESS_DENIED:
+            this.#ended('You were not let in.');
             break;
         case e.MEMBERS_ONLY_ERROR:
             this.#knock();
+            break;
+        case e.DISPLAY_NAME_REQUIRED:
+            this.#ended('This meeting wants to know your name.');
             break;
         case e.CONFERENCE_DESTROYED:
             this.#ended(details[0] || 'The meeting was ended.');
@@ -275,16 +280,21 @@ export class Meeting extends EventTarget {
         }
     }
 
+    /**
+     * Goes to the lobby. Whoever is let in, or finds the lobby closed because a host came, joins without our help
+     * (LJM Lobby.join).
+     */
     #knock() {
-        if (!this.conference.joinLobby || this.knocked) {
-            this.#ended('Only invited people may join this meeting.');
+        const refused = () => this.#ended('Only invited people may join this meeting.');
+        this.#tell('lobby');
+        this.#status('Asking to be let in…');
+        if (!this.conference.joinLobby) {
+            refused();
             return;
         }
-        this.knocked = true;
-        this.#status('Asking to be let in…');
         this.conference.joinLobby(this.name || 'Guest').catch(err => {
             console.warn('lobby', err);
-            this.#ended('Only invited people may join this meeting.');
+            refused();
         });
     }
 

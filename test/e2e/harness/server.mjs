@@ -36,9 +36,10 @@ export class Server {
      * @param {object} options
      * @param {boolean} options.requireHost - only hosts open rooms.
      * @param {string} options.toml - further lines of the configuration file, tables only.
+     * @param {string[]} options.admin - further lines of [admin].
      * @param {string[]} options.top - further lines before the first table.
      */
-    static async start(name, { requireHost = false, toml = '', top = [] } = {}) {
+    static async start(name, { requireHost = false, toml = '', top = [], admin = [] } = {}) {
         const s = new Server();
 
         s.name = name;
@@ -52,6 +53,7 @@ export class Server {
             'public_addresses = ["127.0.0.1"]',
             '[admin]',
             `listen = "127.0.0.1:${s.ports.admin}"`,
+            ...admin,
             toml,
             ''
         ].join('\n'));
