@@ -94,6 +94,9 @@ func (p *program) run(ctx context.Context, args []string) int {
 	return exitFailure
 }
 
+// commands are those beside serve, the one that needs no name.
+var commands = []string{"user", "service", "check", "config", "web", "version", "help"}
+
 func (p *program) command(ctx context.Context, name string, args []string) error {
 	switch name {
 	case "serve":
@@ -123,7 +126,11 @@ func (p *program) serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 {
+	switch {
+	case len(rest) == 0:
+	case slices.Contains(commands, rest[0]):
+		return usageError("flags stand behind the command: confab " + strings.Join(rest, " ") + " --…")
+	default:
 		return usageError("unknown command " + rest[0])
 	}
 	cfg, err := p.load()

@@ -83,6 +83,7 @@ func TestUserCommands(t *testing.T) {
 		{"user remove anna --no-host", "", 2, "--no-host belongs to user add"},
 		{"frob", "", 2, "unknown command frob"},
 		{"serve frob", "", 2, "unknown command frob"},
+		{"--domain x.example config show", "", 2, "flags stand behind the command: confab config show --…"},
 		{"--frob", "", 2, "flag provided but not defined: -frob"},
 		{"--help", "", 0, "--media-port PORT"},
 		{"version", "", 0, "confab "},
