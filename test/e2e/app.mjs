@@ -5,22 +5,24 @@
 // It prints a line for each button, `works` or `FAILS` with the reason, and leaves screenshots in .cache/app/.
 
 import { mkdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { Browser } from './harness/browser.mjs';
-import { sleep } from './harness/figures.mjs';
+import { sleep, until } from './harness/figures.mjs';
 import { cache } from './harness/paths.mjs';
 import { Server } from './harness/server.mjs';
 
 const shots = join(cache, 'app');
-const patience = 10000;
+const patience = 20000;
 
 mkdirSync(shots, { recursive: true });
 if (!process.env.APP) {
     throw new Error('APP must name the directory of a web app build');
 }
-const server = await Server.start('app', { toml: `[web]\ndir = "${process.env.APP}"\n` });
-const browser = await Browser.launch('app', server, {});
+const web = `[web]\ndir = "${process.env.APP}"\n`;
+let server = await Server.start('app', { toml: web });
+let browser = await Browser.launch('app', server, {});
 const results = [];
 let room = 0;
 
@@ -76,7 +78,7 @@ class Person {
     async choose(name, entry) {
         await this.pane();
         await this.row(name).hover({ timeout: patience });
-        await this.page.locator('[aria-label="More participant options"]').first().click({ timeout: patience });
+        await this.page.locator(`[aria-label^="More participant options"]`).first().click({ timeout: patience });
         await this.page.getByText(entry, { exact: true }).last().click({ timeout: patience });
     }
 
@@ -109,7 +111,7 @@ async function meeting(...names) {
 async function enter(name) {
     const p = await Person.visit(name, `/demo${room}`);
 
-    await p.has('[aria-label="Leave the meeting"]');
+    await p.page.locator('[aria-label="Leave the meeting"]').first().waitFor({ timeout: 60000 });
     await p.page.waitForFunction(() => APP.conference.isJoined?.() ?? APP.conference._room?.isJoined(), undefined, { timeout: patience });
 
     return p;
@@ -124,7 +126,10 @@ async function button(name, story) {
     } catch (e) {
         results.push([ name, false ]);
         console.log(`FAILS ${name}: ${e.message.split('\n').slice(0, 3).join(' ')}`);
-        await Promise.all(people.map(p => p.shot(name.replace(/\W+/g, '-'))));
+        await Promise.all(people.map(async p => {
+            await p.shot(name.replace(/\W+/g, '-'));
+            await p.page.keyboard.press('Escape').catch(() => {}); // what is open is in the way of the next
+        }));
     }
 }
 
@@ -235,6 +240,35 @@ await button('shared video', async () => {
     await ann.page.locator('#modal-dialog-ok-button').click({ timeout: patience });
     await state(bob, () => Boolean(APP.store.getState()['features/shared-video'].videoUrl));
 });
+await button('mute all', async () => {
+    await bob.press('Unmute microphone').catch(() => {});
+    await remoteMuted(ann, 'Bob', 'audio', false);
+    await ann.pane();
+    await ann.press('Mute all');
+    await ann.page.locator('#modal-dialog-ok-button').first().click({ timeout: patience });
+    await remoteMuted(ann, 'Bob', 'audio', true);
+});
+await button('recording', async () => {
+    await ann.press('More actions');
+    await ann.page.getByText('Record', { exact: true }).first().click({ timeout: patience });
+    await ann.shows(/Start recording/i);
+    await ann.page.locator('#modal-dialog-cancel-button, [aria-label="Close dialog"]').first().click({ timeout: patience });
+});
+await button('moderator settings: start muted, follow me', async () => {
+    await ann.more('Open settings');
+    await ann.page.locator('[id^="dialogtab-button-moderator"]').click({ timeout: patience });
+    for (const name of [ 'start-video-muted', 'follow-me' ]) {
+        await ann.page.locator(`input[name="${name}"]`).check({ timeout: patience, force: true });
+    }
+    await ann.page.locator('#modal-dialog-ok-button').click({ timeout: patience });
+    await state(bob, () => APP.store.getState()['features/base/conference'].startVideoMutedPolicy
+        && APP.store.getState()['features/follow-me'].moderator);
+    await ann.page.keyboard.press('Escape');
+    await ann.press('Toggle tile view').catch(() => ann.press('[aria-label*="tile view" i]'));
+    const tiles = await ann.page.evaluate(() => Boolean(APP.store.getState()['features/video-layout'].tileViewEnabled));
+
+    await state(bob, t => Boolean(APP.store.getState()['features/video-layout'].tileViewEnabled) === t, tiles);
+});
 await button('kick', async () => {
     await ann.choose('Bob', 'Kick out');
     await ann.page.locator('#modal-dialog-ok-button').first().click({ timeout: patience });
@@ -267,8 +301,20 @@ await button('lobby', async () => {
     const cem = await Person.visit('Cem', `/demo${room}`);
 
     people.push(cem);
-    await cem.page.locator('[data-testid="lobby.knockButton"], [aria-label="Ask to join"]').first().click({ timeout: patience }).catch(() => {});
-    await ann.page.locator('[data-testid="lobby.admit"], [aria-label="Admit"], [id^="admit"]').first().click({ timeout: patience })
+    await cem.page.locator('[data-testid="lobby.knockButton"], [aria-label="Ask to join"]').first().click({ timeout: 3000 }).catch(() => {});
+    await state(ann, () => APP.store.getState()['features/lobby'].knockingParticipants.length === 1);
+});
+await button('chat with somebody in the lobby', async () => {
+    const cem = people[2];
+
+    await ann.page.locator('[data-testid="lobby.chat"], [aria-label^="Chat Cem"]').or(ann.page.getByText('Chat', { exact: true })).filter({ visible: true }).first()
+        .click({ timeout: patience });
+    await ann.page.locator('#chat-input-messagebox, textarea').first().fill('who are you?');
+    await ann.page.locator('#chat-input-messagebox, textarea').first().press('Enter');
+    await cem.shows('who are you?');
+});
+await button('admit from the lobby', async () => {
+    await ann.page.locator('[data-testid="lobby.admit"], [aria-label^="Admit"], [id^="admit"]').first().click({ timeout: patience })
         .catch(() => ann.page.getByText('Admit').first().click({ timeout: patience }));
     await state(ann, () => APP.conference._room.getParticipants().some(p => p.getDisplayName() === 'Cem'));
 });
@@ -287,10 +333,38 @@ await button('breakout rooms', async () => {
     await bob.page.getByText('Leave breakout room').first().click({ timeout: patience });
     await state(ann, () => APP.conference._room.getParticipants().some(p => p.getDisplayName() === 'Bob'));
 });
-await button('whiteboard', async () => {
-    await ann.more('[aria-label*="hiteboard"]');
-    await state(bob, () => APP.store.getState()['features/whiteboard']?.collabDetails);
+await button('breakout rooms: assign all, close', async () => {
+    await ann.pane();
+    await ann.page.getByText('Auto assign to breakout rooms').first().click({ timeout: patience });
+    await state(ann, () => APP.conference._room.getParticipants().length === 0);
+    await bob.has('[aria-label="Leave the meeting"]');
+    await ann.page.getByText(/Breakout room #?1|Breakout roo/).first().hover();
+    await ann.page.locator('[aria-label="More"]').first().click({ timeout: patience });
+    await ann.page.locator('[aria-label="Close"]').or(ann.page.getByText('Close', { exact: true })).filter({ visible: true }).last().click({ timeout: patience });
+    await state(ann, () => APP.conference._room.getParticipants().some(p => p.getDisplayName() === 'Bob'));
 });
+
+[ ann, bob ] = await meeting('Ann', 'Bob');
+await button('whiteboard', async () => {
+    await ann.more('Show whiteboard');
+    await state(bob, () => APP.store.getState()['features/whiteboard']?.collabDetails);
+    const canvas = p => p.page.locator('.excalidraw canvas').first();
+    const drawn = async p => (await canvas(p).screenshot()).toString('base64');
+
+    await canvas(ann).waitFor({ timeout: patience });
+    await canvas(bob).waitFor({ timeout: patience });
+    const before = await drawn(bob);
+    const { x, y } = await canvas(ann).boundingBox();
+
+    await ann.page.locator('.excalidraw [data-testid="toolbar-rectangle"], .excalidraw [title^="Rectangle"]').first().click({ timeout: patience, force: true });
+    await ann.page.mouse.move(x + 200, y + 200);
+    await ann.page.mouse.down();
+    await ann.page.mouse.move(x + 400, y + 350, { steps: 5 });
+    await ann.page.mouse.up();
+    await until('Bob sees the drawing', async () => await drawn(bob) !== before, { timeout: patience });
+});
+
+[ ann, bob ] = await meeting('Ann', 'Bob');
 await button('file sharing', async () => {
     await ann.press('Open chat').catch(() => {});
     await ann.page.locator('#file-sharing-tab, [id*="file-sharing"], [aria-controls*="file"]').first().click({ timeout: patience });
@@ -299,10 +373,69 @@ await button('file sharing', async () => {
     await bob.page.locator('#file-sharing-tab, [id*="file-sharing"], [aria-controls*="file"]').first().click({ timeout: patience });
     await bob.shows('notes.txt');
 });
+await button('download of a shared file', async () => {
+    await bob.page.getByText('notes.txt').filter({ visible: true }).last().hover();
+    const [ download ] = await Promise.all([
+        bob.page.waitForEvent('download', { timeout: patience }),
+        bob.page.locator('[aria-label="Download notes.txt"]').filter({ visible: true }).last().click({ timeout: patience, force: true })
+    ]);
+    const text = await readFile(await download.path(), 'utf8');
+
+    if (download.suggestedFilename() !== 'notes.txt' || text !== 'hello') {
+        throw new Error(`${download.suggestedFilename()}: ${text}`);
+    }
+});
+await button('removal of a shared file', async () => {
+    await ann.page.getByText('notes.txt').filter({ visible: true }).last().hover();
+    await ann.page.locator('[aria-label="Remove notes.txt"], [aria-label$="emove file notes.txt"], [aria-label^="Remove"]').filter({ visible: true }).last().click({ timeout: patience, force: true });
+    await state(bob, () => APP.store.getState()['features/file-sharing'].files.size === 0);
+});
 await button('end the meeting for all', async () => {
     await ann.press('Leave the meeting');
     await ann.page.getByText('End meeting for all').first().click({ timeout: patience });
     await bob.shows(/ended|terminated/i);
+});
+
+await browser.close();
+await server.stop();
+server = await Server.start('app-visitors', { toml: `${web}[visitors]\nafter = 2\n` });
+browser = await Browser.launch('app-visitors', server, {});
+people = [];
+[ ann, bob ] = await meeting('Ann', 'Bob');
+let eve;
+
+const visiting = (p, yes) => state(p, y => APP.conference._room?.isJoined() && APP.store.getState()['features/visitors'].iAmVisitor === y, yes);
+
+await button('a third becomes a viewer', async () => {
+    eve = await enter('Eve');
+    people.push(eve);
+    await visiting(eve, true);
+    await state(eve, () => APP.conference._room.getParticipants().length === 2);
+    await ann.press('Unmute microphone');
+    await remoteMuted(eve, 'Ann', 'audio', false);
+    await eve.page.keyboard.press('Escape');
+});
+await button('a viewer chats', async () => {
+    await eve.press('Open chat');
+    await eve.page.locator('#chat-input-messagebox, textarea#chat-input').first().fill('hello from the gallery');
+    await eve.page.keyboard.press('Enter');
+    await ann.press('[aria-label^="Open chat"]');
+    await ann.shows('hello from the gallery');
+    await ann.press('Close chat').catch(() => {});
+});
+await button('a viewer asks to take part and is let in', async () => {
+    await eve.press('[aria-label="Raise your hand"]');
+    await state(ann, () => APP.store.getState()['features/visitors'].promotionRequests?.length === 1);
+    await ann.pane();
+    await ann.page.locator('[aria-label="Admit Eve"]').or(ann.page.getByText('Admit', { exact: true })).filter({ visible: true }).first().click({ timeout: patience });
+    await visiting(eve, false);
+    await state(ann, () => APP.conference._room.getParticipants().some(p => p.getDisplayName() === 'Eve'));
+});
+await button('back to the viewers', async () => {
+    await ann.choose('Eve', 'Move to viewer');
+    await ann.page.locator('#modal-dialog-ok-button').first().click({ timeout: patience });
+    await visiting(eve, true);
+    await state(ann, () => APP.conference._room.getParticipants().length === 1);
 });
 
 await sleep(200);

@@ -83,7 +83,7 @@ export class Browser {
     async visit(name, path) {
         const { page, context } = await this.#open(name);
 
-        await page.goto(this.server.origin + path);
+        await page.goto(this.server.origin + path, { timeout: 60000 });
 
         return Object.assign(page, { close: () => context.close() });
     }
