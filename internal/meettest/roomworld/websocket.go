@@ -32,6 +32,8 @@ type front struct {
 	srv   *xmpp.Server
 	net   *pipes
 
+	sent int // stanzas of all clients
+
 	mu       sync.Mutex
 	accounts map[string]xmpp.Account // by the name that the URL claims, with its domain
 }
@@ -40,6 +42,7 @@ func (w *World) openFront(t testing.TB, commands []string) {
 	f := &front{world: w, net: newPipes(), accounts: map[string]xmpp.Account{}}
 	cfg := xmpp.DefaultConfig()
 	cfg.Commands = commands
+	cfg.LoginRate = 1 << 20 // connections are lost all the time
 	for _, h := range w.hosts {
 		cfg.Hosts = append(cfg.Hosts, xmpp.LoginHost{Host: h, Auth: f})
 	}
@@ -80,13 +83,20 @@ type login xmpp.Account
 func (login) Step([]byte) ([]byte, bool, error) { return nil, true, nil }
 func (l login) Account() xmpp.Account           { return xmpp.Account(l) }
 
+// lostEvery is after how many stanzas of a world's clients the one that has sent the
+// last loses its connection and resumes its session.
+const lostEvery = 7
+
 // Session is a client that is connected over WebSocket, as lib-jitsi-meet is.
 type Session struct {
-	jid  xmpp.JID
-	conn *websocket.Conn
-	acks chan uint32   // how many stanzas the server says that it has handled
-	done chan struct{} // the reader has ended
-	sent uint32
+	front *front
+	jid   xmpp.JID
+	url   url.Values
+	smID  string
+	conn  *websocket.Conn
+	acks  chan uint32   // how many stanzas the server says that it has handled
+	done  chan struct{} // the connection's reader has ended
+	sent  uint32
 
 	mu      sync.Mutex
 	queue   []string
@@ -95,47 +105,71 @@ type Session struct {
 
 // dial logs jid in with a URL and an account that say what c does: features and
 // identity are those of its claims.
-func (f *front) dial(jid xmpp.JID, c muc.Client) (_ *Session, err error) {
+func (f *front) dial(jid xmpp.JID, c muc.Client) (*Session, error) {
 	f.mu.Lock()
 	f.accounts[jid.Bare().String()] = xmpp.Account{Name: jid.Local, Host: c.Host, Guest: c.Guest, Claims: c.Claims}
 	f.mu.Unlock()
-	q := url.Values{"customusername": {jid.Local}}
+	s := &Session{front: f, jid: jid, url: url.Values{"customusername": {jid.Local}}, acks: make(chan uint32, 1)}
 	for name, v := range map[string]string{"room": c.Room, "prefix": c.Tenant, "token": c.Token} {
 		if v != "" {
-			q.Set(name, v)
+			s.url.Set(name, v)
 		}
 	}
-	addr := addressOf(jid)
-	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return f.net.dial(ctx, addr) }}
-	conn, _, err := websocket.Dial(context.Background(), "ws://"+jid.Domain+"/xmpp-websocket?"+q.Encode(), &websocket.DialOptions{
+	return s, s.connect()
+}
+
+// connect opens a connection and logs in, or resumes the session.
+func (s *Session) connect() error {
+	addr := addressOf(s.jid)
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.front.net.dial(ctx, addr) }}
+	conn, _, err := websocket.Dial(context.Background(), "ws://"+s.jid.Domain+"/xmpp-websocket?"+s.url.Encode(), &websocket.DialOptions{
 		Subprotocols: []string{"xmpp"}, HTTPClient: &http.Client{Transport: tr},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	conn.SetReadLimit(-1)
-	s := &Session{jid: jid, conn: conn, acks: make(chan uint32, 1), done: make(chan struct{})}
+	s.conn, s.done = conn, make(chan struct{})
 	if err := s.login(); err != nil {
 		_ = conn.CloseNow()
-		return nil, err
+		close(s.done)
+		return fmt.Errorf("login of %s: %w", s.jid, err)
 	}
 	go s.read()
-	return s, nil
+	return nil
+}
+
+// reconnect loses the connection and resumes: nothing may get lost, or be repeated.
+func (s *Session) reconnect() error {
+	_ = s.conn.CloseNow()
+	<-s.done
+	s.url.Set("previd", s.smID)
+	return s.connect()
 }
 
 // login is what lib-jitsi-meet does (client-signaling.md §4), but that it asks for
 // the resource that the script knows.
 func (s *Session) login() error {
 	open := `<open xmlns="urn:ietf:params:xml:ns:xmpp-framing" to="` + s.jid.Domain + `" version="1.0"/>`
-	bind := new(xmpp.Enc).Start("iq", xmpp.NSClient).Attr("type", "set").Attr("id", "_bind_auth_2").
-		Start("bind", xmpp.NSBind).Leaf("resource", "", s.jid.Resource).End().End().String()
-	for _, step := range []struct{ send, until string }{
+	type step struct{ send, until string }
+	steps := []step{
 		{open, "<stream:features "},
 		{`<auth xmlns="urn:ietf:params:xml:ns:xmpp-sasl" mechanism="ANONYMOUS"/>`, "<success "},
 		{open, "<stream:features "},
-		{bind, "<jid>" + xmpp.Escape(s.jid.String()) + "</jid>"},
-		{`<enable xmlns="` + xmpp.NSSM + `" resume="true"/>`, "<enabled "},
-	} {
+	}
+	if s.smID == "" {
+		bind := new(xmpp.Enc).Start("iq", xmpp.NSClient).Attr("type", "set").Attr("id", "_bind_auth_2").
+			Start("bind", xmpp.NSBind).Leaf("resource", "", s.jid.Resource).End().End().String()
+		steps = append(steps, step{bind, "<jid>" + xmpp.Escape(s.jid.String()) + "</jid>"},
+			step{`<enable xmlns="` + xmpp.NSSM + `" resume="true"/>`, "<enabled "})
+	} else {
+		s.mu.Lock()
+		h := strconv.FormatUint(uint64(s.handled), 10)
+		s.mu.Unlock()
+		steps = append(steps, step{`<resume xmlns="` + xmpp.NSSM + `" h="` + h + `" previd="` + s.smID + `"/>`,
+			`<resumed xmlns="` + xmpp.NSSM + `" h="` + strconv.FormatUint(uint64(s.sent), 10) + `" `})
+	}
+	for _, step := range steps {
 		if err := s.write(step.send); err != nil {
 			return err
 		}
@@ -144,13 +178,19 @@ func (s *Session) login() error {
 			if err != nil {
 				return fmt.Errorf("no %s: %w", step.until, err)
 			}
-			if got = string(b); strings.HasPrefix(got, "<failure") || strings.HasPrefix(got, "<stream:error") || strings.Contains(got, `type="error"`) {
+			got = string(b)
+			if strings.HasPrefix(got, "<failure") || strings.HasPrefix(got, "<failed") || strings.HasPrefix(got, "<stream:error") || strings.Contains(got, `type="error"`) {
 				return errors.New(got)
+			}
+			if m := smIDRE.FindStringSubmatch(got); m != nil {
+				s.smID = m[1]
 			}
 		}
 	}
 	return nil
 }
+
+var smIDRE = regexp.MustCompile(`^<enabled xmlns="` + xmpp.NSSM + `" id="([^"]+)" resume="true" `)
 
 func (s *Session) write(text string) error {
 	return s.conn.Write(context.Background(), websocket.MessageText, []byte(text))
@@ -216,9 +256,13 @@ func (s *Session) Send(x string) error {
 	for {
 		select {
 		case n := <-s.acks:
-			if n == s.sent {
-				return nil
+			if n != s.sent {
+				continue
 			}
+			if s.front.sent++; s.front.sent%lostEvery == 0 {
+				return s.reconnect()
+			}
+			return nil
 		case <-s.done: // what came is for the script to look at
 			return nil
 		case <-late.C:

@@ -286,8 +286,8 @@ func (w *World) Run(t *testing.T, file string) {
 	script.RunFile(t, file, script.Env{Dial: w.Dial, Wait: func(d time.Duration) { time.Sleep(d); synctest.Wait() }})
 }
 
-// portOnly is a line of a transcript that can't be played over WebSocket.
-var portOnly = regexp.MustCompile(`(?m)^# Ports only: .+$`)
+// only is a line of a transcript that can't be played in both ways, and says why.
+var only = regexp.MustCompile(`(?m)^# (Ports|Sessions) only: .+$`)
 
 // Twice plays a transcript with clients that are ports, and with clients over
 // WebSocket, each in a world of its own.
@@ -296,12 +296,13 @@ func Twice(t *testing.T, file string, world func(t *testing.T, webSocket bool) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	Both(t, func(t *testing.T, webSocket bool) {
-		if webSocket && portOnly.Match(text) {
-			t.Skip("for ports only")
-		}
-		world(t, webSocket).Run(t, file)
-	})
+	m := only.FindSubmatch(text)
+	play := func(t *testing.T, webSocket bool) { world(t, webSocket).Run(t, file) }
+	if m == nil {
+		Both(t, play)
+		return
+	}
+	synctest.Test(t, func(t *testing.T) { play(t, string(m[1]) == "Sessions") })
 }
 
 // Both runs a test in two bubbles, for clients that are ports and for others.
