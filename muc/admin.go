@@ -97,9 +97,9 @@ func (r *Room) setAffiliation(actor *Occupant, it adminItem) error {
 	case !r.affFits(bare, aff):
 		return xmpp.ResourceConstraint("")
 	}
-	for _, svc := range r.services {
+	for _, svc := range r.Main().services { // standing is the meeting's, wherever it is changed
 		if c, ok := svc.(Ruling); ok {
-			if err := c.Rule(r, actor, bare, old, aff); err != nil {
+			if err := c.Rule(r.Main(), actor, bare, old, aff); err != nil {
 				return err
 			}
 		}

@@ -45,8 +45,8 @@ type Ranked interface {
 	Ranked(r *Room, o *Occupant, old Role, actor *Occupant)
 }
 
-// Ruling has a say in a change of standing that somebody in the room asks for: an
-// error refuses it.
+// Ruling has a say in a change of standing that somebody in the meeting asks for: an
+// error refuses it. The services of the main room are asked; r is that.
 type Ruling interface {
 	Rule(r *Room, actor *Occupant, bare xmpp.JID, old, aff Affiliation) error
 }

@@ -93,10 +93,13 @@ var lobbies = map[string]lobbyWorld{
 			return c
 		},
 	}},
-	"lobby-full":     {waiting: &policy.Config{MaxOccupants: 2, RestrictNicks: true}},
-	"lobby-rate":     {waiting: &policy.Config{JoinRate: 1, RestrictNicks: true}},
-	"lobby-everyone": {Options: roomworld.Options{Policy: func(c *policy.Config) { c.Everyone.On = true }}},
-	"lobby-name":     {Options: roomworld.Options{Policy: func(c *policy.Config) { c.RequireDisplayName = true }}},
+	"lobby-full": {waiting: &policy.Config{MaxOccupants: 2, RestrictNicks: true}},
+	"lobby-rate": {waiting: &policy.Config{JoinRate: 1, RestrictNicks: true}},
+	"lobby-everyone": {Options: roomworld.Options{
+		Policy:   func(c *policy.Config) { c.Everyone.On = true },
+		Services: []func(*muc.Room) muc.RoomService{services.NewEveryone(func(*muc.Room) bool { return true })},
+	}},
+	"lobby-name": {Options: roomworld.Options{Policy: func(c *policy.Config) { c.RequireDisplayName = true }}},
 	"lobby-settled": {Options: roomworld.Options{Config: func(c *muc.Config) {
 		c.Policy = func(j xmpp.JID) muc.RoomPolicy {
 			switch j.Local {
