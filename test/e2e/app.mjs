@@ -261,8 +261,9 @@ await button('moderator settings: start muted, follow me', async () => {
         await ann.page.locator(`input[name="${name}"]`).check({ timeout: patience, force: true });
     }
     await ann.page.locator('#modal-dialog-ok-button').click({ timeout: patience });
-    await state(bob, () => APP.store.getState()['features/base/conference'].startVideoMutedPolicy
-        && APP.store.getState()['features/follow-me'].moderator);
+    await state(bob, () => APP.store.getState()['features/follow-me'].moderator);
+    // Only who comes later is told to start muted.
+    await state(ann, () => APP.conference._room.getMetadataHandler().getMetadata().startMuted?.video);
     await ann.page.keyboard.press('Escape');
     await ann.press('Toggle tile view').catch(() => ann.press('[aria-label*="tile view" i]'));
     const tiles = await ann.page.evaluate(() => Boolean(APP.store.getState()['features/video-layout'].tileViewEnabled));
@@ -334,6 +335,7 @@ await button('breakout rooms', async () => {
     await state(ann, () => APP.conference._room.getParticipants().some(p => p.getDisplayName() === 'Bob'));
 });
 await button('breakout rooms: assign all, close', async () => {
+    people.push(await enter('Cem')); // two are not assigned
     await ann.pane();
     await ann.page.getByText('Auto assign to breakout rooms').first().click({ timeout: patience });
     await state(ann, () => APP.conference._room.getParticipants().length === 0);
