@@ -19,6 +19,11 @@ func (r *Room) enter(j *Join) {
 		r.endIfEmpty()
 		return
 	}
+	if !j.Admin && !r.fits(o, j.Stanza) {
+		r.refuse(j, xmpp.NotAcceptable(textTooBig))
+		r.endIfEmpty()
+		return
+	}
 	t := &Seat{Real: j.Real, Client: j.Client, port: j.port}
 	switch {
 	case r.linger == nil:

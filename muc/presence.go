@@ -24,7 +24,7 @@ func (r *Room) presence(s *xmpp.Stanza) error {
 		return xmpp.JIDMalformed("")
 	}
 	if len(s.Inner) > r.sv.cfg.PresenceBytes {
-		return xmpp.NotAcceptable("presence too big")
+		return xmpp.NotAcceptable(textTooBig)
 	}
 	if t != nil {
 		return r.update(t, s)
@@ -49,6 +49,30 @@ func (r *Room) presence(s *xmpp.Stanza) error {
 	}
 	r.tryJoin(j)
 	return nil
+}
+
+// Who joins gets the presences of all at once. Together they stay below what may wait
+// for a connection (xmpp.Config.QueuedBytes), or nobody could join any more: people
+// with long ones would close a room, or a lobby to its moderators. Those of stock
+// clients have less than 1500 bytes.
+const (
+	smallPresence = 2 << 10
+	rosterBytes   = 768 << 10
+	textTooBig    = "presence too big"
+)
+
+// fits reports whether a presence of o, nil for a new occupant, leaves that so.
+func (r *Room) fits(o *Occupant, s *xmpp.Stanza) bool {
+	sum := len(s.Inner)
+	if sum <= smallPresence || r.Visitors() { // they don't see each other
+		return true
+	}
+	for _, x := range r.order {
+		if x != o {
+			sum += len(x.payload.lead) + len(x.payload.tail)
+		}
+	}
+	return sum <= rosterBytes
 }
 
 // clean takes out of a client's presence what only the server may say, and
@@ -97,6 +121,9 @@ func (r *Room) update(t *Seat, s *xmpp.Stanza) error {
 		return err
 	}
 	t.refresh(r)
+	if !o.admin && !r.fits(o, s) {
+		return xmpp.NotAcceptable(textTooBig)
+	}
 	resync := s.Has(NSMUC, "x")
 	if p := r.clean(s, t.Client); !resync || p != o.payload {
 		o.payload, o.lang = p, s.Lang

@@ -104,7 +104,7 @@ func TestFilesStayBounded(t *testing.T) {
 		c := crowd{t, roomworld.New(t, opt), map[string]script.Conn{}}
 		c.join("F", "focus", "")
 		c.join("1", "aaaa1111", worst)
-		for i := range 300 {
+		for i := range 200 {
 			c.send("1", fmt.Sprintf(`<message to="filesharing.meet.example"><file-sharing xmlns="http://jitsi.org/jitmeet" type="add">{"fileId":"f%d","fileName":"%s","fileSize":1}</file-sharing></message>`,
 				i, strings.Repeat("&lt;", 3900)))
 		}
@@ -138,16 +138,14 @@ func TestSpeakersStayBounded(t *testing.T) {
 		c.join("F", "focus", "")
 		c.join("3", "cccc3333", "Cia")
 		c.send("3", `<message to="speakerstats.meet.example"><speakerstats xmlns="http://jitsi.org/jitmeet" room="r@conference.meet.example"/></message>`)
-		for i := range 1000 {
+		for i := range 400 {
 			nick := fmt.Sprintf("n%07d", i)
 			c.join("1", nick, worst)
-			for range 3 {
+			for range 8 {
 				c.send("1", `<message to="speakerstats.meet.example"><faceLandmarks xmlns="http://jitsi.org/jitmeet" room="r@conference.meet.example" faceExpression="`+
 					strings.Repeat("&quot;", 32)+`" timestamp="1" duration="1"/></message>`)
 			}
 			c.send("1", `<presence to="r@conference.meet.example/`+nick+`" type="unavailable"/>`)
-			c.largest("1", "speakerstats")
-			c.largest("3", "speakerstats")
 		}
 		c.join("2", "bbbb2222", "Bea")
 		got := ""
@@ -186,6 +184,50 @@ func TestBreakoutNamesStayBounded(t *testing.T) {
 		time.Sleep(5 * time.Second) // of the bubble: updates are gathered
 		if size, n := c.largest("1", "breakout"); n == 0 || size > 64<<10 {
 			t.Errorf("%d messages, %d bytes", n, size)
+		}
+	})
+}
+
+// Strangers in a lobby don't make its list so long that a moderator can't read it.
+func TestLobbyStaysBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		waiting := policy.DefaultConfig()
+		waiting.JoinRate = 0
+		w, _ := lobbyWorld{waiting: &waiting}.open(t)
+		c := crowd{t, w, map[string]script.Conn{}}
+		c.join("F", "focus", "")
+		c.join("1", "aaaa1111", "Ann")
+		c.send("F", `<iq type="set" id="g" to="r@conference.meet.example"><query xmlns="http://jabber.org/protocol/muc#admin"><item affiliation="owner" jid="u1@meet.example"/></query></iq>`)
+		synctest.Wait()
+		c.send("1", `<iq type="set" id="l" to="r@conference.meet.example"><query xmlns="http://jabber.org/protocol/muc#owner"><x xmlns="jabber:x:data" type="submit"><field var="FORM_TYPE"><value>http://jabber.org/protocol/muc#roomconfig</value></field><field var="muc#roomconfig_membersonly"><value>1</value></field></x></query></iq>`)
+		synctest.Wait()
+		lobby := func(who, nick, more string) {
+			c.send(who, `<presence to="r@lobby.meet.example/`+nick+`"><x xmlns="http://jabber.org/protocol/muc"/><nick xmlns="http://jabber.org/protocol/nick">`+nick+`</nick>`+more+`</presence>`)
+		}
+		for i := range 74 {
+			who, nick := fmt.Sprint(i+2), fmt.Sprintf("nnnn%04d", i)
+			lobby(who, nick, "")
+			synctest.Wait()
+			lobby(who, nick, "<avatar-url>"+worst+"</avatar-url>")
+		}
+		synctest.Wait()
+		lobby("1", "aaaa1111", "")
+		size, n := 0, 0
+		for {
+			x, err := c.conns["1"].Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if x == "" {
+				break
+			}
+			if strings.HasPrefix(x, "<presence") && strings.Contains(x[:300], `from="r@lobby`) {
+				size, n = size+len(x), n+1
+			}
+		}
+		if n != 75 || size > most {
+			t.Errorf("%d presences of %d bytes", n, size)
 		}
 	})
 }
