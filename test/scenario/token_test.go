@@ -98,7 +98,7 @@ func TestTokenLogins(t *testing.T) {
 	if bob.Moderator() || own.Affiliation != "member" || own.Presence.Has("http://jitsi.org/jitmeet", "permissions") {
 		t.Errorf("bob: %s", own.Presence)
 	}
-	seen, _ := bob.Occupant(ada.Nick())
+	seen := w.seen(bob, ada)
 	want := `<identity><user><avatar>https://x/a.png</avatar><id>u-1</id><moderator>true</moderator><name>Ada</name></user></identity>`
 	if id := seen.Presence.Child(xmpp.NSClient, "identity"); id == nil || !strings.Contains(seen.Presence.Inner, want) {
 		t.Errorf("identity: %s", seen.Presence)
@@ -216,7 +216,7 @@ func TestTokenUserIsTheHost(t *testing.T) {
 		t.Error("a guest is moderator")
 	}
 	// The account's identity is shown; what a guest says of itself is not.
-	seen, _ := eve.Occupant(host.Nick())
+	seen := w.seen(eve, host)
 	if want := `<identity><user><id>` + w.HostLogin + `@` + w.Domain + `</id><name>` + w.HostLogin + `</name></user></identity>`; !strings.Contains(seen.Presence.Inner, want) {
 		t.Errorf("identity of the host: %s", seen.Presence)
 	}
@@ -248,11 +248,11 @@ func TestTokenKeysAndReload(t *testing.T) {
 	jwt := token.Sign("ES256", key, token.Set{"kid": "k1"}, claims)
 	ada := w.join("Ada", with(jwt))
 	eve := w.join("Eve", func(o *meettest.Options) { o.Silent = true })
-	seen, _ := eve.Occupant(ada.Nick())
+	seen := w.seen(eve, ada)
 	if !strings.Contains(seen.Presence.Inner, "<identity><user><name>Ada</name></user></identity>") {
 		t.Errorf("Ada: %s", seen.Presence)
 	}
-	if seen, _ = ada.Occupant(eve.Nick()); strings.Contains(seen.Presence.Inner, "identity") {
+	if seen = w.seen(ada, eve); strings.Contains(seen.Presence.Inner, "identity") {
 		t.Errorf("Eve: %s", seen.Presence)
 	}
 	for name, bad := range map[string]string{

@@ -107,6 +107,16 @@ func (w *world) smooth(c *meettest.Client, others ...*meettest.Client) {
 	}
 }
 
+// seen is o as c sees it, once it does.
+func (w *world) seen(c, o *meettest.Client) (seen meettest.Occupant) {
+	w.t.Helper()
+	w.must(c.Until(w.ctx, "to see "+o.Nick(), func() (ok bool) {
+		seen, ok = c.Occupant(o.Nick())
+		return ok
+	}))
+	return seen
+}
+
 // cancelled is a context for what must already have happened.
 func cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
