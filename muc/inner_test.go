@@ -66,7 +66,7 @@ func TestBroadcastEncodesOnce(t *testing.T) {
 		s := stanza(t, xmpp.MustJID("u0@meet.example/r"), presence("n0", ""))
 		return testing.AllocsPerRun(50, func() { r.handle(&event{kind: evStanza, room: r, s: s}) })
 	}
-	if few, many := count(5), count(100); many > few+1 {
+	if few, many := count(5), count(100); many > few+10 { // one for each would be 95 more; the race detector makes a few of its own
 		t.Fatalf("%.0f allocations for 6 receivers, %.0f for 101", few, many)
 	}
 }
@@ -96,7 +96,7 @@ func TestViewsAreMadeOnce(t *testing.T) {
 		s := stanza(t, xmpp.MustJID("u0@meet.example/r"), presence("n0", ""))
 		return testing.AllocsPerRun(50, func() { r.handle(&event{kind: evStanza, room: r, s: s}) })
 	}
-	if few, many := count(5), count(100); many > few+2 {
+	if few, many := count(5), count(100); many > few+10 {
 		t.Fatalf("%.0f allocations for 11 receivers, %.0f for 201", few, many)
 	}
 }
