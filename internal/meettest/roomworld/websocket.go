@@ -244,15 +244,20 @@ func (s *Session) Send(x string) error {
 	if !strings.Contains(root, "xmlns=") {
 		x = rootRE.ReplaceAllString(x, `$0 xmlns="`+xmpp.NSClient+`"`)
 	}
-	if err := s.write(x); err != nil {
-		return err
-	}
-	s.sent++
-	if err := s.write(`<r xmlns="` + xmpp.NSSM + `"/>`); err != nil {
-		return err
-	}
 	late := time.NewTimer(heldBack)
 	defer late.Stop()
+	s.sent++
+	for _, frame := range []string{x, `<r xmlns="` + xmpp.NSSM + `"/>`} {
+		if err := s.write(frame); err != nil {
+			// The server may have closed before the client has finished writing.
+			select {
+			case <-s.done:
+				return nil
+			case <-late.C:
+				return err
+			}
+		}
+	}
 	for {
 		select {
 		case n := <-s.acks:
