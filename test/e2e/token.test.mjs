@@ -7,6 +7,7 @@ import { test } from 'node:test';
 
 import { until } from './harness/figures.mjs';
 import { stage } from './harness/meeting.mjs';
+import { generation } from './harness/paths.mjs';
 import { DOMAIN } from './harness/server.mjs';
 
 const QUIET = { video: false };
@@ -79,7 +80,7 @@ test('the library with tokens', { timeout: 120000 }, async t => {
         assert.equal((await bob.stats()).participants[ann.id].role, 'moderator');
     });
 
-    await t.test('and who somebody is', async () => {
+    await t.test('and who somebody is', { skip: generation() === 2021 && 'the 2021 library does not tell' }, async () => {
         const identity = await ann.page.evaluate(id => window.meet.identity(id), bob.id);
 
         assert.deepEqual([ identity.user.id, identity.user.name ], [ 'u-2', 'Bob of the token' ]);
