@@ -59,14 +59,24 @@ func stanza(tb testing.TB, from xmpp.JID, src string) *xmpp.Stanza {
 	return s
 }
 
+// leastAllocs is what fn allocates. The least of some tries counts: the race
+// detector and other goroutines only ever add to it.
+func leastAllocs(fn func()) float64 {
+	n := testing.AllocsPerRun(50, fn)
+	for range 9 {
+		n = min(n, testing.AllocsPerRun(50, fn))
+	}
+	return n
+}
+
 // A broadcast costs the same number of allocations for ten as for many.
 func TestBroadcastEncodesOnce(t *testing.T) {
 	count := func(n int) float64 {
 		_, r := bigRoom(t, n)
 		s := stanza(t, xmpp.MustJID("u0@meet.example/r"), presence("n0", ""))
-		return testing.AllocsPerRun(50, func() { r.handle(&event{kind: evStanza, room: r, s: s}) })
+		return leastAllocs(func() { r.handle(&event{kind: evStanza, room: r, s: s}) })
 	}
-	if few, many := count(5), count(100); many > few+10 { // one for each would be 95 more; the race detector makes a few of its own
+	if few, many := count(5), count(100); many > few+1 {
 		t.Fatalf("%.0f allocations for 6 receivers, %.0f for 101", few, many)
 	}
 }
@@ -94,9 +104,9 @@ func TestViewsAreMadeOnce(t *testing.T) {
 			t.Fatal(side.People())
 		}
 		s := stanza(t, xmpp.MustJID("u0@meet.example/r"), presence("n0", ""))
-		return testing.AllocsPerRun(50, func() { r.handle(&event{kind: evStanza, room: r, s: s}) })
+		return leastAllocs(func() { r.handle(&event{kind: evStanza, room: r, s: s}) })
 	}
-	if few, many := count(5), count(100); many > few+10 {
+	if few, many := count(5), count(100); many > few+2 {
 		t.Fatalf("%.0f allocations for 11 receivers, %.0f for 201", few, many)
 	}
 }
