@@ -233,23 +233,15 @@ func TestModeratedAudio(t *testing.T) {
 		t.Errorf("unmute: %v", err)
 	}
 	b.SetMuted("audio", false) // a client that doesn't care
-	heard := a.Stats(b.Nick() + "-a0").Frames
-	w.sees(a, b, 20)
+	w.silent(a, b)
 	w.hears(b, a)
-	if now := a.Stats(b.Nick() + "-a0").Frames; now > heard+3 { // what was under way
-		t.Errorf("%d packets of somebody who was muted", now-heard)
-	}
 	say(a, `jidToWhitelist="`+room+"/"+b.Nick()+`"`)
 	w.hears(a, b)
 	_, err := b.IQ(w.ctx, "set", room+"/focus", unmute)
 	w.must(err)
 	say(a, `jidToBlacklist="`+room+"/"+b.Nick()+`"`)
 	w.must(b.Until(w.ctx, "to be asked no more", func() bool { _, err := b.IQ(w.ctx, "set", room+"/focus", unmute); return is(err, xmpp.CondNotAllowed) }))
-	heard = a.Stats(b.Nick() + "-a0").Frames
-	w.sees(a, b, 20)
-	if now := a.Stats(b.Nick() + "-a0").Frames; now > heard+3 {
-		t.Errorf("%d packets of somebody who was taken off the list", now-heard)
-	}
+	w.silent(a, b)
 	say(a, `enable="false"`)
 	w.hears(a, b)
 }

@@ -79,6 +79,23 @@ func (w *world) hears(c, o *meettest.Client) {
 	w.more(c, o.Nick()+"-a0", 10)()
 }
 
+// silent waits until nothing of o's microphone comes to c any more, while o's camera
+// goes on; what was under way may still arrive before that, nothing may after it.
+func (w *world) silent(c, o *meettest.Client) {
+	w.t.Helper()
+	heard := func() uint64 { return c.Stats(o.Nick() + "-a0").Frames }
+	before := heard()
+	w.sees(c, o, 10)
+	for now := heard(); now != before; now = heard() {
+		before = now
+		w.sees(c, o, 10)
+	}
+	w.sees(c, o, 20)
+	if now := heard(); now != before {
+		w.t.Errorf("%d packets of somebody who must not be heard", now-before)
+	}
+}
+
 // more returns what waits for n more frames of a source, from now on.
 func (w *world) more(c *meettest.Client, source string, n uint64) (wait func()) {
 	before := c.Stats(source).Frames

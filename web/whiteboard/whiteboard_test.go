@@ -483,7 +483,10 @@ func TestManySockets(t *testing.T) {
 	w := newWorld(t, testLimits)
 	var cs []*client
 	for range testLimits.Sockets {
-		cs = append(cs, w.join(4, "p1", "room"))
+		c := w.join(4, "p1", "room")
+		cs = append(cs, c)
+		for c.text() != list(cs...) { // who has not asked for its board yet makes room
+		}
 	}
 	for range 1000 {
 		if status, _ := w.do("GET", "EIO=4&transport=polling&room=p1", "", ""); status != 429 {
@@ -538,8 +541,10 @@ func TestSlowReceiver(t *testing.T) {
 	w := newWorld(t, testLimits)
 	slow := w.join(3, "p1", "room") // reads no more
 	slow.want(`42["first-in-room"]`)
-	a, b := w.join(4, "p1", "room"), w.join(4, "p1", "room")
-	a.want(list(slow, a), `42["new-user","`+b.id+`"]`, list(slow, a, b))
+	a := w.join(4, "p1", "room")
+	a.want(list(slow, a))
+	b := w.join(4, "p1", "room")
+	a.want(`42["new-user","`+b.id+`"]`, list(slow, a, b))
 	b.want(list(slow, a, b))
 	data := strings.Repeat("x", testLimits.Message-2)
 	for range 30 {
