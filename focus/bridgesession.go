@@ -8,8 +8,8 @@ import (
 	"confab/xmpp/xep/colibri2"
 )
 
-// bridgeSession is the part of a conference on one bridge. It speaks colibri2:
-// one request at a time, in order, later ones coalesced.
+// bridgeSession is the part of a conference on one bridge. It speaks colibri2: what
+// is wanted during one turn of the conference goes out together, in order.
 type bridgeSession struct {
 	c      *Conference
 	bridge xmpp.JID
@@ -17,7 +17,9 @@ type bridgeSession struct {
 	id     string // clients echo it when they want a restart
 
 	queue   []*bridgeOp
-	busy    bool
+	sent    int             // requests without an answer
+	busy    map[string]bool // their endpoints
+	alone   bool            // one of them makes or ends the conference
 	live    bool            // the bridge knows the conference
 	remote  map[string]bool // endpoints that the bridge has once all requests sent are done
 	dead    bool            // dropped: answers are void
@@ -33,24 +35,33 @@ const (
 	opExpire
 )
 
-// bridgeOp is a request, for one endpoint or, when it expires, several.
+// bridgeOp is what is wanted of the bridge for one endpoint.
 type bridgeOp struct {
 	kind opKind
 	ep   colibri2.Endpoint
-	ids  []string                               // of opExpire
 	made bool                                   // it made the conference on the bridge
 	done func(ep *colibri2.Endpoint, err error) // of opCreate and ICE restarts
 }
 
+// simple reports whether the operation may share a request with others of its kind:
+// bridges take several endpoints at once only to expire them and to force-mute them
+// (bridge.md §3.4).
+func (op *bridgeOp) simple() bool {
+	return op.kind == opExpire || op.kind == opUpdate && op.done == nil &&
+		op.ep.Transport == nil && op.ep.Sources == nil && len(op.ep.Media) == 0 && op.ep.ForceMute != nil
+}
+
+// maxBatch bounds the endpoints of one request.
+const maxBatch = 256
+
 func newBridgeSession(c *Conference, bridge xmpp.JID, region string) *bridgeSession {
-	return &bridgeSession{c: c, bridge: bridge, region: region, id: newUUID(), remote: map[string]bool{}}
+	return &bridgeSession{c: c, bridge: bridge, region: region, id: newUUID(), busy: map[string]bool{}, remote: map[string]bool{}}
 }
 
 // allocate creates an endpoint. done is called on the conference's goroutine
 // unless the session is dropped first.
 func (bs *bridgeSession) allocate(ep colibri2.Endpoint, done func(*colibri2.Endpoint, error)) {
 	bs.queue = append(bs.queue, &bridgeOp{kind: opCreate, ep: ep, done: done})
-	bs.next()
 }
 
 // update changes an endpoint. It is merged into an update that waits.
@@ -60,13 +71,12 @@ func (bs *bridgeSession) update(ep colibri2.Endpoint) {
 		return
 	}
 	bs.queue = append(bs.queue, &bridgeOp{kind: opUpdate, ep: ep})
-	bs.next()
 }
 
 // waiting is the last request for an endpoint that has not been sent.
 func (bs *bridgeSession) waiting(id string) *bridgeOp {
 	for _, op := range slices.Backward(bs.queue) {
-		if op.ep.ID == id || slices.Contains(op.ids, id) {
+		if op.ep.ID == id {
 			return op
 		}
 	}
@@ -109,61 +119,92 @@ func mergeTransports(a, b *colibri2.Transport) *colibri2.Transport {
 func (bs *bridgeSession) restartICE(id string, done func(*colibri2.Endpoint, error)) {
 	ep := colibri2.Endpoint{ID: id, Transport: &colibri2.Transport{ICERestart: true}}
 	bs.queue = append(bs.queue, &bridgeOp{kind: opUpdate, ep: ep, done: done})
-	bs.next()
 }
 
 // remove expires an endpoint and takes back what has not been sent for it.
 func (bs *bridgeSession) remove(id string) {
 	bs.queue = slices.DeleteFunc(bs.queue, func(op *bridgeOp) bool { return op.kind != opExpire && op.ep.ID == id })
-	if !bs.remote[id] {
+	if !bs.remote[id] || bs.waiting(id) != nil { // what waits is its expiry
 		return
 	}
-	if n := len(bs.queue); n > 0 && bs.queue[n-1].kind == opExpire {
-		bs.queue[n-1].ids = append(bs.queue[n-1].ids, id)
-		return
-	}
-	bs.queue = append(bs.queue, &bridgeOp{kind: opExpire, ids: []string{id}})
-	bs.next()
+	bs.queue = append(bs.queue, &bridgeOp{kind: opExpire, ep: colibri2.Endpoint{ID: id, Expire: true}})
 }
 
-// next sends the first request that waits, when none is under way.
+// next sends what waits. A bridge handles the requests to a conference in the order
+// in which they come (bridge.md §1), so they don't wait for each other's answers: 75
+// people who join at once cost two round trips, not 75. Only those for the same
+// endpoint do, because the answer decides what to ask next, and all wait for the one
+// that makes or ends the conference: until it is answered another one may meet a
+// conference that is there already, or not any more.
 func (bs *bridgeSession) next() {
-	if bs.busy || bs.dead || len(bs.queue) == 0 {
-		return
+	for !bs.dead && !bs.alone {
+		ops := bs.take()
+		if len(ops) == 0 {
+			return
+		}
+		bs.send(ops)
 	}
-	op := bs.queue[0]
-	bs.queue = bs.queue[1:]
+}
+
+// take removes from the queue what makes up the next request.
+func (bs *bridgeSession) take() []*bridgeOp {
+	var ops, rest []*bridgeOp
+	held := map[string]bool{}
+	for i, op := range bs.queue {
+		id := op.ep.ID
+		fits := len(ops) == 0 || op.simple() && ops[0].simple() && op.kind == ops[0].kind && len(ops) < maxBatch
+		if bs.busy[id] || held[id] || !fits {
+			held[id] = true
+			rest = append(rest, op)
+			continue
+		}
+		if op.kind == opCreate && !bs.live && bs.sent > 0 {
+			rest = append(rest, bs.queue[i:]...)
+			break
+		}
+		ops = append(ops, op)
+		held[id] = true
+	}
+	bs.queue = rest
+	return ops
+}
+
+// send makes one request of operations of one kind.
+func (bs *bridgeSession) send(ops []*bridgeOp) {
 	m := colibri2.Modify{MeetingID: bs.c.meetingID}
-	switch op.kind {
-	case opCreate:
-		m.Create = !bs.live
-		if m.Create {
-			m.Name = bs.c.room.String()
+	for _, op := range ops {
+		m.Endpoints = append(m.Endpoints, op.ep)
+		bs.busy[op.ep.ID] = true
+		switch op.kind {
+		case opCreate:
+			m.Create = !bs.live
+			if m.Create {
+				m.Name = bs.c.room.String()
+			}
+			op.made, bs.alone, bs.live = m.Create, m.Create, true
+			bs.remote[op.ep.ID] = true
+		case opExpire:
+			delete(bs.remote, op.ep.ID)
+			// A conference without endpoints expires by itself (JVB).
+			bs.live = len(bs.remote) > 0
+			bs.alone = !bs.live
 		}
-		op.made, bs.live = m.Create, true
-		bs.remote[op.ep.ID] = true
-		m.Endpoints = []colibri2.Endpoint{op.ep}
-	case opUpdate:
-		m.Endpoints = []colibri2.Endpoint{op.ep}
-	case opExpire:
-		for _, id := range op.ids {
-			delete(bs.remote, id)
-			m.Endpoints = append(m.Endpoints, colibri2.Endpoint{ID: id, Expire: true})
-		}
-		// A conference without endpoints expires by itself (JVB).
-		bs.live = len(bs.remote) > 0
 	}
-	bs.busy = true
+	bs.sent++
 	get := xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "", xmpp.JID{}, bs.bridge, m.String())
 	bs.c.s.port.Go(get, bs.c.s.cfg.ReplyTimeout, func(reply *xmpp.Stanza, err error) {
-		bs.c.post(func() { bs.answered(op, reply, err) })
+		bs.c.post(func() { bs.answered(ops, reply, err) })
 	})
 }
 
 var errNoAnswer = errors.New("the answer is no conference-modified")
 
-func (bs *bridgeSession) answered(op *bridgeOp, reply *xmpp.Stanza, err error) {
-	bs.busy = false
+func (bs *bridgeSession) answered(ops []*bridgeOp, reply *xmpp.Stanza, err error) {
+	bs.sent--
+	bs.alone = false
+	for _, op := range ops {
+		delete(bs.busy, op.ep.ID)
+	}
 	if bs.dead {
 		return
 	}
@@ -175,6 +216,7 @@ func (bs *bridgeSession) answered(op *bridgeOp, reply *xmpp.Stanza, err error) {
 			err = errNoAnswer
 		}
 	}
+	op := ops[0] // the only one, unless they are simple
 	switch {
 	case err != nil && op.kind == opCreate:
 		delete(bs.remote, op.ep.ID)
@@ -191,7 +233,6 @@ func (bs *bridgeSession) answered(op *bridgeOp, reply *xmpp.Stanza, err error) {
 			op.done(m.Endpoint(op.ep.ID), nil)
 		}
 	}
-	bs.next()
 }
 
 // mayBeThere reports whether the bridge may have the conference although it has

@@ -119,7 +119,15 @@ func (c *Conference) run() {
 			}
 			c.guard(func() { c.handle(ev) })
 		}
+		c.guard(c.flushBridges)
 		c.guard(c.flushSources)
+	}
+}
+
+// flushBridges sends the bridges what the events have made necessary.
+func (c *Conference) flushBridges() {
+	for _, bs := range c.sessions {
+		bs.next()
 	}
 }
 

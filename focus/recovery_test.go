@@ -1,6 +1,7 @@
 package focus_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -232,6 +233,53 @@ func TestCoalescing(t *testing.T) {
 		reqs := w.bridge.requests()
 		if len(reqs) != 1 || len(*reqs[0].Endpoints[0].Sources) != 5 {
 			t.Errorf("then %v", reqs)
+		}
+	})
+}
+
+// A crowd that joins at once, behind a bridge that is far away, costs two round trips:
+// one for the conference, one for all others. Moderation of all is one request.
+func TestCrowdDoesNotWaitInLine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const crowd = 75
+		w := newWorld(t, moderated)
+		w.bridge.slow(3 * time.Second)
+		clients := []*client{w.meet("aaaaaaaa")}
+		for i := range crowd - 1 {
+			clients = append(clients, w.meet(fmt.Sprintf("%08d", i)))
+		}
+		time.Sleep(5 * time.Second) // the room itself lets them in 20 a second
+		time.Sleep(3 * time.Second)
+		var offers []*jingle.Jingle
+		for _, c := range clients {
+			offers = append(offers, c.expect(jingle.SessionInitiate))
+		}
+		w.bridge.slow(0)
+		for i, c := range clients {
+			if err := c.accept(offers[i], uint32(10000+100*i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.bridge.requests()
+		w.moderate("audio", true, "aaaaaaaa")
+		reqs := w.bridge.requests()
+		if len(reqs) != 1 || len(reqs[0].Endpoints) != crowd-1 {
+			t.Errorf("%d requests for moderation", len(reqs))
+		}
+		// They leave as they came: together.
+		for _, c := range clients[2:] {
+			c.port.Send(xmpp.NewStanza(xmpp.Presence, xmpp.TypeUnavailable, "", xmpp.JID{}, c.me, ""))
+		}
+		gone := 0
+		for _, m := range w.bridge.requests() {
+			for _, ep := range m.Endpoints {
+				if ep.Expire {
+					gone++
+				}
+			}
+		}
+		if gone != crowd-2 {
+			t.Errorf("%d expired", gone)
 		}
 	})
 }

@@ -106,6 +106,7 @@ type bridge struct {
 	mu     sync.Mutex
 	asked  []*colibri2.Modify
 	refuse func(*colibri2.Modify) error // errSilence: no answer
+	delay  time.Duration                // of answers
 	serial int
 	made   uint32 // conferences; each has its own SSRCs
 	last   string // meeting id
@@ -187,8 +188,20 @@ func (b *bridge) receive(s *xmpp.Stanza) error {
 		}
 		out.Endpoints = append(out.Endpoints, re)
 	}
-	b.port.Send(s.Result(out.String()))
+	answer := func() { b.port.Send(s.Result(out.String())) }
+	if b.delay > 0 {
+		time.AfterFunc(b.delay, answer)
+		return nil
+	}
+	answer()
 	return nil
+}
+
+// slow makes the bridge answer after d.
+func (b *bridge) slow(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.delay = d
 }
 
 // requests takes what the bridge has been asked since the last call.
