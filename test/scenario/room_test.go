@@ -33,6 +33,7 @@ func TestModeratorMutes(t *testing.T) {
 func TestKick(t *testing.T) {
 	w := newWorld(t, "")
 	a, b := w.join("Ann", nil), w.join("Bea", nil)
+	w.must(a.Until(w.ctx, "to be moderator", a.Moderator))
 	var se *xmpp.StanzaError
 	if err := b.Kick(w.ctx, a.Nick()); !errors.As(err, &se) {
 		t.Errorf("a participant kicks the moderator: %v", err)

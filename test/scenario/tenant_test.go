@@ -25,6 +25,7 @@ func TestTenants(t *testing.T) {
 	if n := other.Others(); n != 0 {
 		t.Fatalf("%d people of another tenant", n)
 	}
+	w.must(a.Until(w.ctx, "to be moderator", a.Moderator))
 	w.must(a.Kick(w.ctx, b.Nick())) // commands and moderation find the tenant's room
 	w.must(b.Until(w.ctx, "to be kicked", func() bool { return b.Kicked() != "" }))
 	w.join("Dan", at("acme"))
