@@ -193,7 +193,23 @@ type sender struct {
 	audio *outStream
 	video []*outStream
 	sent  uint64
+	paced []pacedPacket // of recorded video, waiting
+	at    int           // in the recorded audio
 }
+
+// pacedPacket waits for its turn.
+type pacedPacket struct {
+	o       *outStream
+	header  rtp.Header
+	payload []byte
+}
+
+// Recorded video is sent at a multiple of its rate, as libwebrtc's pacer does
+// (kDefaultPaceMultiplier), in portions of this length.
+const (
+	paceTick   = 5 * time.Millisecond
+	paceFactor = 2.5
+)
 
 func newSender(l *localMedia, t *transport, f formats) *sender {
 	ctx, cancel := context.WithCancel(t.ctx)
@@ -209,6 +225,9 @@ func newSender(l *localMedia, t *transport, f formats) *sender {
 				ssrc: ssrc, rtxSSRC: l.rtxSSRCs[i], seq: uint16(rand.Uint32N(1 << 15)), rtxSeq: uint16(rand.Uint32N(1 << 15)),
 				timestamp: rand.Uint32(), enc: newEncoder(i, l.media.Layers[i]),
 			})
+			if l.media.Recorded != nil {
+				s.video[i].enc.recorded = l.media.Recorded[i]
+			}
 		}
 	}
 	return s
@@ -220,6 +239,9 @@ func (s *sender) start() {
 	}
 	if len(s.video) > 0 {
 		s.every(time.Second/time.Duration(s.l.media.FPS), s.sendVideo)
+		if s.l.media.Recorded != nil {
+			s.every(paceTick, s.pace)
+		}
 	}
 	if s.audio != nil || len(s.video) > 0 {
 		s.every(reportTick, s.report)
@@ -266,6 +288,10 @@ func (s *sender) sendAudio(time.Duration) {
 	}
 	payload := make([]byte, 60)
 	payload[0] = 0x78 // CELT fullband, 20 ms, mono, one frame
+	if recorded := s.l.media.Opus; recorded != nil {
+		payload = recorded[s.at]
+		s.at = (s.at + 1) % len(recorded)
+	}
 	s.send(a, &h, payload)
 }
 
@@ -281,9 +307,30 @@ func (s *sender) sendVideo(elapsed time.Duration) {
 		packets, _ := v.enc.next(s.l.media.FPS, maxPayload)
 		for k, payload := range packets {
 			h := rtp.Header{Version: 2, SSRC: v.ssrc, PayloadType: s.f.vp8, Timestamp: v.timestamp, Marker: k == len(packets)-1}
+			if v.enc.recorded != nil {
+				s.paced = append(s.paced, pacedPacket{v, h, payload})
+				continue
+			}
 			s.send(v, &h, payload)
 		}
 	}
+}
+
+// pace sends what the time since the last call has room for, and one packet at least.
+func (s *sender) pace(elapsed time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rate := 0
+	for _, v := range s.video {
+		rate += v.enc.layer.Bitrate
+	}
+	n, budget := 0, int(paceFactor*float64(rate)/8*elapsed.Seconds())
+	for ; n < len(s.paced) && budget > 0; n++ {
+		p := &s.paced[n]
+		budget -= len(p.payload)
+		s.send(p.o, &p.header, p.payload)
+	}
+	s.paced = append(s.paced[:0], s.paced[n:]...)
 }
 
 // send completes the header and keeps the packet. Called with s.mu held.

@@ -93,13 +93,25 @@ type Layer struct {
 	Bitrate       int // bit/s
 }
 
+// Frame is a recorded frame of VP8.
+type Frame struct {
+	Temporal uint8 // temporal layer
+	Data     []byte
+}
+
 // Media says what a client sends.
 type Media struct {
 	Audio bool
-	Level uint8 // of the audio, -dBov: 0 is loudest, 127 silence
+	Level uint8    // of the audio, -dBov: 0 is loudest, 127 silence
+	Opus  [][]byte // recorded packets of 20 ms, played round and round; nil sends synthetic ones
 
 	Layers []Layer // encodings of the camera, smallest first; none sends no video
 	FPS    int
+	// Recorded has frames for each of Layers. They are played, round and round and
+	// from the first on when a key frame is asked for, instead of synthetic ones: a
+	// decoder can show them. The first is a key frame and no other. They are paced
+	// as browsers do it.
+	Recorded [][]Frame
 }
 
 // Camera is a microphone and a 720p camera with three encodings, at a frame and

@@ -109,3 +109,29 @@ func TestRewritingIsJudged(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// A recording is played from its first frame on, round and round, and from there
+// again when a key frame is asked for.
+func TestRecordedFrames(t *testing.T) {
+	t.Parallel()
+	e := newEncoder(0, Layer{Width: 320, Height: 180})
+	e.recorded = []Frame{
+		{0, append([]byte{0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00}, make([]byte, 2000)...)},
+		{2, []byte{0x11, 0, 0, 2}}, {1, []byte{0x11, 0, 0, 3}},
+	}
+	var seen string
+	for i := range 8 {
+		if i == 5 {
+			e.keyWanted = true
+		}
+		packets, key := e.next(30, maxPayload)
+		p, ok := parseVP8(packets[0])
+		if !ok || p.key != key || key && (len(packets) != 2 || p.height != 180) {
+			t.Errorf("frame %d: %d packets, %+v", i, len(packets), p)
+		}
+		seen += string(rune('0' + p.tid))
+	}
+	if seen != "02102021" {
+		t.Errorf("temporal layers %s", seen)
+	}
+}

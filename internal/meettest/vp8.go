@@ -35,6 +35,8 @@ type encoder struct {
 	tl0        uint8
 	keyWanted  bool
 	hasStarted bool
+	recorded   []Frame
+	playing    int // the next of recorded
 }
 
 func newEncoder(index int, l Layer) *encoder {
@@ -53,6 +55,15 @@ func (e *encoder) next(fps, maxPayload int) (packets [][]byte, key bool) {
 	}
 	tid := temporalLayers[e.cycle%4]
 	e.cycle++
+	var recorded []byte
+	if n := len(e.recorded); n > 0 {
+		if key {
+			e.playing = 0
+		}
+		key = e.playing == 0
+		tid, recorded = e.recorded[e.playing].Temporal, e.recorded[e.playing].Data
+		e.playing = (e.playing + 1) % n
+	}
 	e.number++
 	tag := frameTag{encoding: e.index, number: e.number}
 	switch {
@@ -79,7 +90,10 @@ func (e *encoder) next(fps, maxPayload int) (packets [][]byte, key bool) {
 	if key {
 		size *= 3
 	}
-	frame := e.frame(key, tag, size)
+	frame := recorded
+	if frame == nil {
+		frame = e.frame(key, tag, size)
+	}
 	for first := true; len(frame) > 0; first = false {
 		n := min(len(frame), maxPayload-6)
 		packets = append(packets, append(e.descriptor(first, tid), frame[:n]...))

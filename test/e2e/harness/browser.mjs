@@ -25,10 +25,11 @@ export class Browser {
      * @param {object} options
      * @param {Network} options.network - the way there, if it has to be one that can be cut.
      * @param {number} options.bitrate - kbit/s that its pages believe they can send at least.
+     * @param {string} options.executable - starts Chromium elsewhere.
      */
-    static async launch(name, server, { network, bitrate } = {}) {
+    static async launch(name, server, { network, bitrate, executable = chromium } = {}) {
         const b = new Browser();
-        const rules = [ `MAP ${DOMAIN} 127.0.0.1` ];
+        const rules = [ `MAP ${DOMAIN} ${server?.host ?? '127.0.0.1'}` ];
 
         if (network) {
             rules.unshift(`MAP ${DOMAIN}:${server.ports.https} 127.0.0.1:${network.https}`);
@@ -38,7 +39,7 @@ export class Browser {
         b.network = network;
         b.bitrate = bitrate;
         b.#browser = await playwright.launch({
-            executablePath: chromium,
+            executablePath: executable,
             headless: true,
             args: [
                 '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',

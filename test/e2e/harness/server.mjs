@@ -38,11 +38,13 @@ export class Server {
      * @param {string} options.toml - further lines of the configuration file, tables only.
      * @param {string[]} options.admin - further lines of [admin].
      * @param {string[]} options.top - further lines before the first table.
+     * @param {string} options.host - the address at which its pages find it.
      */
-    static async start(name, { requireHost = false, toml = '', top = [], admin = [] } = {}) {
+    static async start(name, { requireHost = false, toml = '', top = [], admin = [], host = '127.0.0.1' } = {}) {
         const s = new Server();
 
         s.name = name;
+        s.host = host;
         s.ports = await freePorts();
         s.data = await mkdtemp(join(tmpdir(), 'confab-e2e-'));
         s.config = join(s.data, 'confab.toml');
@@ -50,7 +52,7 @@ export class Server {
             ...requireHost ? [ 'require_host = true' ] : [],
             ...top,
             '[network]',
-            'public_addresses = ["127.0.0.1"]',
+            `public_addresses = ["${host}"]`,
             '[admin]',
             `listen = "127.0.0.1:${s.ports.admin}"`,
             ...admin,
@@ -86,7 +88,7 @@ export class Server {
         const began = performance.now();
         const child = spawn(program, [
             'serve', '--config', this.config, '--data', join(this.data, 'data'), '--domain', DOMAIN,
-            '--https', `127.0.0.1:${this.ports.https}`,
+            '--https', `${this.host}:${this.ports.https}`,
             '--media-port', String(this.ports.media),
             '--turn-port', String(this.ports.turn),
             '--xmpp-port', String(this.ports.xmpp)
@@ -121,7 +123,7 @@ export class Server {
     status(path) {
         return new Promise((resolve, reject) => {
             const req = get({
-                host: '127.0.0.1', port: this.ports.https, path, servername: DOMAIN, rejectUnauthorized: false,
+                host: this.host, port: this.ports.https, path, servername: DOMAIN, rejectUnauthorized: false,
                 agent: false, headers: { host: `${DOMAIN}:${this.ports.https}` }
             }, res => {
                 res.resume();
