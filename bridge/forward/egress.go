@@ -132,7 +132,7 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 	o := b.out
 	var rw rewrite
 	if b.proj == nil {
-		if b.target.Load() < 0 {
+		if b.target.Load() < 0 || in.For != rtpx.ForAll && !eg.ep.media.Load().passes(in.For, w.e.cfg.StripRED) {
 			return
 		}
 		rw = b.shift.apply(in, o, b.ssrc == st.SSRC)
@@ -204,7 +204,7 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 	m := eg.ep.media.Load()
 	payload := in.Payload(pkt.Bytes())
 	pt, ok := m.outgoing(&from.pt[in.PT])
-	if !ok && from.pt[in.PT].red {
+	if from.pt[in.PT].red && (!ok || w.e.cfg.StripRED) {
 		// A receiver that cannot read redundant audio gets the primary block.
 		var inner uint8
 		if inner, payload, ok = rtpx.REDPrimary(payload); ok {

@@ -21,7 +21,7 @@ type Endpoint struct {
 	rtt        atomic.Int64 // nanoseconds, 0 while unknown
 	mutedAudio atomic.Bool
 	mutedVideo atomic.Bool
-	loud       atomic.Bool // among the loudest voices
+	loud       loudness
 	stats      endpointCounters
 
 	// Of control, guarded by p.mu.

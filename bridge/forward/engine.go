@@ -99,8 +99,12 @@ type Config struct {
 	// SilencePackets is how many packets of silence in a row are forwarded;
 	// negative: all.
 	SilencePackets int
-	// LoudestN forwards only so many loudest voices of a conference; 0: all.
-	LoudestN int
+	// LoudestN forwards only so many loudest voices of a conference with more than
+	// LoudestAbove endpoints; 0: all. The dominant speaker is always forwarded.
+	LoudestN, LoudestAbove int
+	// StripRED takes redundant audio apart for everybody, also for those who can
+	// read it.
+	StripRED bool
 	// MaxSources bounds the sources of one endpoint.
 	MaxSources int
 	// MaxStreams bounds the outgoing streams remembered for one receiver.

@@ -340,6 +340,65 @@ func TestLoudestVoices(t *testing.T) {
 	}
 }
 
+// In a small conference everybody is forwarded, and an endpoint has one place however
+// many microphones it sends.
+func TestLoudestOnlyInLargeConferences(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(c *Config) { c.LoudestN, c.LoudestAbove = 2, 4 })
+	many := b.join("many", mic("many-a0", 1), mic("many-a1", 2), mic("many-a2", 3))
+	quiet, loud := b.join("quiet", mic("quiet-a0", 4)), b.join("loud", mic("loud-a0", 5))
+	ear := b.join("ear")
+	seq := uint16(0)
+	speak := func(n int, floor bool) map[uint32]int {
+		for range n {
+			seq++
+			level := func(l byte) byte {
+				if floor {
+					return 100
+				}
+				return l
+			}
+			many.send(opus(1, seq, level(20)), opus(2, seq, level(20)), opus(3, seq, level(20)))
+			quiet.send(opus(4, seq, level(60)))
+			loud.send(opus(5, seq, level(25)))
+			b.pass(20 * time.Millisecond)
+			b.e.Tick()
+		}
+		m := map[uint32]int{}
+		for _, s := range ear.got() {
+			m[s.ssrc]++
+		}
+		return m
+	}
+	if speak(10, true); len(b.p.ranks) != 0 {
+		t.Error("ranked")
+	}
+	if m := speak(20, false); m[1] != 20 || m[4] != 20 {
+		t.Errorf("small: %v", m)
+	}
+	b.join("one more")
+	if m := speak(50, false); m[1] < 48 || m[2] < 48 || m[3] < 48 || m[5] < 48 || m[4] > 5 {
+		t.Errorf("large: %v", m)
+	}
+	// Who begins to talk is heard from the first loud packets on: the ticker has
+	// nothing to do with it.
+	for range 60 {
+		seq++
+		many.send(opus(1, seq, 100))
+		loud.send(opus(5, seq, 25))
+		b.pass(20 * time.Millisecond)
+		b.e.Tick()
+	}
+	ear.got()
+	for range 3 {
+		seq++
+		quiet.send(opus(4, seq, 20))
+	}
+	if got := ear.got(); len(got) != 3 {
+		t.Errorf("%d of the first 3 packets of a word", len(got))
+	}
+}
+
 func (c *client) seqFor(n int) uint16 { return uint16(c.Stats().Received) }
 
 func TestClosedPipelineAndEngine(t *testing.T) {

@@ -17,6 +17,7 @@ type ingress struct {
 
 	levels  [levelSlots]levelAt
 	nLevels int
+	levelAt int64 // when the last one came
 
 	seqs [maxMissing]uint16 // scratch for NACKs
 }
@@ -41,8 +42,9 @@ type ingressStream struct {
 	structure structure
 	encoding  int
 
-	silence int // packets of silence in a row
-	energy  energy
+	silence  int // packets of silence in a row
+	energy   energy
+	arrivals arrivals // audio only
 }
 
 func (in *ingressStream) init(kind Kind, encoding int) {

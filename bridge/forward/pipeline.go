@@ -18,6 +18,10 @@ type Pipeline struct {
 	list     atomic.Pointer[[]*Endpoint] // for the ticker
 	dominant atomic.Pointer[Endpoint]
 
+	ranked    atomic.Bool  // so large that only the loudest are forwarded
+	threshold atomic.Int32 // energy of the quietest of them
+	ranks     []rank       // of the ticker
+
 	changed chan struct{} // one slot
 	evMu    sync.Mutex
 	layers  map[string]struct{}
@@ -301,6 +305,8 @@ func (p *Pipeline) relist() {
 		l = append(l, ep)
 	}
 	p.list.Store(&l)
+	n := p.e.cfg.LoudestN
+	p.ranked.Store(n > 0 && len(l) > p.e.cfg.LoudestAbove)
 }
 
 // tick does what is due for all endpoints.
@@ -308,7 +314,7 @@ func (p *Pipeline) tick(now int64) {
 	for _, ep := range *p.list.Load() {
 		ep.tick(now)
 	}
-	if p.e.cfg.LoudestN > 0 {
+	if p.ranked.Load() {
 		p.rankVoices(now)
 	}
 }

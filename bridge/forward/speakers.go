@@ -1,6 +1,9 @@
 package forward
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Numbers of the dominant speaker algorithm (Volfin & Cohen, as JVB tuned it;
 // bridge.md §16.2).
@@ -30,6 +33,7 @@ const (
 type Speakers struct {
 	recent   int
 	voices   []*voice // in order of appearance
+	byID     map[string]*voice
 	dominant *voice
 	order    []string // recent speakers, the dominant first
 	lastAt   int64
@@ -53,14 +57,17 @@ type voice struct {
 
 // NewSpeakers returns an empty contest that lists so many recent speakers
 // besides the dominant one (JVB recent-speakers-count: 10).
-func NewSpeakers(recent int) *Speakers { return &Speakers{recent: recent} }
+func NewSpeakers(recent int) *Speakers {
+	return &Speakers{recent: recent, byID: map[string]*voice{}}
+}
 
 // Level takes a level of an endpoint, 0 silence to 127 loudest.
 func (s *Speakers) Level(id string, level uint8, now int64) {
-	v := s.voice(id)
+	v := s.byID[id]
 	if v == nil {
 		v = &voice{id: id, floor: 127, nextFloor: 127, immediate: minScore, medium: minScore, longScore: minScore}
 		s.voices = append(s.voices, v)
+		s.byID[id] = v
 	}
 	v.push(min(level, 127))
 	v.at = now
@@ -73,6 +80,7 @@ func (s *Speakers) Idle(now int64) {
 	keep := s.voices[:0]
 	for _, v := range s.voices {
 		if now-v.at > speakerForget && v != s.dominant {
+			delete(s.byID, v.id)
 			continue
 		}
 		if now-v.at > speakerIdle {
@@ -84,10 +92,13 @@ func (s *Speakers) Idle(now int64) {
 	s.voices = keep
 }
 
+// Quiet says that no level has come for so long that nothing is to be decided.
+func (s *Speakers) Quiet(now int64) bool { return now-s.lastAt > speakerQuiet }
+
 // Decide looks for a new dominant speaker and says whether there is one. Call
 // it every DecisionInterval.
 func (s *Speakers) Decide(now int64) (changed bool) {
-	if len(s.voices) == 0 || now-s.lastAt > speakerQuiet {
+	if len(s.voices) == 0 || s.Quiet(now) {
 		return false
 	}
 	if s.dominant == nil {
@@ -122,12 +133,8 @@ func (s *Speakers) Decide(now int64) (changed bool) {
 // Remove takes away an endpoint that left; true when the order changed. If it
 // was dominant, the next in the order is.
 func (s *Speakers) Remove(id string) (changed bool) {
-	for i, v := range s.voices {
-		if v.id == id {
-			s.voices = append(s.voices[:i], s.voices[i+1:]...)
-			break
-		}
-	}
+	s.voices = slices.DeleteFunc(s.voices, func(v *voice) bool { return v.id == id })
+	delete(s.byID, id)
 	for i, o := range s.order {
 		if o == id {
 			s.order = append(s.order[:i], s.order[i+1:]...)
@@ -138,7 +145,7 @@ func (s *Speakers) Remove(id string) (changed bool) {
 	if s.dominant != nil && s.dominant.id == id {
 		s.dominant = nil
 		if len(s.order) > 0 {
-			s.dominant = s.voice(s.order[0])
+			s.dominant = s.byID[s.order[0]]
 		}
 	}
 	return changed
@@ -164,15 +171,6 @@ func (s *Speakers) promote(v *voice) {
 		}
 	}
 	s.order = order
-}
-
-func (s *Speakers) voice(id string) *voice {
-	for _, v := range s.voices {
-		if v.id == id {
-			return v
-		}
-	}
-	return nil
 }
 
 // push shifts a level in and follows the noise floor, which may rise after a

@@ -14,6 +14,7 @@ type Stats struct {
 	Lost                    uint64 // gaps seen in what senders sent
 	NacksSent               uint64
 	KeyframesAsked          uint64
+	Recovered               uint64 // audio packets taken out of redundancy
 
 	// Of egress.
 	Sent, SentBytes uint64
@@ -24,8 +25,8 @@ type Stats struct {
 
 // endpointCounters are the counters of one sender.
 type endpointCounters struct {
-	received, bytes, duplicates, discarded, lost, nacks, keyframes, unknown, foreign, malformed, panics atomic.Uint64
-	sent, sentBytes, retransmitted                                                                      atomic.Uint64
+	recovered, received, bytes, duplicates, discarded, lost, nacks, keyframes, unknown, foreign, malformed, panics atomic.Uint64
+	sent, sentBytes, retransmitted                                                                                 atomic.Uint64
 }
 
 func (s *Stats) addEndpoint(ep *Endpoint) {
@@ -40,6 +41,7 @@ func (s *Stats) addEndpoint(ep *Endpoint) {
 	s.Lost += c.lost.Load()
 	s.NacksSent += c.nacks.Load()
 	s.KeyframesAsked += c.keyframes.Load()
+	s.Recovered += c.recovered.Load()
 	s.Panics += c.panics.Load()
 }
 

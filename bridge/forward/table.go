@@ -124,6 +124,7 @@ type mediaTable struct {
 	ext   Extensions
 
 	any         bool // at least one payload type is known
+	red         bool // redundant audio is
 	transportCC bool
 	nack        bool
 	pli, fir    bool
@@ -146,6 +147,7 @@ func newMediaTable(m Media) *mediaTable {
 		}
 		t.pt[p.PT] = payloadType{Payload: p, red: p.Kind == Audio && strings.EqualFold(p.Name, "red")}
 		t.known[p.PT], t.any = true, true
+		t.red = t.red || t.pt[p.PT].red
 		t.transportCC = t.transportCC || p.TransportCC
 		t.nack = t.nack || p.NACK
 		t.pli, t.fir = t.pli || p.PLI, t.fir || p.FIR

@@ -57,6 +57,9 @@ type Info struct {
 	End   bool // last packet of a (layer) frame
 	Key   bool // lies at the start of a frame that needs no earlier one
 
+	// For says who gets a packet of redundant audio (RFC 2198).
+	For Audience
+
 	HasLevel       bool
 	Level          uint8 // the byte of RFC 6464
 	HasOrientation bool
@@ -70,3 +73,14 @@ type Info struct {
 	DD    DD
 	DDRaw []byte
 }
+
+// Audience tells the receivers that read redundant audio from those for which it
+// is taken apart.
+type Audience uint8
+
+// Audiences.
+const (
+	ForAll   Audience = iota
+	ForPlain          // taken out of redundancy in place of a lost packet
+	ForRED            // came late: the others got it out of redundancy
+)

@@ -2,6 +2,7 @@ package rtpx
 
 import (
 	"encoding/hex"
+	"strings"
 	"testing"
 )
 
@@ -24,11 +25,53 @@ func TestREDPrimary(t *testing.T) {
 	}
 }
 
+func TestREDRedundant(t *testing.T) {
+	t.Parallel()
+	var r RED
+	if !r.Parse(unhex(t, "EF 1E00 01 EF 0F00 02 6F AA BBBB 0102")) {
+		t.Fatal("not read")
+	}
+	for back, want := range map[int]REDBlock{1: {111, 960, []byte{0xBB, 0xBB}}, 2: {111, 1920, []byte{0xAA}}} {
+		if b, ok := r.Redundant(back); !ok || b.PT != want.PT || b.Offset != want.Offset || string(b.Data) != string(want.Data) {
+			t.Errorf("%d packets ago: %+v %v", back, b, ok)
+		}
+	}
+	for _, back := range []int{0, 3} {
+		if b, ok := r.Redundant(back); ok {
+			t.Errorf("%d packets ago: %+v", back, b)
+		}
+	}
+	if !r.Parse(unhex(t, "EF 0F00 00 6F 0102")) {
+		t.Fatal("an empty block")
+	}
+	if _, ok := r.Redundant(1); ok {
+		t.Error("an empty block is nothing")
+	}
+	if r.Parse(unhex(t, strings.Repeat("EF 0F00 00", maxRED+1)+"6F 01")) {
+		t.Error("more blocks than anybody sends")
+	}
+}
+
 func FuzzRED(f *testing.F) {
 	f.Add(unhex(f, "EF0F00026FAABBC0FFEE"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, d, ok := REDPrimary(b); ok && (len(d) == 0 || len(d) >= len(b)) {
+		var r RED
+		ok := r.Parse(b)
+		if ok && (len(r.Primary.Data) == 0 || len(r.Primary.Data) >= len(b)) {
 			t.Fatal("primary")
+		}
+		sum := len(r.Primary.Data)
+		for back := 1; ok; back++ {
+			d, some := r.Redundant(back)
+			if back > maxRED {
+				break
+			}
+			if some {
+				sum += len(d.Data)
+			}
+		}
+		if ok && sum >= len(b) {
+			t.Fatal("more than there is")
 		}
 	})
 }

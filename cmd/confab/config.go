@@ -167,6 +167,8 @@ type Config struct {
 		LastN             int      `toml:"last_n"`
 		DefaultMaxHeight  int      `toml:"default_max_height"`
 		Loudest           int      `toml:"loudest"`
+		LoudestAbove      int      `toml:"loudest_above"`
+		REDPolicy         string   `toml:"red_policy"`
 		SRTPProfiles      []string `toml:"srtp_profiles"`
 		IdleTimeout       Duration `toml:"idle_timeout"`
 		MaxIngress        int      `toml:"max_ingress"`

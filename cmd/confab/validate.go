@@ -323,6 +323,8 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("bridge.last_n", b.LastN, -1, math.MaxInt)
 	p.between("bridge.default_max_height", b.DefaultMaxHeight, 0, 4320)
 	p.between("bridge.loudest", b.Loudest, 0, math.MaxInt)
+	p.between("bridge.loudest_above", b.LoudestAbove, 0, math.MaxInt)
+	p.oneOf("bridge.red_policy", b.REDPolicy, "forward", "strip")
 	p.listOf("bridge.srtp_profiles", b.SRTPProfiles, "GCM-128", "GCM-256", "CM-SHA1-80")
 	p.duration("bridge.idle_timeout", b.IdleTimeout, time.Second, 24*time.Hour)
 	p.between("bridge.max_ingress", b.MaxIngress, 100_000, math.MaxInt)
