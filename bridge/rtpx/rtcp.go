@@ -200,6 +200,27 @@ func chunkLen(c uint16) int {
 	return 7
 }
 
+// Skip passes over statuses. Its cost depends on the size of the packet, not on
+// how many statuses that claims to have.
+func (t *TWCC) Skip(n int) {
+	for n > 0 {
+		if t.left == 0 || t.chunk&0x8000 != 0 || t.chunk>>13 != 0 {
+			if _, _, _, ok := t.Next(); !ok {
+				return
+			}
+			n--
+			continue
+		}
+		run := min(n, t.left, int(t.Statuses-t.i)) // of packets that did not arrive
+		if run == 0 {
+			return
+		}
+		t.left -= run
+		t.i += uint16(run)
+		n -= run
+	}
+}
+
 // Next gives the next status: whether seq arrived and when, in units of 250 µs
 // of the receiver's clock. ok is false at the end and when deltas are missing.
 func (t *TWCC) Next() (seq uint16, received bool, at int64, ok bool) {

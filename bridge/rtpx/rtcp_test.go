@@ -228,6 +228,31 @@ func TestTWCCGaps(t *testing.T) {
 	}
 }
 
+// TestTWCCSkip: a short packet may claim thousands of statuses; passing over them
+// costs no more than the packet is long, and times go on behind.
+func TestTWCCSkip(t *testing.T) {
+	t.Parallel()
+	b := []byte{0x8F, 205, 0, 6, 0, 0, 0, 1, 0, 0, 0, 2, 0xFF, 0xF0, 0x20, 0x02, 0, 0, 1, 0,
+		0x20, 0x01, 0x1F, 0xFF, 0x20, 0x02, 9, 3} // one arrived, 8191 missing, two arrived
+	p, _, ok := NextRTCP(b)
+	w, ok2 := p.TWCC()
+	if !ok || !ok2 || w.Statuses != 0x2002 {
+		t.Fatal(ok, ok2, w.Statuses)
+	}
+	w.Skip(5000)
+	if seq, in, _, ok := w.Next(); !ok || in || seq != 0xFFF0+5000-1<<16 {
+		t.Error(seq, in, ok)
+	}
+	w.Skip(8191 - 5000)
+	if seq, in, at, ok := w.Next(); !ok || !in || seq != 0xFFF0+8192-1<<16 || at != 256+9+3 {
+		t.Error(seq, in, at, ok)
+	}
+	w.Skip(1 << 20)
+	if _, _, _, ok := w.Next(); ok {
+		t.Error("more than all")
+	}
+}
+
 func TestTWCCAllocs(t *testing.T) {
 	var r TWCCRecorder
 	buf := make([]byte, 0, BufferSize)
@@ -270,6 +295,15 @@ func FuzzRTCP(f *testing.F) {
 				p.FIR(i)
 			}
 			if w, ok := p.TWCC(); ok {
+				walked, skipped := w, w
+				for range 5 {
+					walked.Next()
+				}
+				skipped.Skip(5)
+				s1, in1, at1, ok1 := walked.Next()
+				if s2, in2, at2, ok2 := skipped.Next(); ok1 && (s1 != s2 || in1 != in2 || at1 != at2 || !ok2) {
+					t.Fatal("skipping is not walking")
+				}
 				n := 0
 				for {
 					if _, _, _, ok := w.Next(); !ok {

@@ -1,0 +1,285 @@
+// Package bwe estimates what the network to one receiver carries, from what that
+// receiver reports about the packets it was sent: transport-wide feedback
+// (draft-holmer-rmcat-transport-wide-cc-extensions-01), or REMB where only that
+// was negotiated. The ideas are those of libwebrtc's GoogCC (bridge.md §13.1): a
+// trend of the one-way delay, the loss, and probes that look for more.
+//
+// Rules of this package:
+//   - An Estimator is pure: no goroutine, no clock, no lock. Whoever sends to the
+//     receiver owns it. Times are nanoseconds of the packet clock, rates bits/s.
+//   - Sent, Feedback and Tick allocate nothing, and an Estimator has a fixed size.
+//   - What a receiver says is not believed, only used: it can make its own estimate
+//     worse, or better up to Config.Max. Work per feedback and per second is bounded.
+package bwe
+
+import "confab/bridge/rtpx"
+
+const (
+	ms  = int64(1e6)
+	sec = int64(1e9)
+)
+
+// Config bounds an Estimator (deployment.md §15: bridge.start_bitrate and so on).
+type Config struct {
+	Start int64 // assumed before anything is known, bits/s
+	Min   int64 // never below
+	Max   int64 // never above
+}
+
+// DefaultConfig has the values of a stock bridge (bridge.md §13.1).
+func DefaultConfig() Config {
+	return Config{Start: 2_500_000, Min: 30_000, Max: 20_000_000}
+}
+
+// Estimator is the estimate for one receiver.
+type Estimator struct {
+	cfg Config
+
+	hist   history
+	groups grouper
+	trend  trendline
+	queue  queue
+	acked  throughput
+	aimd   aimd
+	loss   lossModel
+	app    limited
+	prober prober
+	quiet  silence
+	remb   remb
+
+	clock   clock // of the receiver
+	budget  budget
+	rtt     int64
+	counts  Counts
+	started bool // something was sent
+	target  int64
+}
+
+// New makes an Estimator.
+func New(cfg Config) *Estimator {
+	def := DefaultConfig()
+	if cfg.Start <= 0 {
+		cfg.Start = def.Start
+	}
+	if cfg.Min <= 0 {
+		cfg.Min = def.Min
+	}
+	if cfg.Max <= 0 {
+		cfg.Max = def.Max
+	}
+	cfg.Max = max(cfg.Max, cfg.Min)
+	cfg.Start = min(max(cfg.Start, cfg.Min), cfg.Max)
+	e := &Estimator{cfg: cfg}
+	e.restart(cfg.Start)
+	return e
+}
+
+// Reset forgets the path: packets take another one from now on (a new address of
+// the receiver). The estimate goes on with the old one or Start, whichever is less.
+func (e *Estimator) Reset(now int64) {
+	start := min(e.cfg.Start, max(e.target, e.cfg.Min))
+	e.restart(start)
+	e.quiet.heard(now)
+}
+
+// restart begins anew at a rate. What was sent stays known, so that late feedback
+// is told from feedback about packets never sent, but is not measured again.
+func (e *Estimator) restart(rate int64) {
+	e.hist.forget()
+	e.groups = grouper{}
+	e.trend.reset()
+	e.queue = queue{}
+	e.acked.reset()
+	e.aimd.reset(float64(rate))
+	e.loss.reset(float64(rate))
+	e.app = limited{}
+	e.prober.reset()
+	e.quiet = silence{}
+	e.remb = remb{}
+	e.clock = clock{}
+	e.rtt = 0
+	e.target = rate
+}
+
+// Sent notes a packet with a transport-wide number. size is that of the RTP
+// packet, probe the ID of the Probe that it belongs to, or 0. Call it with the
+// time of the socket write.
+func (e *Estimator) Sent(seq uint16, size int, now int64, probe int) {
+	pos := e.hist.add(seq, size, now)
+	if probe != 0 {
+		e.prober.sent(probe, pos, now)
+	}
+	e.app.sent(size, now, e.target)
+	e.quiet.sent(now)
+	e.started = true
+}
+
+// Feedback takes one transport-wide feedback packet.
+func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
+	if !e.budget.take(now) {
+		e.counts.Throttled++
+		return
+	}
+	t, ok := p.TWCC()
+	if !ok {
+		e.counts.Malformed++
+		return
+	}
+	first, known := e.hist.place(t.Base)
+	if !known || first > e.hist.high {
+		e.counts.Unsent++
+		return
+	}
+	e.counts.Feedbacks++
+	// Numbers that left the history say nothing any more.
+	if low := e.hist.low(); first < low {
+		t.Skip(int(min(low-first, 1<<16)))
+		first = low
+	}
+	offset, jumped := e.clock.place(t.Reference, now)
+	if jumped {
+		// The receiver's clock is another one: delays from before mean nothing.
+		e.groups, e.queue = grouper{}, queue{}
+		e.trend.reset()
+		e.acked.reset()
+	}
+
+	var news, latest int64 // packets heard of for the first time, the newest send time
+	for pos := first; ; pos++ {
+		_, received, at, ok := t.Next()
+		if !ok {
+			break
+		}
+		if pos > e.hist.high {
+			e.counts.Unsent++
+			break
+		}
+		h := e.hist.at(pos)
+		if h.state == gone || h.state == arrived {
+			if received && h.state == arrived {
+				e.counts.Replayed++
+			}
+			continue
+		}
+		sent, size := e.hist.sent(h, now), int(h.size)
+		if now-sent > maxAge {
+			h.state = gone
+			continue
+		}
+		if !received {
+			if h.state != missing {
+				h.state = missing
+				e.loss.lost(sent, size)
+			}
+			continue
+		}
+		if h.state == missing {
+			e.loss.found(size)
+		}
+		h.state = arrived
+		arrival := offset + at*unit
+		news++
+		latest = max(latest, sent)
+		e.loss.received(sent, size)
+		e.acked.add(sent, arrival, size)
+		e.prober.received(pos, sent, arrival, size)
+		if d, ok := e.groups.add(sent, arrival); ok {
+			e.queue.add(d.delay, d.arrival)
+			e.trend.add(d)
+		}
+	}
+	if news == 0 {
+		return
+	}
+	if e.quiet.long(now) {
+		e.aimd.rate *= e.quiet.factor()
+		e.prober.dropped(now)
+	}
+	e.quiet.heard(now)
+	e.sampleRTT(now - latest)
+	e.update(now)
+}
+
+// update draws the conclusions of a feedback.
+func (e *Estimator) update(now int64) {
+	acked, known := e.acked.rate()
+	usage := e.trend.usage
+	before := e.aimd.rate
+	e.aimd.update(now, usage, acked, e.acked.recent(), known, e.app.limited, e.rtt, e.queue.standing())
+	if e.aimd.rate < before {
+		e.prober.dropped(now)
+	}
+	if measured, ok := e.prober.result(now); ok && usage != Overuse {
+		e.aimd.probed(measured, now)
+		e.loss.probed(measured)
+	}
+	e.loss.update(e.aimd.rate, acked, known && !e.app.limited, float64(e.cfg.Min), now)
+	e.settle()
+}
+
+// settle makes the estimate of what its parts say.
+func (e *Estimator) settle() {
+	e.aimd.rate = min(max(e.aimd.rate, float64(e.cfg.Min)), float64(e.cfg.Max))
+	r := min(e.aimd.rate, e.loss.limit())
+	r *= e.queue.drain() * e.quiet.factor()
+	if e.remb.set {
+		r = e.remb.rate()
+	}
+	e.target = min(max(int64(r), e.cfg.Min), e.cfg.Max)
+}
+
+// REMB takes a receiver's own estimate. It is for receivers that send no
+// transport-wide feedback: then it is the estimate (bridge.md §13.1), less what
+// reports of loss take off.
+func (e *Estimator) REMB(bps int64, now int64) {
+	e.remb.take(min(max(bps, e.cfg.Min), e.cfg.Max))
+	e.quiet.heard(now)
+	e.settle()
+}
+
+// Loss takes what reception reports say. Transport-wide feedback says it better;
+// without that it lowers what REMB says.
+func (e *Estimator) Loss(lost, expected int, now int64) {
+	if !e.remb.set || expected <= 0 || lost < 0 {
+		return
+	}
+	e.remb.loss(min(lost, expected), expected, now, float64(e.cfg.Min))
+	e.settle()
+}
+
+// RTT takes a round-trip time that reception reports gave.
+func (e *Estimator) RTT(rtt, now int64) { e.sampleRTT(rtt) }
+
+func (e *Estimator) sampleRTT(rtt int64) {
+	if rtt <= 0 || rtt > 60*sec {
+		return
+	}
+	if e.rtt == 0 {
+		e.rtt = rtt
+	} else {
+		e.rtt += (rtt - e.rtt) / 8
+	}
+}
+
+// Demand says what the receiver is sent now and what it would be sent if the
+// network allowed it. Nothing is probed for beyond that.
+func (e *Estimator) Demand(sending, ideal int64, now int64) {
+	e.prober.demand(ideal)
+}
+
+// Tick is to be called every 25 ms or so. It notices that feedback stopped, and
+// says when to probe.
+func (e *Estimator) Tick(now int64) (p Probe, ok bool) {
+	if e.quiet.tick(now, e.rtt) {
+		e.settle()
+	}
+	e.app.idle(now, e.target)
+	if e.remb.set || !e.started {
+		return Probe{}, false
+	}
+	calm := e.trend.usage == Normal && e.queue.standing() < calmQueue && !e.quiet.silent()
+	return e.prober.tick(now, e.cfg, e.target, calm)
+}
+
+// Estimate is what the network carries, bits/s.
+func (e *Estimator) Estimate() int64 { return e.target }

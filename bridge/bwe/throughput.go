@@ -1,0 +1,81 @@
+package bwe
+
+const (
+	ackedSize    = 512      // packets, more than a window at 10 Mbit/s
+	ackedWindow  = 500 * ms // bridge.md §13.1
+	recentWindow = 150 * ms
+	ackedLeast   = 4 // packets
+)
+
+// ackedPacket is a packet that arrived.
+type ackedPacket struct {
+	sent, arrival int64
+	size          int
+}
+
+// throughput tells at which rate packets arrive. It is the lesser of the rates at
+// which they were sent and at which they arrived: a queue that empties delivers
+// faster than the link carries for long.
+type throughput struct {
+	ring [ackedSize]ackedPacket
+	n    int // so far
+}
+
+func (t *throughput) reset() { t.n = 0 }
+
+// add puts a packet in its place by arrival.
+func (t *throughput) add(sent, arrival int64, size int) {
+	i := t.n
+	for ; i > 0 && i > t.n-8; i-- {
+		p := &t.ring[(i-1)%ackedSize]
+		if p.arrival <= arrival {
+			break
+		}
+		t.ring[i%ackedSize] = *p
+	}
+	t.ring[i%ackedSize] = ackedPacket{sent, arrival, size}
+	t.n++
+}
+
+// rate is the rate over the last half second, in bits/s.
+func (t *throughput) rate() (bps float64, ok bool) { return t.over(ackedWindow) }
+
+// recent is the rate over as short a time as says anything, 0 if unknown.
+func (t *throughput) recent() float64 {
+	r, _ := t.over(recentWindow)
+	return r
+}
+
+func (t *throughput) over(window int64) (bps float64, ok bool) {
+	if t.n < ackedLeast {
+		return 0, false
+	}
+	newest := &t.ring[(t.n-1)%ackedSize]
+	first, last := newest.sent, newest.sent
+	lastSize, firstSize := newest.size, newest.size
+	begin, total := newest.arrival, newest.size
+	k := 1
+	for ; k < min(t.n, ackedSize) && (newest.arrival-begin < window || k < ackedLeast); k++ {
+		p := &t.ring[(t.n-1-k)%ackedSize]
+		if newest.arrival-p.arrival > 4*window && k >= ackedLeast {
+			break // silence before
+		}
+		total += p.size
+		begin = p.arrival
+		firstSize = p.size
+		first = min(first, p.sent)
+		if p.sent > last {
+			last, lastSize = p.sent, p.size
+		}
+	}
+	in, out := newest.arrival-begin, last-first
+	if in < window/4 {
+		return 0, false
+	}
+	// The first packet began to arrive before the time counts, the last was sent after it.
+	bps = float64(total-firstSize) * 8e9 / float64(in)
+	if out > 0 {
+		bps = min(bps, float64(total-lastSize)*8e9/float64(out))
+	}
+	return bps, true
+}
