@@ -25,9 +25,8 @@ type aimd struct {
 
 func (a *aimd) reset(rate float64) { *a = aimd{rate: rate} }
 
-// update takes what the other parts know at a feedback. recent is what arrived of
-// late; standing the queue.
-func (a *aimd) update(now int64, usage Usage, acked, recent float64, known, limited bool, rtt, standing int64) {
+// update takes what the trend says. queued says that packets wait.
+func (a *aimd) update(now int64, usage Usage, acked float64, known bool, rtt int64, queued bool) {
 	if rtt == 0 {
 		rtt = defaultRTT
 	}
@@ -39,29 +38,22 @@ func (a *aimd) update(now int64, usage Usage, acked, recent float64, known, limi
 	switch usage {
 	case Overuse:
 		a.hold = true
-		if !known || now-a.decreased < min(max(rtt, 10*ms), 200*ms) && recent >= 0.5*a.rate {
-			return
+		if known && (now-a.decreased >= min(max(rtt, 10*ms), 200*ms) || acked < 0.5*a.rate) {
+			a.decrease(now, acked)
 		}
-		a.decrease(now, acked, recent, standing)
 	case Underuse:
 		a.hold = true
 	case Normal:
 		if a.hold {
 			a.hold = false
-			return
+		} else if !queued {
+			a.increase(dt, acked, known, rtt)
 		}
-		if standing > calmQueue {
-			return
-		}
-		a.increase(dt, acked, known, rtt)
 	}
 }
 
-func (a *aimd) decrease(now int64, acked, recent float64, standing int64) {
-	// With a queue the link is full, and a short time tells what it carries.
-	if standing > calmQueue && recent > 0 {
-		acked = min(acked, recent)
-	}
+// decrease goes below what arrives.
+func (a *aimd) decrease(now int64, acked float64) {
 	to := decreaseFactor * acked
 	if to > a.rate && a.capacity > 0 {
 		to = decreaseFactor * a.capacity * 1000
@@ -70,10 +62,9 @@ func (a *aimd) decrease(now int64, acked, recent float64, standing int64) {
 		a.capacity = 0
 	}
 	a.learn(acked)
-	if to < a.rate {
-		a.rate = to
-	}
-	a.decreased = now
+	a.rate = min(a.rate, to)
+	a.hold = true
+	a.changed, a.decreased = now, now
 }
 
 func (a *aimd) increase(dt int64, acked float64, known bool, rtt int64) {

@@ -183,8 +183,8 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 		e.loss.received(sent, size)
 		e.acked.add(sent, arrival, size)
 		e.prober.received(pos, sent, arrival, size)
+		e.queue.add(arrival-sent, arrival)
 		if d, ok := e.groups.add(sent, arrival); ok {
-			e.queue.add(d.delay, d.arrival)
 			e.trend.add(d)
 		}
 	}
@@ -203,9 +203,23 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 // update draws the conclusions of a feedback.
 func (e *Estimator) update(now int64) {
 	acked, known := e.acked.rate()
+	e.queue.look(now)
 	usage := e.trend.usage
+	full := e.queue.congested()
+	if full {
+		usage = Overuse
+	} else if usage == Overuse && e.queue.falling() {
+		usage = Underuse // the trend is of old
+	}
 	before := e.aimd.rate
-	e.aimd.update(now, usage, acked, e.acked.recent(), known, e.app.limited, e.rtt, e.queue.standing())
+	if usage == Overuse && full {
+		// The link is full, so that what arrived of late is what it carries.
+		if r := e.acked.arriving(); r > 0 {
+			e.aimd.decrease(now, r)
+		}
+	} else {
+		e.aimd.update(now, usage, acked, known, e.rtt, e.queue.standing() > calmQueue)
+	}
 	if e.aimd.rate < before {
 		e.prober.dropped(now)
 	}
@@ -278,7 +292,8 @@ func (e *Estimator) Tick(now int64) (p Probe, ok bool) {
 		return Probe{}, false
 	}
 	calm := e.trend.usage == Normal && e.queue.standing() < calmQueue && !e.quiet.silent()
-	return e.prober.tick(now, e.cfg, e.target, calm)
+	_, known := e.acked.rate()
+	return e.prober.tick(now, e.cfg, e.target, calm, known)
 }
 
 // Estimate is what the network carries, bits/s.

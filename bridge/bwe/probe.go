@@ -76,8 +76,9 @@ func (p *prober) dropped(now int64) {
 	p.next = now + probeSoon
 }
 
-// tick says whether to probe now.
-func (p *prober) tick(now int64, cfg Config, target int64, calm bool) (Probe, bool) {
+// tick says whether to probe now. calm says that nothing is overused, known that
+// something arrived.
+func (p *prober) tick(now int64, cfg Config, target int64, calm, known bool) (Probe, bool) {
 	if p.cur.id != 0 {
 		if now-p.cur.asked < probeTimeout {
 			return Probe{}, false
@@ -94,12 +95,12 @@ func (p *prober) tick(now int64, cfg Config, target int64, calm bool) (Probe, bo
 	}
 	var rate float64
 	switch {
-	case !p.started:
+	case !p.started && known:
 		p.started = true
 		rate = probeStart * estimate
 	case p.further > 0:
 		rate = p.further
-	case now >= p.next:
+	case p.started && now >= p.next:
 		rate = probeScale * estimate
 	default:
 		return Probe{}, false

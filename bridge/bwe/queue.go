@@ -1,36 +1,49 @@
 package bwe
 
 const (
-	baseSlots  = 6       // the base delay is the least of
-	baseSpan   = 5 * sec // so many spans
-	queueCount = 5       // groups, of which the fastest tells the queue
+	baseSlots = 6       // the base delay is the least of
+	baseSpan  = 5 * sec // so many spans
 )
 
 const (
-	calmQueue  = 50 * ms  // more than this is a queue, not jitter
-	drainBegin = 100 * ms // a queue of this length is drained by sending less
-	drainFull  = 500 * ms
-	drainMost  = 0.5 // of the estimate is left then
+	queueLeast = 3        // packets that tell the queue
+	queueLong  = 250 * ms // unless they take this long to arrive
+
+	calmQueue   = 50 * ms  // more than this is a queue, not jitter
+	fullQueue   = 100 * ms // more than this, staying, is congestion
+	drainBegin  = 80 * ms  // a queue of this length is drained by sending less
+	drainHalf   = 400 * ms // by half at this length,
+	drainMost   = 0.2      // and never by more than to this part
+	patience    = 3 * sec // and if that does not help, it is not our queue
+	progress    = 0.9
+	fallingFast = 0.8
 )
 
-// queue tells how long packets wait on the way: their delay less the least delay
-// of the last half minute. A queue that stays longer than that is the path's.
+// queue tells how long packets wait on the way: the delay that no packet of late
+// escaped, less the least delay of the last half minute. The trend tells of a
+// queue that grows slowly sooner than this, and this of one that grows fast, of
+// which few packets have arrived yet.
 type queue struct {
-	base   [baseSlots]int64
-	slot   int
-	until  int64 // arrival time at which the next slot begins
-	any    bool
-	recent [queueCount]int64
-	n      int
+	base  [baseSlots]int64
+	slot  int
+	until int64 // arrival time at which the next slot begins
+	any   bool
+
+	least int64 // delay, of the packets since the last look
+	n     int
+	first int64 // arrival
+
+	now, before int64 // the queue at the last two looks
+	since       int64 // congested since, 0: not
+	worst       int64 // the queue that did not get shorter since then
 }
 
+// add takes a packet.
 func (q *queue) add(delay, arrival int64) {
 	switch {
 	case !q.any:
 		q.any = true
-		for i := range q.base {
-			q.base[i] = delay
-		}
+		q.rebase(delay)
 		q.until = arrival + baseSpan
 	case arrival >= q.until:
 		q.slot = (q.slot + 1) % baseSlots
@@ -39,31 +52,67 @@ func (q *queue) add(delay, arrival int64) {
 	default:
 		q.base[q.slot] = min(q.base[q.slot], delay)
 	}
-	q.recent[q.n%queueCount] = delay
-	q.n++
+	if q.n == 0 {
+		q.least, q.first = delay, arrival
+	}
+	q.least = min(q.least, delay)
+	if q.n++; arrival-q.first > queueLong {
+		q.n = max(q.n, queueLeast)
+	}
 }
 
-// standing is the wait that no packet of late escaped.
-func (q *queue) standing() int64 {
-	if q.n < queueCount {
-		return 0
+// rebase takes a delay for the one without a queue.
+func (q *queue) rebase(delay int64) {
+	for i := range q.base {
+		q.base[i] = delay
 	}
-	least := q.recent[0]
-	for _, d := range q.recent[1:] {
-		least = min(least, d)
+}
+
+// look draws a conclusion from the packets since the last one, if they are enough.
+func (q *queue) look(now int64) {
+	if q.n < queueLeast {
+		return
 	}
 	base := q.base[0]
 	for _, d := range q.base[1:] {
 		base = min(base, d)
 	}
-	return least - base
+	q.before, q.now = q.now, q.least-base
+	q.n = 0
+	if !q.congested() {
+		if q.now < fullQueue {
+			q.since = 0
+		}
+		return
+	}
+	if q.since == 0 || float64(q.now) < progress*float64(q.worst) {
+		q.since, q.worst = now, q.now
+	}
+	// It takes as long as the queue is until a packet tells what sending less did.
+	if now-q.since > patience+2*q.worst {
+		q.rebase(q.least)
+		q.now, q.before, q.since = 0, 0, 0
+	}
+}
+
+// standing is the queue.
+func (q *queue) standing() int64 { return q.now }
+
+// congested says that a queue stays.
+func (q *queue) congested() bool {
+	return q.now >= fullQueue && q.before >= calmQueue && float64(q.now) >= fallingFast*float64(q.before)
+}
+
+// falling says that a queue gets shorter.
+func (q *queue) falling() bool {
+	return q.before >= calmQueue && float64(q.now) < fallingFast*float64(q.before)
 }
 
 // drain is the part of the estimate to send while a queue is to be emptied.
 func (q *queue) drain() float64 {
-	over := q.standing() - drainBegin
+	over := min(q.now, q.before) - drainBegin
 	if over <= 0 {
 		return 1
 	}
-	return 1 - (1-drainMost)*min(float64(over)/float64(drainFull-drainBegin), 1)
+	return max(1-0.5*float64(over)/float64(drainHalf-drainBegin), drainMost)
 }

@@ -3,7 +3,7 @@ package bwe
 const (
 	ackedSize    = 512      // packets, more than a window at 10 Mbit/s
 	ackedWindow  = 500 * ms // bridge.md §13.1
-	recentWindow = 150 * ms
+	recentWindow = 200 * ms
 	ackedLeast   = 4 // packets
 )
 
@@ -38,17 +38,25 @@ func (t *throughput) add(sent, arrival int64, size int) {
 }
 
 // rate is the rate over the last half second, in bits/s.
-func (t *throughput) rate() (bps float64, ok bool) { return t.over(ackedWindow) }
-
-// recent is the rate over as short a time as says anything, 0 if unknown.
-func (t *throughput) recent() float64 {
-	r, _ := t.over(recentWindow)
-	return r
+func (t *throughput) rate() (bps float64, ok bool) {
+	in, out := t.over(ackedWindow)
+	if out > 0 {
+		in = min(in, out)
+	}
+	return in, in > 0
 }
 
-func (t *throughput) over(window int64) (bps float64, ok bool) {
+// arriving is the rate of arrivals over as short a time as says anything, 0 if
+// unknown: what a link carries that is full.
+func (t *throughput) arriving() float64 {
+	in, _ := t.over(recentWindow)
+	return in
+}
+
+// over is the rates of arrival and of sending over a time of arrivals; 0 is unknown.
+func (t *throughput) over(window int64) (in, out float64) {
 	if t.n < ackedLeast {
-		return 0, false
+		return 0, 0
 	}
 	newest := &t.ring[(t.n-1)%ackedSize]
 	first, last := newest.sent, newest.sent
@@ -68,14 +76,13 @@ func (t *throughput) over(window int64) (bps float64, ok bool) {
 			last, lastSize = p.sent, p.size
 		}
 	}
-	in, out := newest.arrival-begin, last-first
-	if in < window/4 {
-		return 0, false
+	if newest.arrival-begin < window/4 {
+		return 0, 0
 	}
 	// The first packet began to arrive before the time counts, the last was sent after it.
-	bps = float64(total-firstSize) * 8e9 / float64(in)
-	if out > 0 {
-		bps = min(bps, float64(total-lastSize)*8e9/float64(out))
+	in = float64(total-firstSize) * 8e9 / float64(newest.arrival-begin)
+	if last > first {
+		out = float64(total-lastSize) * 8e9 / float64(last-first)
 	}
-	return bps, true
+	return in, out
 }

@@ -22,6 +22,7 @@ func (u Usage) String() string {
 // Figures of bridge.md §13.1.
 const (
 	trendWindow    = 20
+	trendLeast     = 10 // samples for a line
 	trendSmoothing = 0.9
 	trendGain      = 4.0
 	trendMaxCount  = 60
@@ -63,7 +64,7 @@ func (t *trendline) add(s sample) {
 	t.y[t.count%trendWindow] = t.smooth
 	t.count++
 	slope := t.last
-	if t.count >= trendWindow {
+	if t.count >= trendLeast {
 		if v, ok := t.slope(); ok {
 			slope = v
 		}
@@ -73,17 +74,19 @@ func (t *trendline) add(s sample) {
 
 // slope fits the line by least squares.
 func (t *trendline) slope() (float64, bool) {
+	x, y := t.x[:min(t.count, trendWindow)], t.y[:min(t.count, trendWindow)]
+	n := float64(len(x))
 	var mx, my float64
-	for i := range t.x {
-		mx += t.x[i]
-		my += t.y[i]
+	for i := range x {
+		mx += x[i]
+		my += y[i]
 	}
-	mx /= trendWindow
-	my /= trendWindow
+	mx /= n
+	my /= n
 	var num, den float64
-	for i := range t.x {
-		dx := t.x[i] - mx
-		num += dx * (t.y[i] - my)
+	for i := range x {
+		dx := x[i] - mx
+		num += dx * (y[i] - my)
 		den += dx * dx
 	}
 	if den == 0 {
