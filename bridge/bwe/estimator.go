@@ -50,6 +50,8 @@ type Estimator struct {
 	clock   clock // of the receiver
 	budget  budget
 	rtt     int64
+	least   int64 // the shortest round trip
+	heard   int64 // newest number that feedback told of
 	counts  Counts
 	started bool // something was sent
 	target  int64
@@ -97,7 +99,7 @@ func (e *Estimator) restart(rate int64) {
 	e.quiet = silence{}
 	e.remb = remb{}
 	e.clock = clock{}
-	e.rtt = 0
+	e.rtt, e.least = 0, 0
 	e.target = rate
 }
 
@@ -154,6 +156,7 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 			e.counts.Unsent++
 			break
 		}
+		e.heard = max(e.heard, pos)
 		h := e.hist.at(pos)
 		if h.state == gone || h.state == arrived {
 			if received && h.state == arrived {
@@ -197,13 +200,14 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 	}
 	e.quiet.heard(now)
 	e.sampleRTT(now - latest)
-	e.update(now)
+	e.update(now, latest)
 }
 
-// update draws the conclusions of a feedback.
-func (e *Estimator) update(now int64) {
+// update draws the conclusions of a feedback that told of packets up to one sent
+// at latest.
+func (e *Estimator) update(now, latest int64) {
 	acked, known := e.acked.rate()
-	e.queue.look(now)
+	e.queue.look(now, latest)
 	usage := e.trend.usage
 	full := e.queue.congested()
 	if full {
@@ -269,9 +273,10 @@ func (e *Estimator) sampleRTT(rtt int64) {
 		return
 	}
 	if e.rtt == 0 {
-		e.rtt = rtt
+		e.rtt, e.least = rtt, rtt
 	} else {
-		e.rtt += (rtt - e.rtt) / 8
+		e.rtt += (rtt - e.rtt) / 4
+		e.least = min(e.least, rtt)
 	}
 }
 
@@ -293,7 +298,20 @@ func (e *Estimator) Tick(now int64) (p Probe, ok bool) {
 	}
 	calm := e.trend.usage == Normal && e.queue.standing() < calmQueue && !e.quiet.silent()
 	_, known := e.acked.rate()
-	return e.prober.tick(now, e.cfg, e.target, calm, known)
+	return e.prober.tick(now, e.cfg, e.target, calm && e.age(now) < e.least+probeAge, known && e.queue.looks > 1)
+}
+
+// age is for how long the oldest packet waits that nothing is known of, though it
+// may have arrived before others that are known of.
+func (e *Estimator) age(now int64) int64 {
+	if e.heard >= e.hist.high {
+		return 0
+	}
+	p := e.hist.at(max(e.heard+1, e.hist.low()))
+	if p.state != inflight {
+		return 0
+	}
+	return now - e.hist.sent(p, now)
 }
 
 // Estimate is what the network carries, bits/s.

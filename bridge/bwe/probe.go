@@ -28,10 +28,11 @@ const (
 	probeSoon     = sec     // after a drop
 	probeLeast    = 2 * sec // between probes that failed
 	probeMost     = 5 * sec
-	probeReceived = 0.8 // of packets and bytes, for a result
-	probeTrust    = 0.9 // of a result that the network limited
-	probeFull     = 0.9 // of the rate sent: below, the network limited it
-	probeSkew     = 2.0 // arriving so much faster than sent is not believed
+	probeAge      = 300 * ms // over the round trip: older packets without news are no time to probe
+	probeReceived = 0.8      // of packets and bytes, for a result
+	probeTrust    = 0.9      // of a result that the network limited
+	probeFull     = 0.9      // of the rate sent: below, the network limited it
+	probeSkew     = 2.0      // arriving so much faster than sent is not believed
 )
 
 // cluster is a probe that is under way, with all that is sent meanwhile.

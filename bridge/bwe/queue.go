@@ -14,7 +14,7 @@ const (
 	drainBegin  = 80 * ms  // a queue of this length is drained by sending less
 	drainHalf   = 400 * ms // by half at this length,
 	drainMost   = 0.2      // and never by more than to this part
-	patience    = 3 * sec // and if that does not help, it is not our queue
+	patience    = 3 * sec  // and if that does not help, it is not our queue
 	progress    = 0.9
 	fallingFast = 0.8
 )
@@ -33,8 +33,10 @@ type queue struct {
 	n     int
 	first int64 // arrival
 
+	looks       int
 	now, before int64 // the queue at the last two looks
 	since       int64 // congested since, 0: not
+	told        int64 // when that was known of packets sent since then, 0: not yet
 	worst       int64 // the queue that did not get shorter since then
 }
 
@@ -69,7 +71,8 @@ func (q *queue) rebase(delay int64) {
 }
 
 // look draws a conclusion from the packets since the last one, if they are enough.
-func (q *queue) look(now int64) {
+// sent is when the newest was sent.
+func (q *queue) look(now, sent int64) {
 	if q.n < queueLeast {
 		return
 	}
@@ -77,6 +80,7 @@ func (q *queue) look(now int64) {
 	for _, d := range q.base[1:] {
 		base = min(base, d)
 	}
+	q.looks++
 	q.before, q.now = q.now, q.least-base
 	q.n = 0
 	if !q.congested() {
@@ -85,11 +89,14 @@ func (q *queue) look(now int64) {
 		}
 		return
 	}
-	if q.since == 0 || float64(q.now) < progress*float64(q.worst) {
-		q.since, q.worst = now, q.now
+	if q.since == 0 {
+		q.since, q.told = now, 0
 	}
-	// It takes as long as the queue is until a packet tells what sending less did.
-	if now-q.since > patience+2*q.worst {
+	switch {
+	case sent < q.since: // before we sent less
+	case q.told == 0 || float64(q.now) < progress*float64(q.worst):
+		q.told, q.worst = now, q.now
+	case now-q.told > patience:
 		q.rebase(q.least)
 		q.now, q.before, q.since = 0, 0, 0
 	}
