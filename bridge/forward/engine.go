@@ -36,6 +36,9 @@ var ErrClosed = errors.New("forward: closed")
 // Batch is a worker's queue towards the sockets. The worker that got it from
 // Config.NewBatch is the only one to use it.
 type Batch interface {
+	// Space is room for one packet, at least 1600 bytes. A Sender need not copy
+	// what was put together there. It is good until the batch is used again.
+	Space() []byte
 	// Flush sends what is queued.
 	Flush() error
 }

@@ -10,8 +10,13 @@ import (
 	"confab/bridge/rtpx"
 )
 
-// flushAfter is how many jobs are done before the batch is flushed.
-const flushAfter = 64
+// A round of a worker takes so many jobs, or jobs for so many packets to send.
+// The more, the longer the runs that one receiver gets at once, which is what
+// sending costs; but with a full round the last receiver waits for milliseconds.
+const (
+	roundJobs    = 64
+	roundPackets = 2048
+)
 
 // housekeeping is how often a worker lets old history go.
 const housekeeping = int64(250e6)
@@ -35,10 +40,16 @@ type worker struct {
 	egresses  map[*Endpoint]struct{}
 	now       int64
 	nextHouse int64
-	scratch   [2048]byte
-	exts      rtpx.ExtWriter
-	ext1      [1]byte // data of elements while a packet is put together
-	ext2      [3]byte
+
+	held    [roundJobs]*rtpx.Packet // packets of this round
+	nHeld   int
+	due     []*egress // from dueAt on: the receivers of this round
+	dueAt   int
+	dues    int // packets to send in this round
+	scratch [2048]byte
+	exts    rtpx.ExtWriter
+	ext1    [1]byte // data of elements while a packet is put together
+	ext2    [3]byte
 
 	sent, sentBytes, retransmitted, dropped, panics atomic.Uint64
 }
@@ -84,10 +95,16 @@ func (w *worker) drain() {
 		w.now = w.e.cfg.Now()
 		n := 0
 		var j job
-		for n < flushAfter && w.ring.pop(&j) {
+		for n < roundJobs && w.dues < roundPackets && w.ring.pop(&j) {
 			w.do(&j)
 			n++
 		}
+		w.forwardDue()
+		for i, pkt := range w.held[:w.nHeld] {
+			pkt.Release()
+			w.held[i] = nil
+		}
+		w.nHeld = 0
 		if w.now >= w.nextHouse {
 			w.nextHouse = w.now + housekeeping
 			for ep := range w.egresses {
@@ -104,17 +121,21 @@ func (w *worker) drain() {
 	}
 }
 
-// do does one job. A panic loses the packet and no more (architecture D21).
+// space is where a packet is put together.
+func (w *worker) space() []byte {
+	if w.batch == nil {
+		return w.scratch[:]
+	}
+	return w.batch.Space()
+}
+
+// do does one job, or notes it for later in the round.
 func (w *worker) do(j *job) {
-	defer func() {
-		if j.pkt != nil {
-			j.pkt.Release()
-		}
-		if r := recover(); r != nil {
-			w.panics.Add(1)
-			w.e.cfg.Log.Error("egress panic", "worker", w.index, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-		}
-	}()
+	if j.pkt != nil {
+		w.held[w.nHeld] = j.pkt
+		w.nHeld++
+	}
+	defer w.guard()
 	switch j.kind {
 	case jobRTP:
 		w.forward(j.st, j.pkt)
@@ -124,6 +145,14 @@ func (w *worker) do(j *job) {
 		w.feedback(j.ep, j.pkt.Bytes())
 	case jobRTCP:
 		j.ep.eg.writeRTCP(w, j.pkt.Bytes())
+	}
+}
+
+// guard, deferred, keeps a panic to the packet that it is about (architecture D21).
+func (w *worker) guard() {
+	if r := recover(); r != nil {
+		w.panics.Add(1)
+		w.e.cfg.Log.Error("egress panic", "worker", w.index, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	}
 }
 

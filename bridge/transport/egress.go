@@ -66,40 +66,65 @@ func (t *Transport) WriteRTCP(b []byte) error {
 }
 
 // Batch collects RTP packets for any number of transports and sends them in
-// one system call. It belongs to one goroutine, and all RTP of a transport
+// few system calls. It belongs to one goroutine, and all RTP of a transport
 // must go through the batches of one goroutine at a time: the transport's
 // encryption state has no lock. (When a receiver moves to another worker, the
 // hand-over must be ordered, for instance by a channel.)
 type Batch struct {
-	s      *Sockets
-	index  int
-	w      *writer
 	header rtp.Header
+	outs   []batchOut // by local address
+	buf    []byte     // encrypted packets, one behind the other
+	used   int
 	n      int
-	slots  [batchSize]slot
 
 	dropped uint64
 }
 
-type slot struct {
-	buf [rtpx.BufferSize + Overhead]byte
-	b   []byte
-	way *path
+// batchOut is a batch's way out from one local address.
+type batchOut struct {
+	w   *writer
+	way outlet
 }
 
-// NewBatch makes a batch. index numbers the workers: each prefers a socket of
-// its own among those that share an address.
+// slotSize is the room that a packet may need.
+const slotSize = rtpx.BufferSize + Overhead
+
+// NewBatch makes a batch with sockets of its own, which Close of s closes. index
+// numbers the workers: where the system has no more sockets, each sends on one
+// of those that read.
 func (s *Sockets) NewBatch(index int) *Batch {
-	return &Batch{s: s, index: max(0, index), w: newWriter()}
+	b := &Batch{buf: make([]byte, sendSize*slotSize)}
+	for _, l := range s.locals {
+		o, err := l.openOutlet(s.cfg.SocketBuffer)
+		if err == nil {
+			err = s.own(o)
+		}
+		if err != nil {
+			s.log.Warn("no socket of its own for a worker: sending costs more", "err", err)
+			o = l.sockets[max(0, index)%len(l.sockets)].outlet()
+		}
+		b.outs = append(b.outs, batchOut{newWriter(), o})
+	}
+	return b
 }
 
 // Len is the number of packets waiting.
 func (b *Batch) Len() int { return b.n }
 
+// Space is room for one packet of up to rtpx.BufferSize bytes. A packet that was
+// put together there is encrypted where it is. It is good until the next call of
+// another method.
+func (b *Batch) Space() []byte {
+	if b.n == sendSize {
+		b.Flush()
+	}
+	return b.buf[b.used : b.used+rtpx.BufferSize : b.used+slotSize]
+}
+
 // Add encrypts plaintext, a whole RTP packet of at most rtpx.BufferSize bytes,
-// for t. plaintext is only read and may be reused at once. A full batch is
-// flushed first. ErrNotConnected means that t has no keys or no address (yet,
-// or any more); the packet is not kept.
+// for t. Unless it lies in Space, plaintext is only read and may be reused at
+// once. A full batch is flushed first. ErrNotConnected means that t has no keys
+// or no address (yet, or any more); the packet is not kept.
 func (b *Batch) Add(t *Transport, plaintext []byte) error {
 	ctx, way := t.out.rtp.Load(), t.path.Load()
 	if ctx == nil || way == nil {
@@ -108,15 +133,15 @@ func (b *Batch) Add(t *Transport, plaintext []byte) error {
 	if len(plaintext) > rtpx.BufferSize {
 		return fmt.Errorf("rtp packet of %d bytes", len(plaintext))
 	}
-	if b.n == len(b.slots) {
+	if b.n == sendSize {
 		b.Flush()
 	}
-	sl := &b.slots[b.n]
-	out, err := ctx.EncryptRTP(sl.buf[:0], plaintext, &b.header)
+	out, err := ctx.EncryptRTP(b.buf[b.used:b.used:b.used+slotSize], plaintext, &b.header)
 	if err != nil {
 		return fmt.Errorf("encrypt rtp: %w", err)
 	}
-	sl.b, sl.way = out, way
+	b.outs[way.local.index].w.add(out, way)
+	b.used += len(out)
 	b.n++
 	// One writer, so a load and a store do, without a locked instruction.
 	t.out.packets.Store(t.out.packets.Load() + 1)
@@ -125,34 +150,22 @@ func (b *Batch) Add(t *Transport, plaintext []byte) error {
 }
 
 // Flush sends what was added, in order for each receiver, and returns how many
-// packets the kernel took. Equally long packets in a row for one receiver cost
-// much less than others: keep the length of added header extensions constant. It never waits: what the kernel has no room for is
-// dropped and counted.
+// packets the kernel took. Equally long packets added in a row for one receiver
+// cost much less than others: keep the length of added header extensions
+// constant. It never waits: what the kernel has no room for is dropped and
+// counted.
 func (b *Batch) Flush() int {
 	if b.n == 0 {
 		return 0
 	}
 	sent := 0
-	for _, l := range b.s.locals {
-		// Each receiver's packets in a row, in their order.
-		for i := range b.n {
-			way := b.slots[i].way
-			if way == nil || way.local != l {
-				continue
-			}
-			for j := i; j < b.n; j++ {
-				if sl := &b.slots[j]; sl.way == way {
-					b.w.add(sl.b, way)
-					sl.b, sl.way = nil, nil
-				}
-			}
-		}
-		if b.w.n > 0 {
-			sent += b.w.flush(l.sockets[b.index%len(l.sockets)])
+	for _, out := range b.outs {
+		if out.w.n > 0 {
+			sent += out.w.flush(out.way)
 		}
 	}
 	b.dropped += uint64(b.n - sent)
-	b.n = 0
+	b.n, b.used = 0, 0
 	return sent
 }
 

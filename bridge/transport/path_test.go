@@ -339,6 +339,11 @@ func TestWriterRuns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		o, err := l.openOutlet(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.close()
 		w := newWriter()
 		w.plain = plain
 		var to []*path
@@ -355,13 +360,17 @@ func TestWriterRuns(t *testing.T) {
 		}
 		sizes := []int{100, 100, 100, 40, 40, 100, 1400, 1, 1400}
 		for r := range to {
+			buf := make([]byte, 1<<13)
 			for i, size := range sizes {
-				b := make([]byte, size)
-				b[0] = byte(i)
-				w.add(b, to[r])
+				if i%4 == 0 { // some lie close behind the one before
+					buf = buf[1:]
+				}
+				buf[0] = byte(i)
+				w.add(buf[:size], to[r])
+				buf = buf[size:]
 			}
 		}
-		if n := w.flush(l.sockets[0]); n != 2*len(sizes) {
+		if n := w.flush(o); n != 2*len(sizes) {
 			t.Errorf("plain %v: sent %d", plain, n)
 		}
 		buf := make([]byte, 2000)
@@ -379,6 +388,52 @@ func TestWriterRuns(t *testing.T) {
 	}
 }
 
+// What workers send on has the address of the sockets that read, and takes
+// nothing away from them.
+func TestOutletsOnlySend(t *testing.T) {
+	t.Parallel()
+	r, from, to := reading(t)
+	l := r.s.local
+	w := newWriter()
+	answer := make([]byte, 20)
+	for i := range 8 {
+		o, err := l.openOutlet(1 << 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.close()
+		remote := from.LocalAddr().(*net.UDPAddr).AddrPort()
+		w.add([]byte{byte(i)}, &path{local: l, remote: remote, dest: newDestination(remote)})
+		if w.flush(o) != 1 {
+			t.Fatal("not sent")
+		}
+		if n, src, err := from.ReadFromUDPAddrPort(answer); n != 1 || answer[0] != byte(i) || src != to || err != nil {
+			t.Fatal(n, answer[0], src, err)
+		}
+	}
+	const clients = 64
+	for range clients {
+		c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write(answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.s.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	for got := 0; got < clients; {
+		n, err := r.read()
+		if err != nil {
+			t.Fatalf("%d of %d arrived: %v", got, clients, err)
+		}
+		got += n
+	}
+}
+
 // An address that can't be sent to costs its own packets, not the segmentation of
 // everybody else's.
 func TestWriterSkipsWhatCannotBeReached(t *testing.T) {
@@ -393,6 +448,11 @@ func TestWriterSkipsWhatCannotBeReached(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sink.Close()
+	o, err := l.openOutlet(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.close()
 	w := newWriter()
 	// An IPv4 socket refuses the address of the other family.
 	for _, remote := range []netip.AddrPort{netip.MustParseAddrPort("[::1]:9"), sink.LocalAddr().(*net.UDPAddr).AddrPort()} {
@@ -401,7 +461,7 @@ func TestWriterSkipsWhatCannotBeReached(t *testing.T) {
 			w.add(make([]byte, 100), to)
 		}
 	}
-	if n := w.flush(l.sockets[0]); n != 3 || w.plain {
+	if n := w.flush(o); n != 3 || w.plain {
 		t.Errorf("sent %d, segmentation given up: %v", n, w.plain)
 	}
 	if err := sink.SetReadDeadline(time.Now().Add(patience)); err != nil {

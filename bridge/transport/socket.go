@@ -10,8 +10,13 @@ import (
 	"syscall"
 )
 
-// batchSize is how many datagrams one system call reads or writes at most.
-const batchSize = 64
+const (
+	// batchSize is how many datagrams one system call reads at most.
+	batchSize = 64
+	// sendSize is how many one writes at most: long runs, which still lie in the
+	// cache of the CPU that has encrypted them.
+	sendSize = 128
+)
 
 // local is one local address with the sockets that share it. The kernel
 // spreads client addresses over the sockets (SO_REUSEPORT) by 4-tuple.
@@ -57,7 +62,7 @@ func openLocal(index int, addr netip.AddrPort, n, buffer int, log *slog.Logger) 
 		if s.raw, err = conn.SyscallConn(); err != nil {
 			return nil, errors.Join(fmt.Errorf("udp %s: %w", l.addr, err), l.close())
 		}
-		if i == 0 && n > 1 {
+		if i == 0 && reusePort { // with the other readers and the outlets
 			if err := shareAddress(s.raw); err != nil {
 				return nil, errors.Join(fmt.Errorf("share udp %s between sockets: %w", l.addr, err), l.close())
 			}

@@ -30,20 +30,24 @@ func shareAddress(c syscall.RawConn) error {
 
 // setBuffers asks for size bytes each way and returns what the kernel granted.
 func setBuffers(s *socket, size int) (received, sent int) {
-	_ = s.raw.Control(func(fd uintptr) {
-		set := func(force, plain int) int {
-			// Only CAP_NET_ADMIN may pass the sysctl limit.
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, force, size) != nil {
-				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, plain, size)
-			}
-			// socket(7): the kernel reports twice the value set.
-			n, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, plain)
-			return n / 2
+	received = setBuffer(s.raw, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, size)
+	return received, setSendBuffer(s.raw, size)
+}
+
+func setSendBuffer(c syscall.RawConn, size int) int {
+	return setBuffer(c, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, size)
+}
+
+func setBuffer(c syscall.RawConn, force, plain, size int) (granted int) {
+	_ = c.Control(func(fd uintptr) {
+		// Only CAP_NET_ADMIN may pass the sysctl limit.
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, force, size) != nil {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, plain, size)
 		}
-		received = set(unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
-		sent = set(unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
+		// socket(7): the kernel reports twice the value set.
+		granted, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, plain)
 	})
-	return received, sent
+	return granted / 2
 }
 
 type mmsghdr struct {
@@ -194,136 +198,4 @@ func newDestination(to netip.AddrPort) destination {
 		d.len = unix.SizeofSockaddrInet6
 	}
 	return d
-}
-
-// writer sends batches of datagrams that leave by one socket. Datagrams of one
-// size to one address that were added in a row go down as one, for the kernel
-// or the card to cut (UDP_SEGMENT, udp(7)): the dearest part of sending is the
-// way through the network stack, and so it is gone only once.
-type writer struct {
-	iovs  [batchSize]unix.Iovec // one per datagram
-	to    [batchSize]*path
-	n     int
-	hdrs  [batchSize]mmsghdr // one per run
-	ctls  [batchSize]segmentControl
-	plain bool // segmentation failed once: never again on this writer
-
-	fn          func(fd uintptr) bool
-	first, last int // runs to send
-	sent        int
-	errno       syscall.Errno
-}
-
-// segmentControl is the control message that asks for segmentation.
-type segmentControl struct {
-	hdr  unix.Cmsghdr
-	size uint16
-	_    [6]byte // up to CMSG_SPACE(2)
-}
-
-const (
-	maxRun     = 65000 // bytes of a run: an IP packet's length has 16 bits
-	maxSegment = 1452  // longer datagrams may exceed the MTU, which segmentation refuses
-)
-
-func newWriter() *writer {
-	w := &writer{}
-	for i := range w.ctls {
-		c := &w.ctls[i].hdr
-		c.Level, c.Type = unix.SOL_UDP, unix.UDP_SEGMENT
-		c.SetLen(unix.CmsgLen(2))
-	}
-	w.fn = func(fd uintptr) bool {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
-			uintptr(unsafe.Pointer(&w.hdrs[w.first])), uintptr(w.last-w.first), unix.MSG_DONTWAIT, 0, 0)
-		w.sent, w.errno = int(n), errno
-		return true
-	}
-	return w
-}
-
-// add appends a datagram; b and to must stay as they are until flush.
-func (w *writer) add(b []byte, to *path) {
-	w.iovs[w.n].Base = &b[0]
-	w.iovs[w.n].SetLen(len(b))
-	w.to[w.n] = to
-	w.n++
-}
-
-// runs lays out the datagrams from index i on as messages of one run each.
-func (w *writer) runs(i int) {
-	w.first, w.last = 0, 0
-	for i < w.n {
-		size, total, k := w.iovs[i].Len, w.iovs[i].Len, 1
-		for !w.plain && size <= maxSegment && i+k < w.n && w.to[i+k] == w.to[i] {
-			next := w.iovs[i+k].Len
-			if next > size || total+next > maxRun {
-				break
-			}
-			total += next
-			k++
-			if next < size {
-				break // only the last of a run may be shorter
-			}
-		}
-		h, dest := &w.hdrs[w.last].hdr, &w.to[i].dest
-		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&dest.sa)), dest.len
-		h.Iov = &w.iovs[i]
-		h.SetIovlen(k)
-		h.Control = nil
-		h.SetControllen(0)
-		if k > 1 {
-			w.ctls[w.last].size = uint16(size)
-			h.Control = (*byte)(unsafe.Pointer(&w.ctls[w.last]))
-			h.SetControllen(unix.CmsgSpace(2))
-		}
-		w.last++
-		i += k
-	}
-}
-
-// cannotSegment tells a kernel, card or path that cannot segment from one that
-// cannot send to this address at all.
-func cannotSegment(e syscall.Errno) bool {
-	switch e {
-	case unix.EIO, unix.EINVAL, unix.EMSGSIZE, unix.EOPNOTSUPP:
-		return true
-	}
-	return false
-}
-
-// flush sends what was added and returns how many datagrams the kernel took.
-// It never waits: when the send buffer is full the rest is dropped.
-func (w *writer) flush(s *socket) (sent int) {
-	done := 0 // datagrams dealt with
-	for w.runs(0); w.first < w.last; {
-		w.sent, w.errno = 0, 0
-		if err := s.raw.Write(w.fn); err != nil {
-			break
-		}
-		switch w.errno {
-		case 0:
-			for range w.sent {
-				k := int(w.hdrs[w.first].hdr.Iovlen)
-				done += k
-				sent += k
-				w.first++
-			}
-		case unix.EINTR:
-		case unix.EAGAIN, unix.ENOBUFS:
-			w.first = w.last
-		default:
-			k := int(w.hdrs[w.first].hdr.Iovlen)
-			if k > 1 && cannotSegment(w.errno) {
-				w.plain = true
-				w.runs(done)
-				continue
-			}
-			done += k // these cannot be sent: no route, refused by a filter
-			w.first++
-		}
-	}
-	clear(w.to[:w.n])
-	w.n = 0
-	return sent
 }

@@ -14,6 +14,15 @@ import (
 // reusePort says that several sockets can share one address.
 const reusePort = false
 
+// outlet is a socket that sends; here it is one that also reads.
+type outlet struct{ conn *net.UDPConn }
+
+func (s *socket) outlet() outlet { return outlet{s.conn} }
+
+func (l *local) openOutlet(int) (outlet, error) { return l.sockets[0].outlet(), nil }
+
+func (outlet) close() error { return nil }
+
 func shareAddress(syscall.RawConn) error {
 	return errors.New("sharing an address between sockets needs Linux")
 }
@@ -77,8 +86,8 @@ func newDestination(netip.AddrPort) destination { return destination{} }
 
 // writer sends one datagram at a time.
 type writer struct {
-	bufs  [batchSize][]byte
-	to    [batchSize]*path
+	bufs  [sendSize][]byte
+	to    [sendSize]*path
 	n     int
 	plain bool // there is no other way here
 }
@@ -90,9 +99,9 @@ func (w *writer) add(b []byte, to *path) {
 	w.n++
 }
 
-func (w *writer) flush(s *socket) (sent int) {
+func (w *writer) flush(o outlet) (sent int) {
 	for i := range w.n {
-		if _, err := s.conn.WriteToUDPAddrPort(w.bufs[i], w.to[i].remote); err == nil {
+		if _, err := o.conn.WriteToUDPAddrPort(w.bufs[i], w.to[i].remote); err == nil {
 			sent++
 		}
 		w.bufs[i], w.to[i] = nil, nil

@@ -33,6 +33,7 @@ type Sockets struct {
 	mu         sync.RWMutex
 	ufrags     map[string]*agent
 	transports map[*Transport]struct{}
+	outlets    []outlet
 	closed     bool
 }
 
@@ -172,6 +173,17 @@ func (s *Sockets) Stats() SocketStats {
 	}
 }
 
+// own has Close close o.
+func (s *Sockets) own(o outlet) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errors.Join(ErrClosed, o.close())
+	}
+	s.outlets = append(s.outlets, o)
+	return nil
+}
+
 // Close closes every transport, then the sockets, and waits for the readers.
 func (s *Sockets) Close() error {
 	s.mu.Lock()
@@ -192,6 +204,9 @@ func (s *Sockets) Close() error {
 	}
 	for _, l := range s.locals {
 		errs = append(errs, l.close())
+	}
+	for _, o := range s.outlets {
+		errs = append(errs, o.close())
 	}
 	s.readers.Wait()
 	return errors.Join(errs...)
