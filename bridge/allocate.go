@@ -3,6 +3,7 @@ package bridge
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"confab/bridge/alloc"
 	"confab/bridge/channel"
@@ -10,25 +11,59 @@ import (
 	"confab/bridge/rtpx"
 )
 
+// tableAge is how old measured bitrates may be that are allocated with, when
+// nothing is known to have changed.
+const tableAge = 200 * time.Millisecond
+
+// allocation is what was decided for one receiver.
+type allocation struct {
+	at        time.Time
+	targets   map[string]rtpx.Layer
+	effective map[string]int // source: the height it counts for at its sender
+	forwarded []string       // the last ForwardedSources
+	climb     climb
+	resend    bool // the packet path may have lost targets
+
+	// For those who look.
+	available, sending, ideal, next alloc.Bitrate
+	ideals                          map[string]rtpx.Layer
+	oversending                     bool
+	suspended                       int
+}
+
 // allocate decides anew for the receivers for which something changed.
 func (c *Conference) allocate() {
-	if !c.allDirty && len(c.dirty) == 0 {
+	if !c.allDirty && len(c.dirty) == 0 && len(c.toConstrain) == 0 {
 		return
 	}
-	req := alloc.Request{Available: alloc.Unlimited, Speakers: c.speakers.Order(), Sources: c.videoSources()}
-	for _, ep := range c.order {
-		if c.allDirty || c.dirty[ep] {
-			c.allocateFor(ep, req)
+	if c.allDirty || len(c.dirty) > 0 {
+		c.tableStale = c.tableStale || c.allDirty
+		at := now()
+		c.refreshTable(at)
+		for _, ep := range c.order {
+			if c.allDirty || c.dirty[ep] {
+				c.allocateFor(ep, at)
+			}
+		}
+		c.allDirty = false
+		clear(c.dirty)
+	}
+	for ep := range c.toConstrain {
+		if c.endpoints[ep.id] == ep {
+			c.constrainSender(ep)
 		}
 	}
-	if c.allDirty {
-		c.allocated = now()
+	clear(c.toConstrain)
+}
+
+// refreshTable looks at all sources again, unless that was done just now: it takes
+// the lock of every sender.
+func (c *Conference) refreshTable(at time.Time) {
+	if !c.tableStale && c.table != nil && at.Sub(c.tableAt) < tableAge {
+		return
 	}
-	c.allDirty = false
-	clear(c.dirty)
-	for _, ep := range c.order {
-		c.constrainSender(ep)
-	}
+	c.table = alloc.NewTable(c.videoSources(), c.speakers.Order())
+	c.tableAt, c.tableStale = at, false
 }
 
 // videoSources lists the sources of all endpoints in order of joining.
@@ -47,27 +82,81 @@ func (c *Conference) videoSources() []alloc.Source {
 	return out
 }
 
-func (c *Conference) allocateFor(ep *endpoint, req alloc.Request) {
-	req.Receiver = ep.id
-	req.Constraints = ep.want
+// available is what an endpoint's network has for video, out of which estimate.
+// Audio is not in the estimate (forward: link). Repair comes first: what is sent
+// again would be missing for what is sent.
+func (c *Conference) available(ep *endpoint) (bps alloc.Bitrate, estimate, repair int64) {
+	estimate, trusted := ep.fwd.Estimate()
+	if !trusted || !c.s.cfg.TrustBWE {
+		return alloc.Unlimited, estimate, 0
+	}
+	repair = min(ep.fwd.Bandwidth().Retransmission, estimate/4)
+	return alloc.Bitrate(estimate - repair), estimate, repair
+}
+
+func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
+	a := &ep.alloc
+	available, estimate, repair := c.available(ep)
+	req := alloc.Request{Receiver: ep.id, Constraints: ep.want, Available: available, Table: c.table, Last: a.targets, UpgradeLimit: a.climb.limit(available, at)}
 	if ep.oldHeight != 0 {
 		req.Constraints = withSelectedHeight(ep.want, ep.oldHeight)
 	}
-	res := c.s.cfg.Alloc.Allocate(req)
-	targets := make(map[string]rtpx.Layer, len(res.Decisions))
-	ep.effective = make(map[string]int, len(res.Decisions))
-	for _, d := range res.Decisions {
-		targets[d.Source] = d.Target
-		ep.effective[d.Source] = d.Effective.MaxHeight
+	res := c.allocator.Allocate(&req)
+
+	if a.targets == nil {
+		a.targets, a.ideals, a.effective = map[string]rtpx.Layer{}, map[string]rtpx.Layer{}, map[string]int{}
 	}
-	ep.fwd.SetTargets(targets)
-	if slices.Equal(res.Forwarded, ep.forwarded) {
+	changed, up, down := false, false, false
+	for i := range res.Decisions {
+		d := &res.Decisions[i]
+		was, wanted := a.effective[d.Source], d.Effective.MaxHeight
+		if was != wanted {
+			a.effective[d.Source] = wanted
+			c.wants(d.Source, d.Endpoint, was, wanted)
+		}
+		last, known := a.targets[d.Source]
+		if !known || last != d.Target {
+			a.targets[d.Source] = d.Target
+			changed = true
+			up = up || known && was == wanted && d.Target > last
+			down = down || known && was == wanted && d.Target < last && d.Ideal >= last
+		}
+		a.ideals[d.Source] = d.Ideal
+	}
+	if len(a.targets) > len(res.Decisions) {
+		changed = true
+		for name := range a.targets {
+			if !c.table.Has(name) {
+				c.wants(name, "", a.effective[name], 0)
+				delete(a.targets, name)
+				delete(a.ideals, name)
+				delete(a.effective, name)
+			}
+		}
+	}
+	a.at, a.available, a.sending, a.ideal, a.next = at, available, res.Sending, res.Ideal, res.Next
+	a.oversending, a.suspended = res.Oversending, res.Suspended
+	if available != alloc.Unlimited {
+		a.climb.decided(up, down, res.Sending, at)
+	}
+	next := int64(res.Next)
+	if l := req.UpgradeLimit; next > 0 && l != 0 && res.Next > l {
+		next = 0 // it would not be taken now
+	} else if next > 0 {
+		next += repair
+	}
+	ep.fwd.SetDemand(forward.Demand{Acted: estimate, Sending: int64(res.Sending) + repair, Next: next, Ideal: int64(res.Ideal)})
+	if changed || a.resend {
+		a.resend = false
+		ep.fwd.SetTargets(a.targets)
+	}
+	if slices.Equal(res.Forwarded, a.forwarded) {
 		return
 	}
-	ep.forwarded = res.Forwarded
-	ep.send(channel.ForwardedSources(ep.forwarded))
+	a.forwarded = slices.Clone(res.Forwarded)
+	ep.send(channel.ForwardedSources(a.forwarded))
 	if ep.endpoints {
-		ep.send(channel.LastNEndpoints(c.owners(ep.forwarded)))
+		ep.send(channel.LastNEndpoints(c.owners(a.forwarded)))
 	}
 }
 
@@ -100,63 +189,25 @@ func (c *Conference) owners(sources []string) []string {
 	return out
 }
 
-// constrainSender tells a sender how large each of its sources is wanted at most,
-// so that nobody encodes what nobody watches (bridge.md §15). That nobody watches
-// it at all is told when it has stayed so for a while: often somebody does a moment
-// later, when the channel of a receiver opens or the speaker changes, and clients
-// that are told both at once may keep to the first.
-func (c *Conference) constrainSender(ep *endpoint) {
-	for _, s := range ep.sources {
-		if s.Kind != forward.Video {
-			continue
-		}
-		height := 0
-		for _, r := range c.order {
-			if h := r.effective[s.Name]; r != ep && height >= 0 && (h < 0 || h > height) {
-				height = h
-			}
-		}
-		last, told := ep.sent[s.Name]
-		if told && last == height || height != 0 {
-			delete(ep.unwanted, s.Name)
-		}
-		if told && last == height {
-			continue
-		}
-		if ep.ws == nil && !ep.sctp {
-			continue // told when a channel opens
-		}
-		if height == 0 {
-			since, waiting := ep.unwanted[s.Name]
-			if !waiting {
-				ep.unwanted[s.Name] = now()
-				continue
-			}
-			if now().Sub(since) < c.s.cfg.SuspendAfter {
-				continue
-			}
-			delete(ep.unwanted, s.Name)
-		}
-		ep.sent[s.Name] = height
-		ep.send(channel.SenderConstraints(s.Name, height))
-		if ep.endpoints && s.Name == ep.id+"-v0" {
-			ep.send(channel.SenderVideoConstraints(height))
-		}
-	}
-}
-
-// takeLayers looks at what the packet path found out about layers.
+// takeLayers looks at what the packet path found out about layers and networks.
 func (c *Conference) takeLayers() {
 	c.layersAt, c.layersLater = now(), false
-	for _, name := range c.pipe.TakeEvents().Layers {
+	ev := c.pipe.TakeEvents()
+	for _, name := range ev.Layers {
 		c.layersChanged(name)
+	}
+	for _, id := range ev.Estimates {
+		if ep := c.endpoints[id]; ep != nil {
+			c.dirty[ep] = true
+		}
 	}
 }
 
-// layersChanged allocates for those who may want the source.
+// layersChanged allocates for those who want the source.
 func (c *Conference) layersChanged(name string) {
+	c.tableStale = true
 	for _, ep := range c.order {
-		if !hasSource(ep.sources, name) {
+		if ep.alloc.effective[name] != 0 {
 			c.dirty[ep] = true
 		}
 	}

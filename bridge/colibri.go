@@ -136,7 +136,7 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 	}
 	ep := &endpoint{
 		c: c, id: req.ID, visitor: req.MUCRole == colibri2.RoleVisitor, created: now(), password: randomHex(12),
-		videoTypes: map[string]alloc.VideoType{}, sent: map[string]int{}, unwanted: map[string]time.Time{}, want: c.s.cfg.Alloc.Initial(-1),
+		videoTypes: map[string]alloc.VideoType{}, told: map[string]told{}, unwanted: map[string]time.Time{}, want: c.s.cfg.Alloc.Initial(-1),
 		messages:   rate.NewLimiter(rate.Limit(c.s.cfg.MessageRate), 2*c.s.cfg.MessageRate),
 		broadcasts: rate.NewLimiter(rate.Limit(c.s.cfg.BroadcastRate), 5*c.s.cfg.BroadcastRate),
 	}
@@ -220,11 +220,15 @@ func (c *Conference) setSources(ep *endpoint, list []source) {
 		c.log.Warn("sources not accepted", "endpoint", ep.id, "err", err)
 	}
 	ep.sources = list
-	for name := range ep.sent {
+	for name := range ep.told {
 		if !hasSource(list, name) {
-			delete(ep.sent, name)
+			delete(ep.told, name)
 		}
 	}
+	for _, o := range c.order {
+		o.alloc.resend = true
+	}
+	c.toConstrain[ep] = true
 	c.allDirty = true
 }
 

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"confab/bridge/alloc"
 	"confab/bridge/forward"
 	"confab/internal/mailbox"
 	"confab/xmpp/xep/colibri2"
@@ -44,7 +44,13 @@ type Conference struct {
 	expired   bool
 	dirty     map[*endpoint]bool // receivers to allocate for
 	allDirty  bool
-	allocated time.Time
+
+	allocator   alloc.Allocator
+	table       *alloc.Table // of all video sources
+	tableAt     time.Time
+	tableStale  bool
+	heights     map[string]*heights // source: what receivers want of it
+	toConstrain map[*endpoint]bool  // senders for whom that changed
 
 	layersAt    time.Time // when changed layers were last looked at
 	layersLater bool      // some wait for the next tick
@@ -60,6 +66,10 @@ func newConference(s *Service, m *colibri2.Modify, pipe *forward.Pipeline) *Conf
 		speakers:  forward.NewSpeakers(recentSpeakers),
 		emptied:   now(),
 		dirty:     map[*endpoint]bool{},
+
+		allocator:   alloc.Allocator{Config: s.cfg.Alloc},
+		heights:     map[string]*heights{},
+		toConstrain: map[*endpoint]bool{},
 	}
 	c.passwords.by = map[string]*endpoint{}
 	c.feedback.audio, c.feedback.video = randomSSRC(), randomSSRC()
@@ -161,12 +171,13 @@ func (c *Conference) check(at time.Time) {
 		if ep.behind {
 			c.bringUpToDate(ep)
 		}
+		c.remind(ep, at)
+		if at.Sub(ep.alloc.at) >= allocatePeriod {
+			c.dirty[ep] = true
+		}
 	}
 	if len(c.endpoints) == 0 && at.Sub(c.emptied) > c.s.cfg.ConferenceGrace {
 		c.expired = true
-	}
-	if at.Sub(c.allocated) >= allocatePeriod {
-		c.allDirty = true
 	}
 }
 
@@ -212,6 +223,8 @@ func (c *Conference) remove(ep *endpoint) {
 		c.emptied = now()
 	}
 	c.silence(ep.id)
+	c.forgetWishes(ep)
+	delete(c.toConstrain, ep)
 	c.allDirty = true
 	c.s.counters.endpointsExpired.Add(1)
 	ep.closeChannel()
@@ -227,56 +240,4 @@ func (c *Conference) remove(ep *endpoint) {
 		ep.fwd.Close()
 	})
 	c.log.Debug("endpoint removed", "endpoint", ep.id)
-}
-
-// Debug is the state of all conferences, for support.
-func (s *Service) Debug(ctx context.Context) []any {
-	s.mu.Lock()
-	all := slices.Collect(maps.Values(s.conferences))
-	s.mu.Unlock()
-	out := []any{}
-	for _, c := range all {
-		reply := make(chan any, 1)
-		if c.put(evDebug{reply}) != nil {
-			continue // it is ending
-		}
-		select {
-		case v := <-reply:
-			out = append(out, v)
-		case <-time.After(time.Second): // it ended with the question in its mailbox
-		case <-ctx.Done():
-			return out
-		}
-	}
-	return out
-}
-
-func (c *Conference) debug() any {
-	type epState struct {
-		ID, State, Profile, Remote string
-		Sources, Forwarded         []string
-		Channel                    string
-		Wants                      any
-		PacketsIn, PacketsOut      uint64
-	}
-	out := struct {
-		MeetingID, Dominant string
-		Endpoints           []epState
-	}{MeetingID: c.meetingID, Dominant: c.speakers.Dominant()}
-	for _, ep := range c.order {
-		st := ep.transport.Stats()
-		e := epState{ID: ep.id, State: st.State.String(), Profile: st.Profile, Remote: st.Remote.String(),
-			Forwarded: ep.forwarded, Wants: ep.want, PacketsIn: st.PacketsIn, PacketsOut: st.PacketsOut}
-		for _, s := range ep.sources {
-			e.Sources = append(e.Sources, s.Name)
-		}
-		switch {
-		case ep.ws != nil:
-			e.Channel = "websocket"
-		case ep.sctp:
-			e.Channel = "datachannel"
-		}
-		out.Endpoints = append(out.Endpoints, e)
-	}
-	return out
 }

@@ -37,6 +37,8 @@ type Config struct {
 
 	// Alloc has the numbers of the allocation.
 	Alloc alloc.Config
+	// TrustBWE lets estimates of receivers' networks bound what they are sent.
+	TrustBWE bool
 
 	StatsInterval time.Duration // between presences in the brewery
 	RejoinDelay   time.Duration // before the brewery is tried again
@@ -68,7 +70,7 @@ type Config struct {
 // DefaultConfig has the defaults of the [bridge] table.
 func DefaultConfig() Config {
 	return Config{
-		Channel: channel.DefaultLimits, Alloc: alloc.DefaultConfig(),
+		Channel: channel.DefaultLimits, Alloc: alloc.DefaultConfig(), TrustBWE: true,
 
 		StatsInterval: 5 * time.Second, RejoinDelay: 2 * time.Second,
 		IdleTimeout: 60 * time.Second, ConferenceGrace: 20 * time.Second,

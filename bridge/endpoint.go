@@ -38,11 +38,10 @@ type endpoint struct {
 	endpoints bool // it speaks of endpoints: a client of December 2021
 
 	want      alloc.Constraints
-	oldHeight int                  // SelectedHeight of an old client, 0 while unsaid
-	heard     bool                 // it has said what it wants
-	effective map[string]int       // source: the height it counts for at its sender
-	forwarded []string             // the last ForwardedSources
-	sent      map[string]int       // own source: the last SenderSourceConstraints
+	oldHeight int  // SelectedHeight of an old client, 0 while unsaid
+	heard     bool // it has said what it wants
+	alloc     allocation
+	told      map[string]told      // own source: the last SenderSourceConstraints
 	unwanted  map[string]time.Time // own source: since when nobody wants it, which it was not told yet
 	inactive  bool                 // others were told that it is not reachable
 	behind    bool                 // a message found its channel full

@@ -45,11 +45,11 @@ func (c *Conference) channelOpened(ep *endpoint, ws *channel.Conn) {
 // bringUpToDate sends all that a client must know.
 func (c *Conference) bringUpToDate(ep *endpoint) {
 	ep.behind = false
-	clear(ep.sent)
+	clear(ep.told)
 	c.constrainSender(ep)
-	ep.send(channel.ForwardedSources(ep.forwarded))
+	ep.send(channel.ForwardedSources(ep.alloc.forwarded))
 	if ep.endpoints {
-		ep.send(channel.LastNEndpoints(c.owners(ep.forwarded)))
+		ep.send(channel.LastNEndpoints(c.owners(ep.alloc.forwarded)))
 	}
 	for _, o := range c.order {
 		if o.inactive {
@@ -103,9 +103,10 @@ func (c *Conference) constraints(ep *endpoint, m channel.ReceiverConstraints) {
 	if m.Endpoints && !ep.endpoints {
 		// It missed what was said before in the form it does not know.
 		ep.endpoints = true
-		clear(ep.sent)
-		if len(ep.forwarded) > 0 {
-			ep.send(channel.LastNEndpoints(c.owners(ep.forwarded)))
+		clear(ep.told)
+		c.toConstrain[ep] = true
+		if len(ep.alloc.forwarded) > 0 {
+			ep.send(channel.LastNEndpoints(c.owners(ep.alloc.forwarded)))
 		}
 	}
 	ep.want = c.s.cfg.Alloc.Merge(ep.want, m.Message, !ep.heard)
@@ -144,7 +145,7 @@ func (c *Conference) wantsStats(to, from *endpoint) bool {
 		return true
 	}
 	for _, s := range from.sources {
-		if to.effective[s.Name] != 0 || slices.Contains(to.want.OnStage, s.Name) || slices.Contains(to.want.Selected, s.Name) {
+		if to.alloc.effective[s.Name] != 0 || slices.Contains(to.want.OnStage, s.Name) || slices.Contains(to.want.Selected, s.Name) {
 			return true
 		}
 	}

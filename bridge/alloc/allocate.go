@@ -26,6 +26,11 @@ type Config struct {
 	// AssumedBandwidthLimit caps what a receiver may ask us to assume; negative:
 	// such wishes are ignored.
 	AssumedBandwidthLimit Bitrate
+	// UpgradeMargin is the share by which there must be more bandwidth than a
+	// better picture takes before it replaces one that is shown, and KeepMargin the
+	// share by which there may be less before one that is shown is given up: so
+	// that layers don't flap when measured rates waver. JVB has neither.
+	UpgradeMargin, KeepMargin float64
 }
 
 // DefaultConfig returns the defaults of bridge.md §23.
@@ -35,6 +40,7 @@ func DefaultConfig() Config {
 		PreferredHeight: 360, PreferredFrameRate: 30,
 		OversendOnStage: true, MaxOversend: 500_000,
 		LastN: -1, VideoLimit: -1, AssumedBandwidthLimit: -1,
+		UpgradeMargin: 0.1, KeepMargin: 0.03,
 	}
 }
 
@@ -53,10 +59,14 @@ type Request struct {
 	Constraints Constraints
 	// Available is the estimated bandwidth; Unlimited while none is trusted.
 	Available Bitrate
-	// Speakers are endpoint ids, the dominant first.
-	Speakers []string
-	// Sources are all video sources, endpoints in the order in which they joined.
-	Sources []Source
+	// Table has all video sources.
+	Table *Table
+	// Last has the targets of the receiver up to now; nil: it had none, and
+	// margins don't count.
+	Last map[string]rtpx.Layer
+	// UpgradeLimit, if not 0, bounds what all targets may take when one becomes
+	// better than it was.
+	UpgradeLimit Bitrate
 }
 
 // Decision is what a receiver gets of one source.
@@ -80,239 +90,139 @@ type Result struct {
 	Forwarded []string
 	// Oversending says that the targets exceed the bandwidth.
 	Oversending bool
+	// Sending is what all targets take, Ideal what everything wanted would take,
+	// and Next how much bandwidth the next better picture needs; 0: there is none.
+	Sending, Ideal, Next Bitrate
+	// Suspended counts the sources that are wanted and sent but do not fit at all.
+	Suspended int
 }
 
 // Allocate divides the bandwidth of one receiver.
 func (c Config) Allocate(r Request) Result {
-	order := prioritize(&r)
-	effective := c.effective(&r, order)
+	a := Allocator{Config: c}
+	return a.Allocate(&r)
+}
 
+// Allocator allocates for one receiver after the other in memory of its own.
+type Allocator struct {
+	Config
+
+	order []int // sources of the table in order of priority
+	taken []bool
+	stage []bool
+	all   []candidates
+	arena []rtpx.LayerInfo
+	res   Result
+}
+
+// Allocate divides the bandwidth of one receiver. The result is good until the
+// next call.
+func (al *Allocator) Allocate(r *Request) Result {
+	al.prioritize(r)
 	remaining := r.Available
-	if a := r.Constraints.AssumedBandwidth; a >= 0 && c.AssumedBandwidthLimit >= 0 {
-		remaining = min(a, c.AssumedBandwidthLimit)
+	if a := r.Constraints.AssumedBandwidth; a >= 0 && al.AssumedBandwidthLimit >= 0 {
+		remaining = min(a, al.AssumedBandwidthLimit)
 	}
 	unlimited := remaining == Unlimited
 
-	all := make([]*candidates, len(order))
-	for i, s := range order {
-		onStage := slices.Contains(r.Constraints.OnStage, s.Name)
-		all[i] = c.candidates(s, effective[i], onStage, unlimited)
+	res := &al.res
+	*res = Result{Decisions: res.Decisions[:0], Forwarded: res.Forwarded[:0]}
+	al.all, al.arena = slices.Grow(al.all[:0], len(al.order)), al.arena[:0]
+	left := al.lastN(r)
+	for _, i := range al.order {
+		s := &r.Table.sources[i]
+		// bridge.md §14.3: last-N and video types.
+		effective := Height(0)
+		if s.Type.Enabled() && left != 0 {
+			if e := r.Constraints.of(s.Name); !e.off() {
+				effective = e
+				left--
+			}
+		}
+		a := al.candidates(s, effective, al.stage[i], unlimited)
+		a.last = len(a.layers) // no margins
+		if r.Last != nil {
+			a.last = a.find(r.Last, s.Name)
+		}
+		al.all = append(al.all, a)
+		res.Decisions = append(res.Decisions, Decision{Source: s.Name, Endpoint: s.Endpoint, Effective: effective, Target: rtpx.NoLayer, Ideal: rtpx.NoLayer})
 	}
-	oversending := false
 	if unlimited {
-		for _, a := range all {
-			a.target = len(a.layers) - 1
+		for i := range al.all {
+			al.all[i].target = len(al.all[i].layers) - 1
 		}
 	} else {
-		oversending = c.divide(all, remaining)
+		d := division{c: &al.Config, all: al.all, remaining: remaining, upgrades: r.UpgradeLimit}
+		if d.upgrades == 0 {
+			d.upgrades = Unlimited
+		}
+		res.Oversending = d.divide()
+		res.Next = d.next()
+		d.hope()
 	}
-
-	res := Result{Decisions: make([]Decision, len(order)), Oversending: oversending}
-	for i, s := range order {
-		d := Decision{Source: s.Name, Endpoint: s.Endpoint, Effective: effective[i], Target: rtpx.NoLayer, Ideal: rtpx.NoLayer}
-		a := all[i]
+	for i := range al.all {
+		a, d := &al.all[i], &res.Decisions[i]
+		rate := func(l int) Bitrate {
+			if a.assumed {
+				return 0
+			}
+			return Bitrate(a.layers[l].Bitrate)
+		}
 		if n := len(a.layers); n > 0 {
-			d.Ideal, d.IdealBitrate = a.layers[n-1].ID, Bitrate(a.layers[n-1].Bitrate)
+			d.Ideal, d.IdealBitrate = a.layers[n-1].ID, rate(n-1)
+			res.Ideal += d.IdealBitrate
+			if a.target < 0 && rate(0) > 0 {
+				res.Suspended++
+			}
 		}
 		if a.target >= 0 {
-			d.Target, d.TargetBitrate = a.layers[a.target].ID, Bitrate(a.layers[a.target].Bitrate)
-			res.Forwarded = append(res.Forwarded, s.Name)
+			d.Target, d.TargetBitrate = a.layers[a.target].ID, rate(a.target)
+			res.Sending += d.TargetBitrate
+			if a.hope > d.Target {
+				d.Target, d.Ideal = a.hope, max(d.Ideal, a.hope)
+			}
+			res.Forwarded = append(res.Forwarded, d.Source)
 		}
-		res.Decisions[i] = d
 	}
-	return res
+	return *res
 }
 
-// effective applies last-N and video types to the constraints (bridge.md §14.3).
-func (c Config) effective(r *Request, order []*Source) []Constraint {
+// prioritize lists the sources in the order in which this receiver gets them
+// (bridge.md §14.2): what is on stage and selected before what the table says. Its
+// own are left out.
+func (al *Allocator) prioritize(r *Request) {
+	t := r.Table
+	n := len(t.sources)
+	al.order = al.order[:0]
+	al.taken = append(al.taken[:0], make([]bool, n)...)
+	al.stage = append(al.stage[:0], make([]bool, n)...)
+	for list, names := range [2][]string{r.Constraints.OnStage, r.Constraints.Selected} {
+		for _, name := range names {
+			i, ok := t.index[name]
+			if !ok {
+				continue
+			}
+			al.stage[i] = al.stage[i] || list == 0
+			if !al.taken[i] && t.sources[i].Type.Enabled() && t.sources[i].Endpoint != r.Receiver {
+				al.taken[i] = true
+				al.order = append(al.order, i)
+			}
+		}
+	}
+	for i := range t.sources {
+		if !al.taken[i] && t.sources[i].Endpoint != r.Receiver {
+			al.order = append(al.order, i)
+		}
+	}
+}
+
+// lastN is how many videos the receiver may get, -1 all.
+func (al *Allocator) lastN(r *Request) int {
 	lastN := -1
-	for _, n := range [3]int{r.Constraints.LastN, c.LastN, c.VideoLimit} {
+	for _, n := range [3]int{r.Constraints.LastN, al.LastN, al.VideoLimit} {
 		if n >= 0 && (lastN < 0 || n < lastN) {
 			lastN = n
 		}
 	}
-	out := make([]Constraint, len(order))
-	used := 0
-	for i, s := range order {
-		if !s.Type.Enabled() || lastN >= 0 && used >= lastN {
-			out[i] = Height(0)
-			continue
-		}
-		out[i] = r.Constraints.of(s.Name)
-		if out[i].off() {
-			out[i] = Height(0)
-			continue
-		}
-		used++
-	}
-	return out
-}
-
-// divide raises targets step by step until nothing more fits (bridge.md §14.5).
-func (c Config) divide(all []*candidates, remaining Bitrate) (oversending bool) {
-	for {
-		changed := false
-		for i, a := range all {
-			if len(a.layers) == 0 {
-				continue
-			}
-			before := a.target
-			remaining -= c.improve(a, remaining, i == 0)
-			changed = changed || a.target != before
-			if remaining < 0 {
-				oversending = true
-			}
-			// The stage comes first: no thumbnails while it is below par.
-			if a.onStage && a.target < a.preferred {
-				break
-			}
-		}
-		if !changed {
-			return oversending
-		}
-	}
-}
-
-// improve raises the target of a source by what fits and returns the cost.
-func (c Config) improve(a *candidates, remaining Bitrate, oversend bool) Bitrate {
-	before := a.cost()
-	limit := remaining + before
-	rate := func(i int) Bitrate { return Bitrate(a.layers[i].Bitrate) }
-	switch {
-	case a.target < 0 && a.preferred >= 0 && a.onStage:
-		for l := 0; l <= a.preferred && rate(l) <= limit; l++ {
-			a.target = l
-		}
-	case a.target+1 < len(a.layers) && rate(a.target+1) < limit:
-		a.target++
-	}
-	if a.target >= 0 {
-		// A better layer that costs no more comes for free.
-		for l := len(a.layers) - 1; l > a.target; l-- {
-			if rate(l) <= rate(a.target) {
-				a.target = l
-				break
-			}
-		}
-	}
-	if oversend && a.oversend > a.target {
-		// JVB: the scan goes down and overwrites, so the lowest that fits wins.
-		for l, floor := a.oversend, a.target; l > floor; l-- {
-			if rate(l) <= limit+c.MaxOversend {
-				a.target = l
-			}
-		}
-	}
-	return a.cost() - before
-}
-
-// candidates are the layers of one source that may be chosen.
-type candidates struct {
-	layers    []rtpx.LayerInfo
-	target    int // index, -1 none
-	preferred int
-	oversend  int
-	onStage   bool
-}
-
-func (a *candidates) cost() Bitrate {
-	if a.target < 0 {
-		return 0
-	}
-	return Bitrate(a.layers[a.target].Bitrate)
-}
-
-// candidates picks the layers that the constraint admits (bridge.md §14.4).
-//
-// With limited bandwidth silent layers are left out, unless all are, as JVB
-// does. Without a limit they stay in: a projection forwards the best layer that
-// arrives below its target, so that a layer which starts is taken from its
-// first key frame on, without waiting for another allocation.
-func (c Config) candidates(s *Source, want Constraint, onStage, unlimited bool) *candidates {
-	a := &candidates{target: -1, preferred: -1, oversend: -1, onStage: onStage}
-	if want.off() || len(s.Layers) == 0 {
-		return a
-	}
-	active := s.Layers
-	if !unlimited {
-		active = nil
-		for _, l := range s.Layers {
-			if l.Bitrate > 0 {
-				active = append(active, l)
-			}
-		}
-		if active == nil {
-			active = s.Layers
-		}
-	}
-	maxHeight := want.MaxHeight
-	fits := func(h int) bool { return maxHeight < 0 || h <= maxHeight }
-	lowest := active[0].Height
-	for _, l := range active {
-		lowest = min(lowest, l.Height)
-	}
-
-	if s.Type == Desktop || s.Type == DesktopHighFPS {
-		for _, l := range active {
-			if fits(l.Height) {
-				a.layers = append(a.layers, l)
-			}
-		}
-		if a.layers == nil {
-			for _, l := range active {
-				if l.Height == lowest {
-					a.layers = append(a.layers, l)
-				}
-			}
-			if !onStage && a.layers[0].FPS == 0 {
-				a.layers = a.layers[:1] // quality layers of VP9
-			}
-		}
-		a.preferred = len(a.layers) - 1
-		if onStage && c.OversendOnStage {
-			a.oversend = cheapestTallest(a.layers)
-		}
-		return a
-	}
-
-	preferredHeight, preferredFPS := -1, -1.0
-	if maxHeight > 180 || maxHeight < 0 {
-		preferredHeight, preferredFPS = c.PreferredHeight, c.PreferredFrameRate
-	}
-	if preferredFPS >= 0 {
-		fastest := 0.0
-		for _, l := range active {
-			fastest = max(fastest, l.FPS)
-		}
-		preferredFPS = min(preferredFPS, fastest)
-	}
-	minHeight := -1
-	for _, l := range active {
-		below := preferredHeight < 0 || l.Height < preferredHeight
-		admitted := fits(l.Height) && (l.FPS == 0 || l.FPS >= preferredFPS)
-		if !(below && fits(l.Height) || admitted || l.Height == lowest) {
-			continue
-		}
-		if minHeight < 0 || l.Height < minHeight {
-			minHeight = l.Height
-		}
-		a.layers = append(a.layers, l)
-	}
-	for i, l := range a.layers {
-		if preferredHeight < 0 || l.Height <= max(preferredHeight, minHeight) {
-			a.preferred = i
-		}
-	}
-	return a
-}
-
-// cheapestTallest is the index of the cheapest of the tallest layers.
-func cheapestTallest(ls []rtpx.LayerInfo) int {
-	best := -1
-	for i, l := range ls {
-		if best < 0 || l.Height > ls[best].Height || l.Height == ls[best].Height && l.Bitrate < ls[best].Bitrate {
-			best = i
-		}
-	}
-	return best
+	return lastN
 }

@@ -58,7 +58,7 @@ func TestUnlimited(t *testing.T) {
 		{"one off", Constraints{LastN: -1, Default: Height(180), PerSource: map[string]Constraint{"a-v0": Height(0), "b-v0": Height(720)}, AssumedBandwidth: -1}, "a-v0:none b-v0:E2S0T2"},
 		{"frame rate 0 is off", Constraints{LastN: -1, Default: Constraint{MaxHeight: 180}, AssumedBandwidth: -1}, "a-v0:none b-v0:none"},
 	} {
-		if got := run(c, Request{Receiver: "me", Constraints: k.r, Available: Unlimited, Sources: src}); got != k.want {
+		if got := run(c, Request{Receiver: "me", Constraints: k.r, Available: Unlimited, Table: NewTable(src, nil)}); got != k.want {
 			t.Errorf("%s: got %s, want %s", k.name, got, k.want)
 		}
 	}
@@ -73,7 +73,7 @@ func TestPriority(t *testing.T) {
 	src := []Source{camera("a-v0", 100), camera("b-v0", 100), none, camera("d-v0", 100), share}
 	order := func(r Constraints, speakers ...string) string {
 		var out []string
-		for _, d := range c.Allocate(Request{Receiver: "me", Constraints: r, Available: Unlimited, Speakers: speakers, Sources: src}).Decisions {
+		for _, d := range c.Allocate(Request{Receiver: "me", Constraints: r, Available: Unlimited, Table: NewTable(src, speakers)}).Decisions {
 			out = append(out, d.Source)
 		}
 		return strings.Join(out, " ")
@@ -90,7 +90,7 @@ func TestPriority(t *testing.T) {
 		}
 	}
 	// Last-N counts in that order, and sources without a picture don't count.
-	r := c.Allocate(Request{Receiver: "me", Constraints: want(2, 180, "d-v1"), Available: Unlimited, Speakers: []string{"c", "b"}, Sources: src})
+	r := c.Allocate(Request{Receiver: "me", Constraints: want(2, 180, "d-v1"), Available: Unlimited, Table: NewTable(src, []string{"c", "b"})})
 	if !slices.Equal(r.Forwarded, []string{"d-v1", "b-v0"}) {
 		t.Error(r.Forwarded)
 	}
@@ -106,7 +106,7 @@ func TestLimitedBandwidth(t *testing.T) {
 	c := DefaultConfig()
 	a, b := camera("a-v0", 150, 450, 1500), camera("b-v0", 150, 450, 1500)
 	alloc := func(bps Bitrate, r Constraints, src ...Source) string {
-		return run(c, Request{Receiver: "me", Constraints: r, Available: bps, Sources: src})
+		return run(c, Request{Receiver: "me", Constraints: r, Available: bps, Table: NewTable(src, nil)})
 	}
 	for _, k := range []struct {
 		name, got, want string
@@ -116,7 +116,9 @@ func TestLimitedBandwidth(t *testing.T) {
 		{"the stage gets its preferred layer first", alloc(500_000, want(-1, 720, "b-v0"), a, b), "b-v0:E1S0T2 a-v0:none"},
 		{"and the rest what remains", alloc(560_000, want(-1, 720, "b-v0"), a, b), "b-v0:E1S0T2 a-v0:E0S0T1"},
 		{"nothing fits", alloc(10_000, want(-1, 720), a), "a-v0:none"},
-		{"silent layers are no candidates", alloc(10_000_000, want(-1, 720), camera("a-v0", 150, 450, 0)), "a-v0:E1S0T2"},
+		{"a silent layer for which there is room is taken when it comes", alloc(10_000_000, want(-1, 720), camera("a-v0", 150, 450, 0)), "a-v0:E2S0T2"},
+		{"without room it is no candidate", alloc(1_000_000, want(-1, 720), camera("a-v0", 150, 450, 0)), "a-v0:E1S0T2"},
+		{"nor is one that is not wanted", alloc(10_000_000, want(-1, 360), camera("a-v0", 150, 450, 0)), "a-v0:E1S0T2"},
 		{"unless all are", alloc(10_000_000, want(-1, 720), camera("a-v0", 0, 0, 0)), "a-v0:E2S0T2"},
 	} {
 		if k.got != k.want {
@@ -125,7 +127,7 @@ func TestLimitedBandwidth(t *testing.T) {
 	}
 	// A screen on stage may exceed the limit, within measure.
 	share := desktop(camera("s-v0", 600))
-	r := c.Allocate(Request{Receiver: "me", Constraints: want(-1, -1, "s-v0"), Available: 150_000, Sources: []Source{share}})
+	r := c.Allocate(Request{Receiver: "me", Constraints: want(-1, -1, "s-v0"), Available: 150_000, Table: NewTable([]Source{share}, nil)})
 	if r.Decisions[0].Target == rtpx.NoLayer || !r.Oversending {
 		t.Errorf("%+v", r)
 	}
@@ -150,7 +152,7 @@ func TestNeverBeyondConstraints(t *testing.T) {
 			for _, typ := range []VideoType{Camera, Desktop, DesktopHighFPS, None, Disabled} {
 				s := camera("a-v0", 150, 450, 1500)
 				s.Type = typ
-				d := c.Allocate(Request{Receiver: "me", Constraints: want(-1, height, "a-v0"), Available: bps, Sources: []Source{s}}).Decisions[0]
+				d := c.Allocate(Request{Receiver: "me", Constraints: want(-1, height, "a-v0"), Available: bps, Table: NewTable([]Source{s}, nil)}).Decisions[0]
 				h := 180 << max(d.Target.Encoding(), 0)
 				switch {
 				case (height == 0 || !typ.Enabled()) && d.Target != rtpx.NoLayer:
@@ -192,14 +194,23 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-func BenchmarkAllocate50(b *testing.B) {
-	c := DefaultConfig()
-	var src []Source
-	for i := range 50 {
-		src = append(src, camera(fmt.Sprintf("e%d-v0", i), 150, 450, 1500))
-	}
-	b.ReportAllocs()
-	for range b.N {
-		c.Allocate(Request{Receiver: "e7", Constraints: want(20, 180, "e3-v0"), Available: 5_000_000, Speakers: []string{"e9", "e4"}, Sources: src})
+// BenchmarkAllocate is one receiver among many senders, all of which it may see.
+func BenchmarkAllocate(b *testing.B) {
+	for _, n := range []int{25, 100} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			var src []Source
+			for i := range n {
+				src = append(src, camera(fmt.Sprintf("e%d-v0", i), 150, 450, 1500))
+			}
+			al := Allocator{Config: DefaultConfig()}
+			r := Request{Receiver: "e7", Constraints: want(-1, 180, "e3-v0"), Available: 5_000_000, Table: NewTable(src, []string{"e9", "e4"}), Last: map[string]rtpx.Layer{}}
+			for _, d := range al.Allocate(&r).Decisions {
+				r.Last[d.Source] = d.Target
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				al.Allocate(&r)
+			}
+		})
 	}
 }

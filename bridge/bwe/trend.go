@@ -19,6 +19,9 @@ func (u Usage) String() string {
 	return "normal"
 }
 
+// MarshalText is for what is shown as JSON.
+func (u Usage) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
 // Figures of bridge.md §13.1.
 const (
 	trendWindow    = 20

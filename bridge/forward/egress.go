@@ -20,6 +20,8 @@ type egress struct {
 
 	tokens   int64 // bytes of retransmission that are allowed now
 	tokensAt int64
+
+	link link
 }
 
 func (eg *egress) init(ep *Endpoint) {
@@ -30,6 +32,7 @@ func (eg *egress) init(ep *Endpoint) {
 // release lets go of the Sender and of all packets.
 func (eg *egress) release() {
 	eg.sender = nil
+	eg.link.newest = nil
 	for _, o := range eg.outs {
 		o.hist.clear()
 	}
@@ -87,9 +90,16 @@ type outStream struct {
 	started bool
 	ended   bool // the newest packet was the last of its frame
 
+	pt uint8 // of the last packet
+
 	packets, octets uint32
 	report          uint32 // middle NTP of the last sender report
 	reportAt        int64
+
+	// What the last reception report said.
+	reported     uint32
+	reportedLost int32
+	reportSeen   bool
 
 	hist history // video only
 }
@@ -278,6 +288,7 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 	x := &w.exts
 	x.Reset()
 	dd := -1
+	numbered := false
 	if o.video {
 		if in.HasOrientation {
 			w.ext1[0] = in.Orientation
@@ -285,7 +296,7 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 		}
 		if m.transportCC {
 			number := rw.transport
-			if !again || asRTX {
+			if numbered = !again || asRTX; numbered {
 				eg.transportSeq++
 				number = eg.transportSeq
 			}
@@ -339,12 +350,35 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 	if !asRTX {
 		o.packets++
 		o.octets += uint32(len(payload))
+		o.pt = pt
 	}
+	w.count(eg, n)
+	l := &eg.link
+	switch {
+	case !o.video:
+		l.audio.bytes += int64(n)
+	case w.filling:
+		l.padding.bytes += int64(n)
+	case again:
+		l.repair.bytes += int64(n)
+	default:
+		l.video.bytes += int64(n)
+		if m.rtx[pt] != 0 {
+			l.newest = o
+		}
+	}
+	if numbered {
+		w.numbered(eg, eg.transportSeq, n)
+	}
+	return true
+}
+
+// count counts a packet of n bytes that was sent.
+func (w *worker) count(eg *egress, n int) {
 	w.sent.Add(1)
 	w.sentBytes.Add(uint64(n))
 	eg.ep.stats.sent.Add(1)
 	eg.ep.stats.sentBytes.Add(uint64(n))
-	return true
 }
 
 // writeRTCP sends RTCP of our own.
@@ -404,7 +438,10 @@ func (w *worker) feedback(ep *Endpoint, b []byte) {
 				if !ok {
 					break
 				}
-				eg.received(&r, w.now)
+				if o := eg.outs[r.SSRC]; o != nil {
+					eg.received(w, o, &r)
+					eg.lost(w, o, &r)
+				}
 			}
 		case p.Is(rtpx.TypeRTPFB, rtpx.FormatNACK):
 			if o := eg.outs[p.Media()]; o != nil && o.video {
@@ -421,6 +458,10 @@ func (w *worker) feedback(ep *Endpoint, b []byte) {
 					}
 				}
 			}
+		case p.Is(rtpx.TypeRTPFB, rtpx.FormatTWCC):
+			eg.transportFeedback(w, &p)
+		case p.Is(rtpx.TypePSFB, rtpx.FormatREMB):
+			eg.remb(w, &p)
 		case p.Is(rtpx.TypePSFB, rtpx.FormatPLI):
 			w.keyframeFor(eg, p.Media())
 		case p.Is(rtpx.TypePSFB, rtpx.FormatFIR):
@@ -445,12 +486,11 @@ func (w *worker) keyframeFor(eg *egress, ssrc uint32) {
 }
 
 // received learns the round-trip time from a reception report (RFC 3550 §6.4.1).
-func (eg *egress) received(r *rtpx.ReportBlock, now int64) {
-	o := eg.outs[r.SSRC]
-	if o == nil || r.LSR == 0 || r.LSR != o.report {
+func (eg *egress) received(w *worker, o *outStream, r *rtpx.ReportBlock) {
+	if r.LSR == 0 || r.LSR != o.report {
 		return
 	}
-	rtt := now - o.reportAt - int64(r.DLSR)*int64(1e9)/65536
+	rtt := w.now - o.reportAt - int64(r.DLSR)*int64(1e9)/65536
 	if rtt <= 0 || rtt > int64(10e9) {
 		return
 	}
@@ -458,6 +498,9 @@ func (eg *egress) received(r *rtpx.ReportBlock, now int64) {
 		rtt = (7*old + rtt) / 8
 	}
 	eg.ep.rtt.Store(rtt)
+	if l := &eg.link; l.est != nil {
+		l.est.RTT(rtt, w.now)
+	}
 }
 
 // resend sends a packet again that the receiver misses, unless it was sent less

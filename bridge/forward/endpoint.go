@@ -23,6 +23,7 @@ type Endpoint struct {
 	mutedVideo atomic.Bool
 	loud       loudness
 	stats      endpointCounters
+	bw         bandwidth
 
 	// Of control, guarded by p.mu.
 	sources []*source

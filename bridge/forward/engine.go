@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"confab/bridge/bwe"
 	"confab/bridge/rtpx"
 )
 
@@ -93,6 +94,12 @@ type Config struct {
 	// RetransmitBitrate bounds retransmission to one receiver, in bits per second.
 	RetransmitBitrate int64
 
+	// Bandwidth bounds the estimate of what the network to a receiver carries.
+	Bandwidth bwe.Config
+	// EstimateChange is the share by which an estimate must differ from the one
+	// that was acted on to be news.
+	EstimateChange float64
+
 	// KeyframeInterval is the least time between two key frame requests for a
 	// source; KeyframeMax bounds those of one receiver in KeyframeWindow.
 	KeyframeInterval time.Duration
@@ -130,6 +137,8 @@ func DefaultConfig() Config {
 		HistorySize:           512,
 		HistoryAge:            1500 * time.Millisecond,
 		RetransmitBitrate:     5_000_000,
+		Bandwidth:             bwe.DefaultConfig(),
+		EstimateChange:        0.15,
 		KeyframeInterval:      200 * time.Millisecond,
 		KeyframeMax:           10,
 		KeyframeWindow:        10 * time.Second,
@@ -155,6 +164,8 @@ func (c Config) withDefaults() Config {
 	def(&c.HistorySize, d.HistorySize)
 	def(&c.HistoryAge, d.HistoryAge)
 	def(&c.RetransmitBitrate, d.RetransmitBitrate)
+	def(&c.Bandwidth, d.Bandwidth)
+	def(&c.EstimateChange, d.EstimateChange)
 	def(&c.KeyframeInterval, d.KeyframeInterval)
 	def(&c.KeyframeMax, d.KeyframeMax)
 	def(&c.KeyframeWindow, d.KeyframeWindow)
@@ -250,6 +261,11 @@ func (e *Engine) Tick() {
 	now := e.cfg.Now()
 	for _, p := range *e.pipelines.Load() {
 		p.tick(now)
+	}
+	for _, w := range e.workers {
+		if w.linked.Load() > 0 {
+			w.rouse()
+		}
 	}
 }
 

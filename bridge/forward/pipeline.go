@@ -25,6 +25,7 @@ type Pipeline struct {
 	changed chan struct{} // one slot
 	evMu    sync.Mutex
 	layers  map[string]struct{}
+	news    map[string]struct{} // endpoints
 
 	mu        sync.Mutex
 	endpoints map[string]*Endpoint
@@ -37,6 +38,7 @@ func newPipeline(e *Engine, name string) *Pipeline {
 		e: e, name: name,
 		changed:   make(chan struct{}, 1),
 		layers:    make(map[string]struct{}),
+		news:      make(map[string]struct{}),
 		endpoints: make(map[string]*Endpoint),
 		sources:   make(map[string]*source),
 	}
@@ -96,6 +98,9 @@ type Events struct {
 	// Layers names the sources of which layers became active or inactive, or
 	// changed size: allocate anew.
 	Layers []string
+	// Estimates has the ids of the endpoints of whose network something else is
+	// known than what was decided on (Endpoint.SetDemand): allocate anew for them.
+	Estimates []string
 }
 
 // TakeEvents returns what is new and forgets it.
@@ -107,7 +112,22 @@ func (p *Pipeline) TakeEvents() Events {
 		ev.Layers = append(ev.Layers, name)
 	}
 	clear(p.layers)
+	for id := range p.news {
+		ev.Estimates = append(ev.Estimates, id)
+	}
+	clear(p.news)
 	return ev
+}
+
+// estimateChanged notes that there is news about the network to an endpoint.
+func (p *Pipeline) estimateChanged(id string) {
+	p.evMu.Lock()
+	p.news[id] = struct{}{}
+	p.evMu.Unlock()
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
 }
 
 // layersChanged notes an event; a source that goes on changing costs one entry.

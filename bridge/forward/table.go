@@ -126,6 +126,10 @@ type mediaTable struct {
 	any         bool // at least one payload type is known
 	red         bool // redundant audio is
 	transportCC bool
+	remb        bool
+	anyRTX      bool
+	anyVideo    bool
+	videoPT     uint8 // the first one, with anyVideo
 	nack        bool
 	pli, fir    bool
 }
@@ -149,10 +153,15 @@ func newMediaTable(m Media) *mediaTable {
 		t.known[p.PT], t.any = true, true
 		t.red = t.red || t.pt[p.PT].red
 		t.transportCC = t.transportCC || p.TransportCC
+		t.remb = t.remb || p.REMB
 		t.nack = t.nack || p.NACK
 		t.pli, t.fir = t.pli || p.PLI, t.fir || p.FIR
 		if p.RTX && p.Apt < 128 {
 			t.rtx[p.Apt] = p.PT
+			t.anyRTX = true
+		}
+		if p.Kind == Video && !p.RTX && !t.anyVideo {
+			t.anyVideo, t.videoPT = true, p.PT
 		}
 	}
 	t.transportCC = t.transportCC && m.Extensions.TransportCC != 0

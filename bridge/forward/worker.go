@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"confab/bridge/rtpx"
 )
@@ -51,6 +52,12 @@ type worker struct {
 	ext1    [1]byte // data of elements while a packet is put together
 	ext2    [3]byte
 
+	links   []*egress // whose network is estimated
+	linked  atomic.Int32
+	linksAt int64 // when they are looked after next
+	hurry   bool  // a probe is being sent
+	filling bool  // what is sent carries nothing new
+
 	sent, sentBytes, retransmitted, dropped, panics atomic.Uint64
 }
 
@@ -70,6 +77,8 @@ func newWorker(e *Engine, index int) *worker {
 // run works until ctx ends, then releases what is left in the ring.
 func (w *worker) run(ctx context.Context) {
 	defer w.finish()
+	alarm := time.NewTimer(time.Hour)
+	defer alarm.Stop()
 	for {
 		w.drain()
 		// Say that we sleep before looking once more, so that whoever queues in
@@ -79,10 +88,15 @@ func (w *worker) run(ctx context.Context) {
 			w.asleep.Store(false)
 			continue
 		}
+		if w.hurry {
+			alarm.Reset(time.Duration(probePeriod))
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.wake:
+			w.asleep.Store(false)
+		case <-alarm.C:
 			w.asleep.Store(false)
 		}
 	}
@@ -105,6 +119,7 @@ func (w *worker) drain() {
 			w.held[i] = nil
 		}
 		w.nHeld = 0
+		n += w.lookAfterLinks()
 		if w.now >= w.nextHouse {
 			w.nextHouse = w.now + housekeeping
 			for ep := range w.egresses {
