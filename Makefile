@@ -12,7 +12,7 @@ PKG      ?= ./...
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build run test check unit race e2e fuzz bench measure go page test-deps clean
+.PHONY: build run test check unit race e2e fuzz bench measure networks go page test-deps clean
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # the parts of make test, in their order
 
@@ -59,6 +59,11 @@ bench: go page
 # Figures of whole meetings in real browsers.
 measure: build test-deps test/e2e/node_modules/.package-lock.json
 	cd test/e2e && npm run measure --silent
+
+# What a browser gets over poor networks, docs/networks.md. Needs root.
+networks: build test-deps test/e2e/node_modules/.package-lock.json
+	go build -o test/net/.cache/ ./test/net/emulate ./test/net/sender
+	cd test/net && node run.mjs $(SCENARIOS)
 
 # The client library of our own meeting page, which the program embeds.
 page:

@@ -90,20 +90,21 @@ func (e *encoder) next(fps, maxPayload int) (packets [][]byte, key bool) {
 	if key {
 		size *= 3
 	}
+	sync := tid > 0 && tag.references == e.lastT[0]
 	frame := recorded
 	if frame == nil {
 		frame = e.frame(key, tag, size)
 	}
 	for first := true; len(frame) > 0; first = false {
 		n := min(len(frame), maxPayload-6)
-		packets = append(packets, append(e.descriptor(first, tid), frame[:n]...))
+		packets = append(packets, append(e.descriptor(first, tid, sync), frame[:n]...))
 		frame = frame[n:]
 	}
 	return packets, key
 }
 
 // descriptor has a 15-bit picture id, TL0PICIDX and the temporal layer.
-func (e *encoder) descriptor(start bool, tid uint8) []byte {
+func (e *encoder) descriptor(start bool, tid uint8, sync bool) []byte {
 	d := make([]byte, 6, 1200)
 	d[0] = 0x80 // X
 	if tid == 2 {
@@ -116,8 +117,8 @@ func (e *encoder) descriptor(start bool, tid uint8) []byte {
 	binary.BigEndian.PutUint16(d[2:], e.pictureID|0x8000)
 	d[4] = e.tl0
 	d[5] = tid << 6
-	if tid == 0 {
-		d[5] |= 0x20 // Y: refers to layer 0 only
+	if sync {
+		d[5] |= 0x20 // Y: refers to layer 0 only; a browser doesn't go up to a layer before it
 	}
 	return d
 }
