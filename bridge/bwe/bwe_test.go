@@ -57,7 +57,7 @@ func TestSteady(t *testing.T) {
 		{"5 % loss, 3 Mbit/s", link{rate: steady(3_000_000), delay: 20 * ms, loss: 0.05}, 0.8, 100 * ms},
 		{"5 % loss, 8 Mbit/s", link{rate: steady(8_000_000), delay: 20 * ms, loss: 0.05}, 0.8, 100 * ms},
 		{"10 % loss, 1 Mbit/s", link{rate: steady(1_000_000), delay: 20 * ms, loss: 0.1}, 0.7, 100 * ms},
-		{"jitter of each packet", link{rate: steady(3_000_000), delay: 20 * ms, noise: 20 * ms}, 0.85, 100 * ms},
+		{"jitter of each packet", link{rate: steady(3_000_000), delay: 20 * ms, noise: 20 * ms}, 0.85, 150 * ms},
 		{"held for 300 ms every 3 s", link{rate: steady(3_000_000), delay: 20 * ms, stall: holds(300*ms, 3*sec)}, 0.5, 150 * ms},
 		{"held for 20 ms every 100 ms", link{rate: steady(3_000_000), delay: 20 * ms, stall: holds(20*ms, 100*ms)}, 0.8, 150 * ms},
 		{"a queue of 50 ms", link{rate: steady(2_000_000), delay: 20 * ms, queue: 12_500}, 0.8, 100 * ms},

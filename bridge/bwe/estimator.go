@@ -19,6 +19,11 @@ const (
 	sec = int64(1e9)
 )
 
+const (
+	restAfter = 500 * ms // without packets a queue is taken to be gone
+	stretched = 0.95     // of the rate sent: arriving slower makes a queue
+)
+
 // Config bounds an Estimator (deployment.md §15: bridge.start_bitrate and so on).
 type Config struct {
 	Start int64 // assumed before anything is known, bits/s
@@ -50,11 +55,14 @@ type Estimator struct {
 	clock   clock // of the receiver
 	budget  budget
 	rtt     int64
-	least   int64 // the shortest round trip
-	heard   int64 // newest number that feedback told of
-	counts  Counts
-	started bool // something was sent
-	target  int64
+	least   int64   // the shortest round trip
+	heard   int64   // newest number that feedback told of
+	arrives float64 // bits/s, 0: unknown
+
+	lastSent, lastNews, rested int64
+	counts                     Counts
+	started                    bool // something was sent
+	target                     int64
 }
 
 // New makes an Estimator.
@@ -99,7 +107,7 @@ func (e *Estimator) restart(rate int64) {
 	e.quiet = silence{}
 	e.remb = remb{}
 	e.clock = clock{}
-	e.rtt, e.least = 0, 0
+	e.rtt, e.least, e.arrives = 0, 0, 0
 	e.target = rate
 }
 
@@ -113,7 +121,7 @@ func (e *Estimator) Sent(seq uint16, size int, now int64, probe int) {
 	}
 	e.app.sent(size, now, e.target)
 	e.quiet.sent(now)
-	e.started = true
+	e.started, e.lastSent = true, now
 }
 
 // Feedback takes one transport-wide feedback packet.
@@ -199,6 +207,7 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 		e.prober.dropped(now)
 	}
 	e.quiet.heard(now)
+	e.lastNews = now
 	e.sampleRTT(now - latest)
 	e.update(now, latest)
 }
@@ -207,6 +216,7 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 // at latest.
 func (e *Estimator) update(now, latest int64) {
 	acked, known := e.acked.rate()
+	e.arrives = acked
 	e.queue.look(now, latest)
 	usage := e.trend.usage
 	full := e.queue.congested()
@@ -216,11 +226,14 @@ func (e *Estimator) update(now, latest int64) {
 		usage = Underuse // the trend is of old
 	}
 	before := e.aimd.rate
-	if usage == Overuse && full {
-		// The link is full, so that what arrived of late is what it carries.
-		if r := e.acked.arriving(); r > 0 {
-			e.aimd.decrease(now, r)
+	if full {
+		// The link is full, so that what arrived of late is what it carries. Only if
+		// that is what was sent the queue is that of others.
+		in, out := e.acked.of(recentWindow)
+		if in > 0 && (in < stretched*out || e.aimd.decreased < e.queue.since) {
+			e.aimd.decrease(now, in)
 		}
+		e.aimd.hold = true
 	} else {
 		e.aimd.update(now, usage, acked, known, e.rtt, e.queue.standing() > calmQueue)
 	}
@@ -292,13 +305,23 @@ func (e *Estimator) Tick(now int64) (p Probe, ok bool) {
 	if e.quiet.tick(now, e.rtt) {
 		e.settle()
 	}
+	if now-e.lastNews > restAfter && now-e.lastSent > restAfter && !e.quiet.silent() && e.rested < e.lastNews {
+		// Nothing was sent, so that nothing waits.
+		e.rested = now
+		e.groups = grouper{}
+		e.trend.reset()
+		e.queue.rest()
+		e.settle()
+	}
 	e.app.idle(now, e.target)
 	if e.remb.set || !e.started {
 		return Probe{}, false
 	}
-	calm := e.trend.usage == Normal && e.queue.standing() < calmQueue && !e.quiet.silent()
-	_, known := e.acked.rate()
-	return e.prober.tick(now, e.cfg, e.target, calm && e.age(now) < e.least+probeAge, known && e.queue.looks > 1)
+	if e.quiet.silent() {
+		return e.prober.knock(now, e.target, now-e.lastSent > restAfter)
+	}
+	calm := e.trend.usage == Normal && e.queue.standing() < calmQueue && e.age(now) < e.least+probeAge
+	return e.prober.tick(now, e.cfg, e.target, calm, e.arrives > 0 && e.queue.looks > 1)
 }
 
 // age is for how long the oldest packet waits that nothing is known of, though it

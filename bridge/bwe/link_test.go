@@ -21,6 +21,7 @@ type link struct {
 	cross    func(now int64) int64 // bits/s of somebody else in the same queue
 	ackLoss  float64               // random, of feedback
 	interval int64                 // of feedback
+	tcp      *tcp                  // a download in the same queue
 	swap     float64               // part of packets that are delivered 5 ms late
 
 	busy  int64 // until when the bottleneck sends
@@ -50,14 +51,15 @@ type bed struct {
 	want func(now int64) int64 // what media would take, bits/s
 	// layers of the media; nil: the encoder follows the estimate, with padding up to it.
 	layers []int64
+	keys   int64 // every so often a frame is six times as large, 0: never
 
 	flight   []packet // sent, by arrival
 	back     []feedback
 	recorder rtpx.TWCCRecorder
 	probes   []burst
 
-	nextFrame, nextTick, nextFeedback int64
-	carry                             float64
+	nextKey, nextFrame, nextTick, nextFeedback int64
+	carry                                      float64
 
 	// Measured since mark.
 	since     int64
@@ -147,6 +149,10 @@ func (b *bed) media() int64 {
 
 func (b *bed) frame() {
 	bytes := float64(b.media())/8/float64(b.fps)*(0.8+0.4*b.rng.Float64()) + b.carry
+	if b.keys > 0 && b.now >= b.nextKey {
+		b.nextKey = b.now + b.keys
+		bytes *= 6
+	}
 	n := int(bytes+1199) / 1200
 	for i := range n {
 		size := int(bytes) / (n - i)
@@ -167,8 +173,47 @@ func (b *bed) burst() {
 	b.probes = slices.DeleteFunc(b.probes, func(p burst) bool { return p.left == 0 })
 }
 
+// tcp is a download: a window that grows with every round trip, and halves when
+// the queue overflows.
+type tcp struct {
+	window, flight float64 // bytes
+	acks           []feedback
+	threshold      float64
+	cut            int64
+}
+
+func (b *bed) tcp() {
+	l, c := b.l, b.l.tcp
+	if c == nil {
+		return
+	}
+	for len(c.acks) > 0 && c.acks[0].at <= b.now {
+		c.acks = c.acks[1:]
+		c.flight -= 1500
+		if c.window < c.threshold {
+			c.window += 1500
+		} else {
+			c.window += 1500 * 1500 / c.window
+		}
+	}
+	for c.flight+1500 <= c.window {
+		if b.waiting()+1500 > l.queue {
+			if b.now > c.cut {
+				c.window = max(c.window*0.7, 3000)
+				c.threshold = c.window
+				c.cut = b.now + l.busy - b.now + 2*l.delay
+			}
+			return
+		}
+		l.busy = max(l.busy, b.now) + 1500*8e9/l.rate(b.now)
+		c.flight += 1500
+		c.acks = append(c.acks, feedback{at: l.busy + 2*l.delay})
+	}
+}
+
 // cross puts others' bytes into the queue.
 func (b *bed) cross() {
+	b.tcp()
 	l := b.l
 	if l.cross == nil {
 		return

@@ -111,10 +111,27 @@ func (p *prober) tick(now int64, cfg Config, target int64, calm, known bool) (Pr
 	if rate <= estimate {
 		return Probe{}, false
 	}
+	return p.ask(now, rate), true
+}
+
+// knock asks for a few packets while nothing is heard: idle says that nothing else
+// is sent that could tell when the network is back.
+func (p *prober) knock(now, target int64, idle bool) (Probe, bool) {
+	if p.cur.id != 0 && now-p.cur.asked >= probeTimeout {
+		p.failed(now)
+	}
+	if p.cur.id != 0 || !idle || now < p.next || p.want == 0 {
+		return Probe{}, false
+	}
+	return p.ask(now, probeScale*float64(target)), true
+}
+
+// ask makes a probe.
+func (p *prober) ask(now int64, rate float64) Probe {
 	span := min(max(probeSpan, int64(probeBytes*8*1e9/rate)), probeMostSpan)
 	p.asked++
 	p.cur = cluster{id: p.asked, rate: rate, span: span, asked: now}
-	return Probe{ID: p.asked, Rate: int64(rate), Packets: probePackets, Duration: time.Duration(span)}, true
+	return Probe{ID: p.asked, Rate: int64(rate), Packets: probePackets, Duration: time.Duration(span)}
 }
 
 // sent notes a packet of a probe.

@@ -16,7 +16,7 @@ const (
 	drainMost   = 0.2      // and never by more than to this part
 	patience    = 3 * sec  // and if that does not help, it is not our queue
 	progress    = 0.9
-	fallingFast = 0.8
+	fallingFast = 0.9
 )
 
 // queue tells how long packets wait on the way: the delay that no packet of late
@@ -101,6 +101,9 @@ func (q *queue) look(now, sent int64) {
 		q.now, q.before, q.since = 0, 0, 0
 	}
 }
+
+// rest takes the queue for gone.
+func (q *queue) rest() { q.now, q.before, q.since, q.n = 0, 0, 0, 0 }
 
 // standing is the queue.
 func (q *queue) standing() int64 { return q.now }

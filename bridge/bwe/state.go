@@ -30,14 +30,13 @@ type Counts struct {
 
 // State looks inside.
 func (e *Estimator) State() State {
-	acked, _ := e.acked.rate()
 	c := e.counts
 	c.Probes = uint64(e.prober.asked)
 	return State{
 		Estimate: e.target, Usage: e.trend.usage,
 		Delay: int64(e.aimd.rate), Loss: int64(min(e.loss.limit(), float64(e.cfg.Max))),
 		LossRatio: e.loss.ratio(), InherentLoss: e.loss.inherent(),
-		Acked: int64(acked), Queue: time.Duration(e.queue.standing()), RTT: time.Duration(e.rtt),
+		Acked: int64(e.arrives), Queue: time.Duration(e.queue.standing()), RTT: time.Duration(e.rtt),
 		Limited: e.app.limited, Silent: e.quiet.silent(), Counts: c,
 	}
 }

@@ -39,22 +39,15 @@ func (t *throughput) add(sent, arrival int64, size int) {
 
 // rate is the rate over the last half second, in bits/s.
 func (t *throughput) rate() (bps float64, ok bool) {
-	in, out := t.over(ackedWindow)
+	in, out := t.of(ackedWindow)
 	if out > 0 {
 		in = min(in, out)
 	}
 	return in, in > 0
 }
 
-// arriving is the rate of arrivals over as short a time as says anything, 0 if
-// unknown: what a link carries that is full.
-func (t *throughput) arriving() float64 {
-	in, _ := t.over(recentWindow)
-	return in
-}
-
-// over is the rates of arrival and of sending over a time of arrivals; 0 is unknown.
-func (t *throughput) over(window int64) (in, out float64) {
+// of is the rates of arrival and of sending over a time of arrivals; 0 is unknown.
+func (t *throughput) of(window int64) (in, out float64) {
 	if t.n < ackedLeast {
 		return 0, 0
 	}

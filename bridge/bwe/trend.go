@@ -136,3 +136,6 @@ func (t *trendline) detect(slope, sent float64, now int64) {
 	}
 	t.thresholdAt = now
 }
+
+// MarshalText is for what is shown as JSON.
+func (u Usage) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
