@@ -136,6 +136,3 @@ func (t *trendline) detect(slope, sent float64, now int64) {
 	}
 	t.thresholdAt = now
 }
-
-// MarshalText is for what is shown as JSON.
-func (u Usage) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
