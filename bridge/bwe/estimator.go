@@ -217,7 +217,9 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 func (e *Estimator) update(now, latest int64) {
 	acked, known := e.acked.rate()
 	e.arrives = acked
-	e.queue.look(now, latest)
+	if e.queue.look(now, latest) {
+		e.least = e.rtt
+	}
 	usage := e.trend.usage
 	full := e.queue.congested()
 	if full {

@@ -1,8 +1,9 @@
 package bwe
 
 const (
-	baseSlots = 6       // the base delay is the least of
-	baseSpan  = 5 * sec // so many spans
+	baseSlots  = 6       // the base delay is the least of
+	baseSpan   = 5 * sec // so many spans,
+	sharedSpan = sec     // in a queue that others keep full
 )
 
 const (
@@ -29,6 +30,9 @@ type queue struct {
 	until int64 // arrival time at which the next slot begins
 	any   bool
 
+	shared bool  // others keep the queue full
+	clean  int64 // the base before they did
+
 	least int64 // delay, of the packets since the last look
 	n     int
 	first int64 // arrival
@@ -50,9 +54,12 @@ func (q *queue) add(delay, arrival int64) {
 	case arrival >= q.until:
 		q.slot = (q.slot + 1) % baseSlots
 		q.base[q.slot] = delay
-		q.until = arrival + baseSpan
+		q.until = arrival + q.span()
 	default:
 		q.base[q.slot] = min(q.base[q.slot], delay)
+	}
+	if q.shared && delay < q.clean+calmQueue {
+		q.shared = false
 	}
 	if q.n == 0 {
 		q.least, q.first = delay, arrival
@@ -63,6 +70,13 @@ func (q *queue) add(delay, arrival int64) {
 	}
 }
 
+func (q *queue) span() int64 {
+	if q.shared {
+		return sharedSpan
+	}
+	return baseSpan
+}
+
 // rebase takes a delay for the one without a queue.
 func (q *queue) rebase(delay int64) {
 	for i := range q.base {
@@ -70,16 +84,22 @@ func (q *queue) rebase(delay int64) {
 	}
 }
 
-// look draws a conclusion from the packets since the last one, if they are enough.
-// sent is when the newest was sent.
-func (q *queue) look(now, sent int64) {
-	if q.n < queueLeast {
-		return
-	}
+func (q *queue) lowest() int64 {
 	base := q.base[0]
 	for _, d := range q.base[1:] {
 		base = min(base, d)
 	}
+	return base
+}
+
+// look draws a conclusion from the packets since the last one, if they are enough.
+// sent is when the newest was sent. given says that the queue was given up as that
+// of others, because sending less did not help.
+func (q *queue) look(now, sent int64) (given bool) {
+	if q.n < queueLeast {
+		return false
+	}
+	base := q.lowest()
 	q.looks++
 	q.before, q.now = q.now, q.least-base
 	q.n = 0
@@ -87,7 +107,7 @@ func (q *queue) look(now, sent int64) {
 		if q.now < fullQueue {
 			q.since = 0
 		}
-		return
+		return false
 	}
 	if q.since == 0 {
 		q.since, q.told = now, 0
@@ -97,9 +117,15 @@ func (q *queue) look(now, sent int64) {
 	case q.told == 0 || float64(q.now) < progress*float64(q.worst):
 		q.told, q.worst = now, q.now
 	case now-q.told > patience:
+		if !q.shared {
+			q.shared, q.clean = true, base
+		}
 		q.rebase(q.least)
+		q.until = 0 // the next packet begins a slot
 		q.now, q.before, q.since = 0, 0, 0
+		return true
 	}
+	return false
 }
 
 // rest takes the queue for gone.
