@@ -39,6 +39,10 @@ func (d *division) divide() (oversending bool) {
 	}
 }
 
+// firstSlack is how much more than there is the least layer of the first source may
+// take while it is shown: a moment of a worse network should not cost a key frame.
+const firstSlack = 1.5
+
 // price is what a layer must fit with: more than it takes if it would be better
 // than what is shown, less if it is shown.
 func (d *division) price(a *candidates, l int) Bitrate {
@@ -47,6 +51,8 @@ func (d *division) price(a *candidates, l int) Bitrate {
 	case a.last >= len(a.layers): // nothing is shown yet
 	case l > a.last:
 		rate *= 1 + d.c.UpgradeMargin
+	case l == 0 && a == &d.all[0]:
+		rate /= firstSlack
 	default:
 		rate *= 1 - d.c.KeepMargin
 	}

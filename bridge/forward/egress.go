@@ -511,10 +511,11 @@ func (w *worker) resend(eg *egress, o *outStream, seq uint16) {
 		return
 	}
 	// JVB: at least min(0.9 RTT, RTT - 5 ms) since it was sent.
-	if rtt := eg.ep.rtt.Load(); rtt > 0 && w.now-h.at < min(rtt*9/10, rtt-int64(5e6)) {
+	rtt := eg.ep.rtt.Load()
+	if rtt > 0 && w.now-h.at < min(rtt*9/10, rtt-int64(5e6)) || rtt == 0 && h.at != h.first && w.now-h.at < unknownRTT {
 		return
 	}
-	if !eg.allow(len(h.pkt.Bytes()), w.now, w.e.cfg.RetransmitBitrate) {
+	if !eg.allow(len(h.pkt.Bytes()), w.now, eg.repairRate(w.e.cfg.RetransmitBitrate)) {
 		return
 	}
 	if w.send(eg, o, h.st, h.pkt, &h.rw, h.first) {
@@ -523,6 +524,22 @@ func (w *worker) resend(eg *egress, o *outStream, seq uint16) {
 		eg.ep.stats.retransmitted.Add(1)
 	}
 }
+
+// unknownRTT separates two retransmissions of a packet while the round-trip time is
+// not known.
+const unknownRTT = int64(100e6)
+
+// repairRate bounds retransmission: where packets are lost because there are too
+// many of them, sending all again would lose yet more (bridge.md §22).
+func (eg *egress) repairRate(most int64) int64 {
+	if l := &eg.link; l.est != nil && l.answered {
+		return min(most, max(l.est.Estimate()/4, leastRepair))
+	}
+	return most
+}
+
+// leastRepair is the bitrate that retransmission may have on any network.
+const leastRepair = 40_000
 
 // allow is a token bucket of half a second.
 func (eg *egress) allow(n int, now, bps int64) bool {

@@ -79,7 +79,7 @@ type padder struct {
 
 // rate is how much may be sent in all, 0 when there is nothing to find out.
 func (p *padder) rate(estimate, sending, next int64, congested bool, now int64) int64 {
-	if next != p.next {
+	if next > p.next*5/4 || next < p.next*3/4 {
 		// Another picture is next: a new start.
 		*p = padder{next: next, owed: p.owed}
 	}
