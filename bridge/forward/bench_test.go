@@ -139,6 +139,7 @@ func TestFeedbackAllocs(t *testing.T) {
 	}
 	l.b.settle()
 	bob := l.b.p.Endpoint("r0")
+	bob.rtt.Store(int64(time.Millisecond)) // so that the same is sent again and again
 	nack := rtpx.AppendNACK(nil, 1, 10, []uint16{90, 91, 95})
 	step := func() {
 		l.b.now.Add(int64(time.Millisecond))

@@ -71,7 +71,7 @@ func (w *worker) sendProbe(eg *egress) (sent int) {
 type padder struct {
 	owed  int64 // bytes
 	since int64 // when it began to fill, 0: it rests
-	base  int64 // estimate at that time
+	peak  int64 // the best estimate that it led to
 	until int64 // until when it rests
 	rest  int64 // how long it rested last
 	next  int64 // what it is for
@@ -93,9 +93,9 @@ func (p *padder) rate(estimate, sending, next int64, congested bool, now int64) 
 	vain := congested
 	switch {
 	case p.since == 0:
-		p.since, p.base = now, estimate
-	case float64(estimate) > float64(p.base)*paddingGain:
-		p.since, p.base, p.rest = now, estimate, 0
+		p.since, p.peak = now, max(p.peak, estimate)
+	case float64(estimate) > float64(p.peak)*paddingGain:
+		p.since, p.peak, p.rest = now, estimate, 0
 	case now-p.since > paddingTry:
 		vain = true
 	}
