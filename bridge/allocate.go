@@ -101,6 +101,7 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 	if ep.oldHeight != 0 {
 		req.Constraints = withSelectedHeight(ep.want, ep.oldHeight)
 	}
+	req.Constraints.LastN = c.boundLastN(req.Constraints.LastN, c.table.Len())
 	res := c.allocator.Allocate(&req)
 
 	if a.targets == nil {

@@ -30,7 +30,9 @@ type world struct {
 	t     *testing.T
 	s     *Service
 	focus *xmpp.LocalPort
-	web   *httptest.Server
+
+	router *xmpp.Router
+	web    *httptest.Server
 
 	cancel context.CancelFunc
 	ended  chan struct{} // Run has returned
@@ -49,12 +51,13 @@ func newWorld(t *testing.T, options ...func(*Config)) *world {
 	engine := forward.NewEngine(forward.Config{NewBatch: NewBatches(sockets), Workers: 1})
 	cfg := DefaultConfig()
 	cfg.SuspendAfter = 0 // at the next look
+	cfg.HealthInterval = 0
 	for _, option := range options {
 		option(&cfg)
 	}
 	cfg.ID, cfg.JID = "b1", xmpp.MustJID("jvb@auth.meet.example/b1")
 	cfg.Brewery = xmpp.MustJID("jvbbrewery@internal.auth.meet.example")
-	w := &world{t: t}
+	w := &world{t: t, router: router}
 	w.web = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.s.ChannelHandler().ServeHTTP(rw, r) }))
 	cfg.ChannelURL = "ws" + strings.TrimPrefix(w.web.URL, "http") + "/colibri-ws"
 	if w.s, err = NewService(cfg, router, sockets, engine, log); err != nil {

@@ -29,6 +29,7 @@ type Conference struct {
 	overrun   chan struct{} // closed when an event found box full
 	overran   sync.Once
 	size      atomic.Int32 // endpoints
+	forwarded atomic.Int32 // videos that a receiver gets at most
 
 	passwords struct { // of channel URLs, read by HTTP handlers
 		sync.Mutex
@@ -99,7 +100,8 @@ func (c *Conference) run() {
 	defer c.end()
 	defer c.s.guard("conference " + c.meetingID)
 	c.log.Info("conference created")
-	levels := time.NewTicker(levelPeriod)
+	listening := levelPeriod
+	levels := time.NewTicker(listening)
 	defer levels.Stop()
 	checks := time.NewTicker(checkPeriod)
 	defer checks.Stop()
@@ -140,6 +142,16 @@ func (c *Conference) run() {
 			c.check(at)
 		}
 		c.allocate()
+		c.noteForwarded()
+		// A conference in which nobody says a word needs no ear 25 times a second.
+		period := levelPeriod
+		if !c.layersLater && c.speakers.Quiet(c.s.sockets.Now()) {
+			period = quietPeriod
+		}
+		if period != listening {
+			listening = period
+			levels.Reset(period)
+		}
 	}
 }
 

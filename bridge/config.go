@@ -63,8 +63,26 @@ type Config struct {
 	// 4 KiB begun; what is above is dropped. Bursts may be twice and five times as
 	// long.
 	MessageRate, BroadcastRate int
-	// MaxCPU is the share of the machine's CPUs that counts as full load.
-	MaxCPU float64
+	// MaxCPU is the share of the machine's CPUs that counts as full load, MaxPackets
+	// the packets a second of both directions that do, MaxEgress the bits a second; 0
+	// for the last two: they don't count.
+	MaxCPU                float64
+	MaxPackets, MaxEgress int
+	// ReduceLastN has everybody get fewer videos while the load is full.
+	ReduceLastN bool
+	// LastNLimits bounds last-N by the size of a conference: for conferences with so
+	// many video sources less one or more, and -1 for no bound.
+	LastNLimits map[int]int
+
+	// HealthInterval separates self-tests, of which each may take HealthTimeout; 0:
+	// none.
+	HealthInterval, HealthTimeout time.Duration
+	// InitialDrain has the bridge drain from the start.
+	InitialDrain bool
+	// ShutdownParticipants is how few endpoints end a graceful shutdown, which takes no
+	// longer than ShutdownMax. After it everybody has ShutdownDelay to be moved away.
+	ShutdownParticipants       int
+	ShutdownMax, ShutdownDelay time.Duration
 }
 
 // DefaultConfig has the defaults of the [bridge] table.
@@ -75,7 +93,10 @@ func DefaultConfig() Config {
 		StatsInterval: 5 * time.Second, RejoinDelay: 2 * time.Second,
 		IdleTimeout: 60 * time.Second, ConferenceGrace: 20 * time.Second,
 		InactiveAfter: 8 * time.Second, InactiveNever: 15 * time.Second, SuspendAfter: time.Second,
-		MaxConferences: 10_000, MaxEndpoints: 1000, MaxMessages: 50, MessageRate: 100, BroadcastRate: 10, MaxCPU: 0.9,
+		MaxConferences: 10_000, MaxEndpoints: 1000, MaxMessages: 50, MessageRate: 100, BroadcastRate: 10,
+		MaxCPU: 0.9, ReduceLastN: true,
+		HealthInterval: time.Minute, HealthTimeout: 5 * time.Second,
+		ShutdownMax: 24 * time.Hour, ShutdownDelay: time.Minute,
 	}
 }
 
@@ -83,6 +104,8 @@ const (
 	mailboxLimit = 8192
 	// levelPeriod is how often audio levels are handed to the speaker detection.
 	levelPeriod = 40 * time.Millisecond
+	// quietPeriod is how often while none come.
+	quietPeriod = 200 * time.Millisecond
 	// layersPeriod is the least time between two looks at changed layers.
 	layersPeriod = 20 * time.Millisecond
 	// checkPeriod is how often reachability and expiry are looked at.

@@ -26,20 +26,24 @@ func (s *Service) attend(ctx context.Context) {
 			s.port.Send(xmpp.NewStanza(xmpp.Presence, xmpp.TypeUnavailable, "", xmpp.JID{}, self, ""))
 			return
 		case <-retry.C:
-			if !s.healthy.Load() {
+			if !s.joined.Load() {
 				s.publish(self, true)
 				retry.Reset(s.cfg.RejoinDelay)
 			}
 		case <-tick.C:
-			s.stress.sample(now())
-			if s.healthy.Load() {
+			s.measure(now())
+			if s.joined.Load() {
+				s.publish(self, false)
+			}
+		case <-s.news:
+			if s.joined.Load() {
 				s.publish(self, false)
 			}
 		case st := <-s.brewery:
 			if st.From != self {
 				continue
 			}
-			was := s.healthy.Swap(st.Type == "")
+			was := s.joined.Swap(st.Type == "")
 			if was && st.Type != "" {
 				s.log.Warn("bridge left its brewery", "room", s.cfg.Brewery.String(), "type", st.Type)
 				retry.Reset(s.cfg.RejoinDelay)
@@ -57,18 +61,18 @@ func (s *Service) publish(self xmpp.JID, join bool) {
 	if join {
 		enc.Start("x", nsMUC).End()
 	}
-	st := s.Stats()
+	ph := s.State()
 	stats := colibri2.Stats{
 		colibri2.StatColibri2:         "true",
-		colibri2.StatHealthy:          "true",
-		colibri2.StatStress:           strconv.FormatFloat(st.Stress, 'f', 3, 64),
-		colibri2.StatAverageStress:    "0.01",
+		colibri2.StatHealthy:          strconv.FormatBool(s.Healthy() == nil),
+		colibri2.StatStress:           strconv.FormatFloat(s.load.level(), 'f', 3, 64),
+		colibri2.StatAverageStress:    strconv.FormatFloat(averageStress, 'f', -1, 64),
 		colibri2.StatVersion:          s.cfg.Version,
 		colibri2.StatRelayID:          s.cfg.ID,
-		colibri2.StatEndpoints:        strconv.Itoa(st.Endpoints),
+		colibri2.StatEndpoints:        strconv.Itoa(s.endpoints()),
 		colibri2.StatDrain:            strconv.FormatBool(s.draining.Load()),
-		colibri2.StatGracefulShutdown: "false",
-		colibri2.StatShuttingDown:     "false",
+		colibri2.StatGracefulShutdown: strconv.FormatBool(ph != Running),
+		colibri2.StatShuttingDown:     strconv.FormatBool(ph == ShuttingDown),
 	}
 	if s.cfg.Region != "" {
 		stats[colibri2.StatRegion] = s.cfg.Region

@@ -25,7 +25,9 @@ type Service struct {
 	port    *xmpp.LocalPort
 	sockets *transport.Sockets
 	engine  *forward.Engine
-	stress  stress
+	load    load
+	reducer reducer      // of the goroutine that measures
+	lastN   atomic.Int32 // bound of all receivers; -1 none
 
 	// presence of the brewery, in order.
 	brewery chan *xmpp.Stanza
@@ -37,8 +39,13 @@ type Service struct {
 	wg          sync.WaitGroup // conferences, the closing of transports, channel sockets
 	stop        chan struct{}  // closed when all conferences are to end
 
-	healthy  atomic.Bool // in the brewery
+	joined   atomic.Bool // in the brewery
 	draining atomic.Bool
+	state    atomic.Int32  // a State
+	news     chan struct{} // one slot: publish at once
+	ending   chan struct{} // one slot: a shutdown has begun
+	over     chan struct{} // closed when it is done
+	health   health
 	counters counters
 }
 
@@ -46,6 +53,7 @@ type counters struct {
 	conferencesCreated, endpointsCreated, endpointsExpired atomic.Uint64
 	messagesIn, messagesOut, messagesDropped               atomic.Uint64
 	iceFailed, dominantChanges, overruns, panics           atomic.Uint64
+	lastNChanges                                           atomic.Uint64
 }
 
 // Stats is a snapshot for metrics.
@@ -67,8 +75,15 @@ func NewService(cfg Config, router *xmpp.Router, sockets *transport.Sockets, eng
 		conferences: map[string]*Conference{},
 		byKey:       map[string]*Conference{},
 		stop:        make(chan struct{}),
+		news:        make(chan struct{}, 1),
+		ending:      make(chan struct{}, 1),
+		over:        make(chan struct{}),
 	}
-	s.stress.full = cfg.MaxCPU
+	s.health.done = now()
+	s.draining.Store(cfg.InitialDrain)
+	s.load.maxCPU, s.load.maxPackets, s.load.maxEgress = cfg.MaxCPU, float64(cfg.MaxPackets), float64(cfg.MaxEgress)
+	s.reducer.lastN = -1
+	s.lastN.Store(-1)
 	port, err := router.NewLocalPort(cfg.JID, s.receive)
 	if err != nil {
 		return nil, err
@@ -80,25 +95,18 @@ func NewService(cfg Config, router *xmpp.Router, sockets *transport.Sockets, eng
 // Run keeps the bridge in the brewery until ctx ends, then closes all
 // conferences and waits for them.
 func (s *Service) Run(ctx context.Context) error {
+	var watches sync.WaitGroup
+	watches.Go(func() { s.watchHealth(ctx) })
+	watches.Go(func() { s.windDown(ctx) })
 	s.attend(ctx)
-	s.healthy.Store(false)
+	watches.Wait()
+	s.joined.Store(false)
 	s.mu.Lock()
 	s.stopping = true
 	s.mu.Unlock()
 	close(s.stop) // not an event: a full mailbox must not keep a conference alive
 	s.wg.Wait()
 	s.port.Close()
-	return nil
-}
-
-// Drain asks the focus to prefer other bridges.
-func (s *Service) Drain() { s.draining.Store(true) }
-
-// Ready reports whether the focus can find the bridge.
-func (s *Service) Ready() error {
-	if !s.healthy.Load() {
-		return errors.New("the bridge is not in its brewery yet")
-	}
 	return nil
 }
 
@@ -109,7 +117,7 @@ func (s *Service) Stats() Stats {
 		ConferencesCreated: c.conferencesCreated.Load(), EndpointsCreated: c.endpointsCreated.Load(),
 		EndpointsExpired: c.endpointsExpired.Load(), MessagesIn: c.messagesIn.Load(), MessagesOut: c.messagesOut.Load(),
 		MessagesDropped: c.messagesDropped.Load(), ICEFailed: c.iceFailed.Load(), DominantChanges: c.dominantChanges.Load(),
-		Overruns: c.overruns.Load(), Panics: c.panics.Load(), Stress: s.stress.level(), Forward: s.engine.Stats(),
+		Overruns: c.overruns.Load(), Panics: c.panics.Load(), Stress: s.load.level(), Forward: s.engine.Stats(),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,6 +148,9 @@ func (s *Service) receive(st *xmpp.Stanza) error {
 	case st.Has(colibri2.NS, "conference-modify"):
 		return s.modify(st)
 	case st.Has(colibri2.NSHealth, "healthcheck"):
+		if err := s.Healthy(); err != nil {
+			return xmpp.InternalServerError(err.Error())
+		}
 		s.port.Send(st.Result(""))
 		return nil
 	case st.Has("jabber:iq:version", "query"):
@@ -194,7 +205,7 @@ func (s *Service) conference(m *colibri2.Modify) (*Conference, error) {
 	switch {
 	case c == nil && !m.Create:
 		return nil, notFound()
-	case c == nil && s.stopping:
+	case c == nil && (s.stopping || s.State() != Running):
 		return nil, colibri2.Refuse(xmpp.ServiceUnavailable("The bridge is shutting down"), colibri2.ReasonGracefulShutdown, "")
 	case c == nil && len(s.conferences) >= s.cfg.MaxConferences:
 		return nil, refused(xmpp.ResourceConstraint("Too many conferences"))

@@ -65,6 +65,9 @@ func boolRank(b bool) int {
 	return 1
 }
 
+// Len is how many sources there are.
+func (t *Table) Len() int { return len(t.sources) }
+
 // Has says whether there is a source of this name.
 func (t *Table) Has(name string) bool {
 	_, ok := t.index[name]

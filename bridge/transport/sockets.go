@@ -154,6 +154,7 @@ type SocketStats struct {
 	UnknownUfrag    uint64 // binding requests for no agent of ours
 	Unauthenticated uint64 // binding requests without our password, or from too many sources
 	QueueFull       uint64 // STUN or DTLS beyond a queue's limit
+	Overflows       uint64 // found the receive buffer of their socket full
 }
 
 // Stats returns the totals now.
@@ -161,7 +162,14 @@ func (s *Sockets) Stats() SocketStats {
 	s.mu.RLock()
 	n := len(s.transports)
 	s.mu.RUnlock()
+	var overflows uint64
+	for _, l := range s.locals {
+		for _, k := range l.sockets {
+			overflows += k.overflows()
+		}
+	}
 	return SocketStats{
+		Overflows:       overflows,
 		Transports:      n,
 		Addresses:       s.addrs.size(),
 		Oversize:        s.drops.oversize.Load(),

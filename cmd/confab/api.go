@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"confab/bridge"
 	"confab/muc"
 	"confab/web/api"
 	"confab/xmpp"
@@ -167,6 +168,26 @@ func (b apiBackend) Sessions() int {
 		n += int(c)
 	}
 	return n
+}
+
+// states are those of jitsi-videobridge.
+var states = map[bridge.State]string{
+	bridge.Running: "running", bridge.GracefulShutdown: "graceful_shutdown", bridge.ShuttingDown: "shutting_down",
+}
+
+func (b apiBackend) Node() api.Node {
+	return api.Node{State: states[b.s.bridge.State()], Drain: b.s.bridge.Draining(), Participants: b.s.bridge.Stats().Endpoints}
+}
+
+func (b apiBackend) Drain(on bool) { b.s.bridge.Drain(on) }
+
+func (b apiBackend) Shutdown(graceful bool) {
+	if graceful {
+		b.s.bridge.Shutdown(true)
+		return
+	}
+	b.s.logs.of("main").Info("shutdown asked for", "graceful", false)
+	b.s.stop()
 }
 
 // TURN has the credentials of a user of its own for name.

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"confab/bridge"
 	"confab/bridge/alloc"
@@ -68,9 +70,10 @@ type server struct {
 	keys     atomic.Pointer[[]string] // admin.api_keys as of now
 	presets  *presets.Store
 	bookings *reservations.Service
-	c2s      net.Listener // nil when off
-	c2sTLS   net.Listener // nil when off or left closed
-	closers  []io.Closer  // in order of opening
+	c2s      net.Listener  // nil when off
+	c2sTLS   net.Listener  // nil when off or left closed
+	closers  []io.Closer   // in order of opening
+	halt     chan struct{} // one slot: stop now
 }
 
 // bridgeID is this bridge's nick in the brewery and its id in channel URLs. One
@@ -81,7 +84,7 @@ const bridgeID = "bridge-1"
 // No goroutine of ours that needs an owner is started but those of Sockets,
 // Engine and relay, which Close ends.
 func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs logs) (_ *server, err error) {
-	s := &server{cfg: cfg, listen: cfg.Web.Listen, logs: logs, secrets: secrets, storage: st,
+	s := &server{cfg: cfg, halt: make(chan struct{}, 1), listen: cfg.Web.Listen, logs: logs, secrets: secrets, storage: st,
 		names: newNames(cfg.Domain, bridgeID, cfg.RequireHost && cfg.Auth.Guests)}
 	defer func() {
 		if err != nil {
@@ -292,6 +295,10 @@ func (s *server) everyone() policy.Everyone {
 	return e
 }
 
+// shutdownDelay is what people have to be moved away at the end of a graceful
+// shutdown: nothing, because the focus ends with the bridge.
+const shutdownDelay = time.Millisecond
+
 func (s *server) buildBridge() (err error) {
 	b := s.cfg.Bridge
 	bc := bridge.DefaultConfig()
@@ -300,6 +307,14 @@ func (s *server) buildBridge() (err error) {
 	bc.IdleTimeout = b.IdleTimeout.Duration
 	bc.Alloc = alloc.DefaultConfig()
 	bc.Alloc.LastN, bc.Alloc.DefaultMaxHeight = b.LastN, b.DefaultMaxHeight
+	bc.LastNLimits = map[int]int{}
+	for size, n := range b.LastNLimits {
+		from, _ := strconv.Atoi(size) // validated
+		bc.LastNLimits[from] = n
+	}
+	bc.ReduceLastN, bc.MaxCPU, bc.MaxPackets, bc.MaxEgress = b.ReduceLastN, b.MaxCPU, b.MaxPackets, b.MaxEgress
+	bc.InitialDrain = b.Drain
+	bc.ShutdownDelay = shutdownDelay
 	s.bridge, err = bridge.NewService(bc, s.router, s.sockets, s.engine, s.logs.of("bridge"))
 	return err
 }

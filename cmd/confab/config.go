@@ -159,20 +159,30 @@ type Config struct {
 		RetryDelay Duration          `toml:"retry_delay"`
 	} `toml:"reservations"`
 
+	Node struct {
+		DrainTimeout Duration `toml:"drain_timeout"`
+	} `toml:"node"`
+
 	Bridge struct {
-		UDPPort           int      `toml:"udp_port"`
-		Channel           string   `toml:"channel"`
-		Sockets           int      `toml:"sockets"`
-		Workers           int      `toml:"workers"`
-		LastN             int      `toml:"last_n"`
-		DefaultMaxHeight  int      `toml:"default_max_height"`
-		Loudest           int      `toml:"loudest"`
-		LoudestAbove      int      `toml:"loudest_above"`
-		REDPolicy         string   `toml:"red_policy"`
-		SRTPProfiles      []string `toml:"srtp_profiles"`
-		IdleTimeout       Duration `toml:"idle_timeout"`
-		MaxIngress        int      `toml:"max_ingress"`
-		MaxIngressPackets int      `toml:"max_ingress_packets"`
+		UDPPort           int            `toml:"udp_port"`
+		Channel           string         `toml:"channel"`
+		Sockets           int            `toml:"sockets"`
+		Workers           int            `toml:"workers"`
+		LastN             int            `toml:"last_n"`
+		LastNLimits       map[string]int `toml:"last_n_limits"`
+		ReduceLastN       bool           `toml:"reduce_last_n"`
+		MaxCPU            float64        `toml:"max_cpu"`
+		MaxPackets        int            `toml:"max_packets"`
+		MaxEgress         int            `toml:"max_egress"`
+		Drain             bool           `toml:"drain"`
+		DefaultMaxHeight  int            `toml:"default_max_height"`
+		Loudest           int            `toml:"loudest"`
+		LoudestAbove      int            `toml:"loudest_above"`
+		REDPolicy         string         `toml:"red_policy"`
+		SRTPProfiles      []string       `toml:"srtp_profiles"`
+		IdleTimeout       Duration       `toml:"idle_timeout"`
+		MaxIngress        int            `toml:"max_ingress"`
+		MaxIngressPackets int            `toml:"max_ingress_packets"`
 	} `toml:"bridge"`
 
 	TURN struct {

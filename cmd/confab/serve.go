@@ -64,7 +64,9 @@ func serve(ctx context.Context, cfg Config, re reloads, out, errOut io.Writer) (
 func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	core, endCore := context.WithCancel(context.WithoutCancel(ctx))
 	defer endCore()
-	outer, octx := errgroup.WithContext(ctx)
+	front, endFront := context.WithCancel(context.WithoutCancel(ctx))
+	defer endFront()
+	outer, octx := errgroup.WithContext(front)
 	inner, ictx := errgroup.WithContext(core)
 	runs := []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run, s.bookings.Run}
 	if s.tokens != nil {
@@ -96,6 +98,11 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	}
 	outer.Go(func() error {
 		s.watchReloads(octx, re)
+		return nil
+	})
+	outer.Go(func() error {
+		defer endFront()
+		s.awaitEnd(octx, ctx.Done())
 		return nil
 	})
 	// A part of the core that fails takes the front with it.

@@ -321,6 +321,14 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("bridge.sockets", b.Sockets, 0, 256)
 	p.between("bridge.workers", b.Workers, 0, 256)
 	p.between("bridge.last_n", b.LastN, -1, math.MaxInt)
+	for size, n := range b.LastNLimits {
+		from, err := strconv.Atoi(size)
+		p.check(err == nil && from >= 0 && n >= -1, "bridge.last_n_limits", "%s = %d is no size of a meeting and its last-N", size, n)
+	}
+	p.check(b.MaxCPU > 0 && b.MaxCPU <= 1, "bridge.max_cpu", "must be above 0 and at most 1, is %v", b.MaxCPU)
+	p.between("bridge.max_packets", b.MaxPackets, 0, math.MaxInt)
+	p.between("bridge.max_egress", b.MaxEgress, 0, math.MaxInt)
+	p.duration("node.drain_timeout", c.Node.DrainTimeout, 0, 7*24*time.Hour)
 	p.between("bridge.default_max_height", b.DefaultMaxHeight, 0, 4320)
 	p.between("bridge.loudest", b.Loudest, 0, math.MaxInt)
 	p.between("bridge.loudest_above", b.LoudestAbove, 0, math.MaxInt)

@@ -245,6 +245,9 @@ func (s *Server) Stop() {
 	}
 }
 
+// Done is closed when the process is gone.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
 // Kill is kill -9, and waits.
 func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()

@@ -45,6 +45,12 @@ type Backend interface {
 	DeletePreset(ctx context.Context, room string) error
 
 	Sessions() int
+	Node() Node
+	// Drain has other servers preferred for new meetings, or not any more.
+	Drain(on bool)
+	// Shutdown begins the end of the server: gracefully it takes no new meetings and
+	// ends with the last that goes on, else at once.
+	Shutdown(graceful bool)
 	// TURN are the STUN and TURN servers, with credentials for name.
 	TURN(name string) []ICEServer
 }

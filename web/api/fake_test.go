@@ -21,6 +21,7 @@ type fake struct {
 	full     bool // no more presets
 	calls    []string
 	password int // checks
+	node     Node
 }
 
 type fakeRoom struct {
@@ -34,7 +35,7 @@ type fakeRoom struct {
 
 func newFake() *fake {
 	at := time.Unix(1_700_000_000, 0).UTC()
-	return &fake{presets: map[string]Preset{"standup": {Room: "standup", ExpiresAt: at}}, rooms: map[string]*fakeRoom{
+	return &fake{node: Node{State: "running", Participants: 3}, presets: map[string]Preset{"standup": {Room: "standup", ExpiresAt: at}}, rooms: map[string]*fakeRoom{
 		"standup": {
 			Room: Room{Name: "standup", JID: "standup@conference.meet.test", MeetingID: "m", Participants: 1, Occupants: 2, CreatedAt: &at,
 				PasswordProtected: true, Internal: "standup@conference.meet.test"},
@@ -264,4 +265,25 @@ func (fakeAccounts) Login(_ context.Context, _ netip.Addr, user, password string
 		return false, ErrWrongPassword
 	}
 	return user == "anna", nil
+}
+
+func (f *fake) Node() Node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.node
+}
+
+func (f *fake) Drain(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.node.Drain = on
+}
+
+func (f *fake) Shutdown(graceful bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.node.State = "shutting_down"
+	if graceful {
+		f.node.State = "graceful_shutdown"
+	}
 }

@@ -176,6 +176,8 @@ var bodies = map[string]string{
 	"PUT /rooms/{room}/lobby":           `{"enabled":true}`,
 	"PATCH /rooms/{room}/metadata":      `{"a":null,"b":{"c":[1]}}`,
 	"POST /rooms/{room}/invitations":    `{"number":"+4930"}`,
+	"POST /drain":                       `{"drain":true}`,
+	"POST /shutdown":                    `{"graceful":true}`,
 	"PUT /presets/{room}": `{"subject":"S","password":"p","max_occupants":3,"lobby":true,"moderators":["anna@meet.test"],"members":["id-7"],"all_moderators":false,"expires_at":"` +
 		time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"}`,
 }

@@ -83,6 +83,9 @@ var routes = []route{
 	{"DELETE", "/presets/{room}", (*Server).deletePreset},
 	{"GET", "/sessions", (*Server).countSessions},
 	{"GET", "/turn-credentials", (*Server).turnCredentials},
+	{"GET", "/node", (*Server).getNode},
+	{"POST", "/drain", (*Server).setDrain},
+	{"POST", "/shutdown", (*Server).shutdown},
 }
 
 // New makes the API.

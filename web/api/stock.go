@@ -26,6 +26,10 @@ func (s *Server) StockHandlers() map[string]http.Handler {
 		"POST /invite-jigasi":            {http.StatusUnauthorized, false, (*Server).stockInvite},
 		"POST /send-system-chat-message": {http.StatusUnauthorized, false, (*Server).stockSay},
 		"GET /turn-credentials":          {http.StatusUnauthorized, false, (*Server).stockTURN},
+		"GET /colibri/drain":             {http.StatusUnauthorized, false, (*Server).stockDrain},
+		"POST /colibri/drain/enable":     {http.StatusUnauthorized, false, (*Server).stockDrain},
+		"POST /colibri/drain/disable":    {http.StatusUnauthorized, false, (*Server).stockDrain},
+		"POST /colibri/shutdown":         {http.StatusUnauthorized, false, (*Server).stockShutdown},
 	} {
 		out[pattern] = s.stock(e)
 	}

@@ -50,6 +50,12 @@ func TestStockPaths(t *testing.T) {
 		{"GET /room?room=standup&prefix=acme", "", 200, `[]`},
 		{"GET /room?room=nobody", "", 404, ""},
 		{"GET /sessions", "", 200, `7`},
+		{"GET /colibri/drain", "", 200, `{"drain":false}`},
+		{"POST /colibri/drain/enable", "", 200, ""},
+		{"POST /colibri/drain/disable", "", 200, ""},
+		{"POST /colibri/shutdown", `{"graceful-shutdown":true}`, 200, ""},
+		{"POST /colibri/shutdown", `{"force-shutdown":true}`, 200, ""},
+		{"POST /colibri/shutdown", `{}`, 400, ""},
 		{"GET /room-census", "", 200, `{"room_census":[{"room_name":"[acme]standup@conference.meet.test","participants":0,"leaked":true},` +
 			`{"room_name":"standup@conference.meet.test","participants":1,"created_time":"1700000000000","leaked":false}]}`},
 		{"POST /end-meeting?conference=standup@conference.meet.test", "", 200, ""},
@@ -236,4 +242,29 @@ func FuzzStock(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A host is no operator: its login opens meetings, and ends none of the others.
+func TestOnlyKeysEndTheServer(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	s := newAPI(f, nil)
+	for op, body := range map[string]string{"POST /drain": `{"drain":true}`, "POST /shutdown": `{}`} {
+		q := ordinary(op)
+		q.body, q.key, q.user, q.password = body, "", "anna", "pw"
+		if got := q.ask(s).StatusCode; got != http.StatusForbidden {
+			t.Errorf("%s by a host: %d", op, got)
+		}
+		if f.node.Drain || f.node.State != "running" {
+			t.Errorf("%s by a host: %+v", op, f.node)
+		}
+	}
+	q := ordinary("POST /drain")
+	if got := q.ask(s).StatusCode; got != http.StatusOK || !f.node.Drain {
+		t.Errorf("drain: %d %+v", got, f.node)
+	}
+	q = ordinary("POST /shutdown")
+	if got := q.ask(s).StatusCode; got != http.StatusAccepted || f.node.State != "graceful_shutdown" {
+		t.Errorf("shutdown: %d %+v", got, f.node)
+	}
 }
