@@ -283,7 +283,7 @@ func TestLastNBySize(t *testing.T) {
 	for _, x := range []struct{ load, wants, sources, got int }{
 		{-1, -1, 5, -1}, {-1, 3, 5, 3}, {-1, -1, 19, 10}, {-1, 0, 60, 0}, {7, -1, 19, 7}, {7, 2, 19, 2}, {7, -1, 60, 5},
 	} {
-		s.lastN.Store(int32(x.load))
+		s.lastN.Store(int32(x.load + 1))
 		if got := c.boundLastN(x.wants, x.sources); got != x.got {
 			t.Errorf("%+v: %d", x, got)
 		}

@@ -115,7 +115,7 @@ func (s *Service) measure(at time.Time) {
 	}
 	was := s.reducer.lastN
 	if s.reducer.step(at, s.load.level(), s.mostForwarded()) {
-		s.lastN.Store(int32(s.reducer.lastN))
+		s.lastN.Store(int32(s.reducer.lastN + 1))
 		s.counters.lastNChanges.Add(1)
 		s.log.Warn("load changes last-N of all receivers", "stress", s.load.level(), "was", was, "is", s.reducer.lastN)
 	}
@@ -183,7 +183,7 @@ func (r *reducer) step(at time.Time, level float64, most int) bool {
 // boundLastN is the last-N that a receiver gets which wants n, in a conference of so
 // many video sources: bounded by the load, and by the size (Config.LastNLimits).
 func (c *Conference) boundLastN(n, sources int) int {
-	for _, bound := range [2]int{int(c.s.lastN.Load()), lastNLimit(c.s.cfg.LastNLimits, sources+1)} {
+	for _, bound := range [2]int{int(c.s.lastN.Load()) - 1, lastNLimit(c.s.cfg.LastNLimits, sources+1)} {
 		if bound >= 0 && (n < 0 || bound < n) {
 			n = bound
 		}

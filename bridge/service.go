@@ -27,7 +27,7 @@ type Service struct {
 	engine  *forward.Engine
 	load    load
 	reducer reducer      // of the goroutine that measures
-	lastN   atomic.Int32 // bound of all receivers; -1 none
+	lastN   atomic.Int32 // bound of all receivers, plus one; 0 none
 
 	// presence of the brewery, in order.
 	brewery chan *xmpp.Stanza
@@ -83,7 +83,6 @@ func NewService(cfg Config, router *xmpp.Router, sockets *transport.Sockets, eng
 	s.draining.Store(cfg.InitialDrain)
 	s.load.maxCPU, s.load.maxPackets, s.load.maxEgress = cfg.MaxCPU, float64(cfg.MaxPackets), float64(cfg.MaxEgress)
 	s.reducer.lastN = -1
-	s.lastN.Store(-1)
 	port, err := router.NewLocalPort(cfg.JID, s.receive)
 	if err != nil {
 		return nil, err
