@@ -93,8 +93,14 @@ func benchTransport(b *testing.B, s *Sockets, to netip.AddrPort, h Handler) *Tra
 	t := &Transport{s: s, h: h, log: s.log}
 	way := &path{local: s.locals[0], remote: to, dest: newDestination(to)}
 	t.path.Store(way)
-	t.in.ctx = benchContext(b)
-	t.out.open(benchContext(b), benchContext(b))
+	keys, err := newKeys(srtp.ProtectionProfileAeadAes128Gcm, &srtp.SessionKeys{
+		LocalMasterKey: benchKey, LocalMasterSalt: benchSalt, RemoteMasterKey: benchKey, RemoteMasterSalt: benchSalt,
+	}, 10)
+	if err != nil {
+		b.Fatal(err)
+	}
+	t.in.open(keys)
+	t.out.open(keys)
 	s.addrs.claim(to, t, true)
 	return t
 }

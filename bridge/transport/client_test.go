@@ -457,7 +457,20 @@ func (c *client) secure() error {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	in, out, _, _, err := srtpContexts(conn, true)
+	// Pion's SRTP, as a browser has its own.
+	selected, _ := conn.SelectedSRTPProtectionProfile()
+	state, _ := conn.ConnectionState()
+	cfg := srtp.Config{Profile: srtp.ProtectionProfile(selected)}
+	if err := cfg.ExtractSessionKeysFromDTLS(&state, true); err != nil {
+		return err
+	}
+	k := &cfg.Keys
+	in, err := srtp.CreateContext(k.RemoteMasterKey, k.RemoteMasterSalt, cfg.Profile,
+		srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow))
+	if err != nil {
+		return err
+	}
+	out, err := srtp.CreateContext(k.LocalMasterKey, k.LocalMasterSalt, cfg.Profile)
 	if err != nil {
 		return err
 	}

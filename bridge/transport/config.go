@@ -1,7 +1,7 @@
 // Package transport carries the media of every endpoint over one UDP port:
 // sockets and their demultiplexer, ICE, DTLS, SRTP, and the SCTP data channel
 // that carries the bridge channel. It is built on the pion components
-// (ice.Agent, dtls.Conn, srtp.Context, sctp.Association), not on PeerConnection.
+// (ice.Agent, dtls.Conn, srtp.Context for RTCP, sctp.Association), not on PeerConnection.
 //
 // RFC 8445 (ICE), RFC 7675 (consent), RFC 7983 (demultiplexing), RFC 6347 and
 // RFC 5764 (DTLS-SRTP), RFC 3711 and RFC 7714 (SRTP), RFC 8831 and RFC 8832
@@ -154,7 +154,7 @@ func (c *Config) complete() error {
 }
 
 // profiles translates SRTPProfiles.
-// AES-CM costs six times what GCM costs, so GCM-128 belongs first.
+// AES-CM with SHA-1 costs three times what GCM costs, so GCM-128 belongs first.
 func (c *Config) profiles() ([]dtls.SRTPProtectionProfile, error) {
 	var out []dtls.SRTPProtectionProfile
 	for _, name := range c.SRTPProfiles {

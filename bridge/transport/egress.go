@@ -6,30 +6,30 @@ import (
 	"sync/atomic"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
-	"github.com/pion/srtp/v3"
+	pionsrtp "github.com/pion/srtp/v3"
 
 	"confab/bridge/rtpx"
+	"confab/bridge/srtp"
 )
 
 // egress is the sending half. RTP belongs to the one egress worker that the
 // receiver is pinned to; RTCP, which comes from everywhere, has a lock.
 type egress struct {
-	rtp atomic.Pointer[srtp.Context]
+	rtp atomic.Pointer[srtp.Encrypter]
 
 	packets, bytes         atomic.Uint64 // written by the worker only
 	rtcpPackets, rtcpBytes atomic.Uint64
 
 	mu     sync.Mutex
-	rtcp   *srtp.Context
+	rtcp   *pionsrtp.Context
 	header rtcp.Header
 	buf    [rtpx.BufferSize + Overhead]byte
 }
 
-func (e *egress) open(rtpOut, rtcpOut *srtp.Context) {
-	e.rtp.Store(rtpOut)
+func (e *egress) open(k *srtpKeys) {
+	e.rtp.Store(k.rtpOut)
 	e.mu.Lock()
-	e.rtcp = rtcpOut
+	e.rtcp = k.rtcpOut
 	e.mu.Unlock()
 }
 
@@ -71,11 +71,10 @@ func (t *Transport) WriteRTCP(b []byte) error {
 // encryption state has no lock. (When a receiver moves to another worker, the
 // hand-over must be ordered, for instance by a channel.)
 type Batch struct {
-	header rtp.Header
-	outs   []batchOut // by local address
-	buf    []byte     // encrypted packets, one behind the other
-	used   int
-	n      int
+	outs []batchOut // by local address
+	buf  []byte     // encrypted packets, one behind the other
+	used int
+	n    int
 
 	dropped uint64
 }
@@ -126,17 +125,21 @@ func (b *Batch) Space() []byte {
 // once. A full batch is flushed first. ErrNotConnected means that t has no keys
 // or no address (yet, or any more); the packet is not kept.
 func (b *Batch) Add(t *Transport, plaintext []byte) error {
-	ctx, way := t.out.rtp.Load(), t.path.Load()
-	if ctx == nil || way == nil {
+	keys, way := t.out.rtp.Load(), t.path.Load()
+	if keys == nil || way == nil {
 		return ErrNotConnected
 	}
-	if len(plaintext) > rtpx.BufferSize {
+	if len(plaintext) == 0 || len(plaintext) > rtpx.BufferSize {
 		return fmt.Errorf("rtp packet of %d bytes", len(plaintext))
 	}
 	if b.n == sendSize {
 		b.Flush()
 	}
-	out, err := ctx.EncryptRTP(b.buf[b.used:b.used:b.used+slotSize], plaintext, &b.header)
+	slot := b.buf[b.used : b.used+len(plaintext) : b.used+slotSize]
+	if &slot[0] != &plaintext[0] {
+		copy(slot, plaintext)
+	}
+	out, err := keys.Encrypt(slot)
 	if err != nil {
 		return fmt.Errorf("encrypt rtp: %w", err)
 	}

@@ -77,7 +77,7 @@ func (t *Transport) secure() {
 // stopSRTP forgets the keys: nothing is delivered or sent any more.
 func (t *Transport) stopSRTP() {
 	t.in.mu.Lock()
-	t.in.ctx = nil
+	t.in.rtp, t.in.rtcp = nil, nil
 	t.in.mu.Unlock()
 	t.out.close()
 }
@@ -142,7 +142,7 @@ func (t *Transport) handshake(conn *dtls.Conn, client bool) error {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("dtls handshake: %w", err)
 	}
-	in, rtpOut, rtcpOut, profile, err := srtpContexts(conn, client)
+	keys, err := exportKeys(conn, client, t.s.cfg.MaxSSRCs)
 	if err != nil {
 		return err
 	}
@@ -152,12 +152,10 @@ func (t *Transport) handshake(conn *dtls.Conn, client bool) error {
 		return ErrClosed
 	}
 	// Receive first: the client may send as soon as it has our Finished.
-	t.in.mu.Lock()
-	t.in.ctx = in
-	t.in.mu.Unlock()
-	t.out.open(rtpOut, rtcpOut)
-	t.secured, t.profile = true, profile
-	t.log.Debug("dtls connected", "profile", profile, "client", client)
+	t.in.open(keys)
+	t.out.open(keys)
+	t.secured, t.profile = true, keys.profile
+	t.log.Debug("dtls connected", "profile", keys.profile, "client", client)
 	t.setState(StateConnected, nil)
 	return nil
 }

@@ -8,16 +8,18 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
-	"github.com/pion/srtp/v3"
+	pionsrtp "github.com/pion/srtp/v3"
+
+	"confab/bridge/srtp"
 )
 
 // replayWindow is wide enough for retransmissions that reuse a sequence number
-// late in a burst. pion's CreateContext has no replay protection unless told.
+// late in a burst.
 const replayWindow = 512
 
 // Overhead is the most that encryption adds to a packet: the GCM tag and the
-// SRTCP index (RFC 7714 §8, §9), more than AES-CM's HMAC and index.
+// SRTCP index (RFC 7714 §8, §9), more than AES-CM's HMAC and index. RTP gets
+// srtp.Overhead, without the index.
 const Overhead = 20
 
 // ingress is the receiving half: limits and decryption. Its mutex is held
@@ -25,11 +27,10 @@ const Overhead = 20
 // packets reach two sockets at once ever contends for it.
 type ingress struct {
 	mu     sync.Mutex
-	ctx    *srtp.Context // nil before DTLS is done and after close
+	rtp    *srtp.Decrypter // nil before DTLS is done and after close
+	rtcp   *pionsrtp.Context
 	limit  limiter
-	rtp    []uint32 // SSRCs that hold decryption state
-	rtcp   []uint32
-	header rtp.Header
+	ssrcs  []uint32 // that hold decryption state of RTCP
 	common rtcp.Header
 
 	packets, bytes   uint64
@@ -37,49 +38,32 @@ type ingress struct {
 	overLimit, early uint64
 }
 
-// admit reports whether ssrc has, or may get, decryption state.
-func admit(list []uint32, ssrc uint32, limit int) (known, ok bool) {
-	if slices.Contains(list, ssrc) {
-		return true, true
-	}
-	return false, len(list) < limit
+func (in *ingress) open(k *srtpKeys) {
+	in.mu.Lock()
+	in.rtp, in.rtcp = k.rtpIn, k.rtcpIn
+	in.mu.Unlock()
 }
 
 // decrypt authenticates and decrypts b in place. The state of an SSRC is kept
 // only after its first packet authenticated (reference/bridge.md §5.2).
 func (in *ingress) decrypt(b []byte, isRTCP bool, maxSSRCs int) ([]byte, bool) {
-	if isRTCP {
-		if len(b) < 8 {
-			return nil, false
-		}
-		ssrc := binary.BigEndian.Uint32(b[4:])
-		known, ok := admit(in.rtcp, ssrc, maxSSRCs)
-		if !ok {
-			return nil, false
-		}
-		out, err := in.ctx.DecryptRTCP(b, b, &in.common)
-		if err != nil {
-			return nil, false
-		}
-		if !known {
-			in.rtcp = append(in.rtcp, ssrc)
-		}
-		return out, true
+	if !isRTCP {
+		return in.rtp.Decrypt(b)
 	}
-	if len(b) < 12 {
+	if len(b) < 8 {
 		return nil, false
 	}
-	ssrc := binary.BigEndian.Uint32(b[8:])
-	known, ok := admit(in.rtp, ssrc, maxSSRCs)
-	if !ok {
+	ssrc := binary.BigEndian.Uint32(b[4:])
+	known := slices.Contains(in.ssrcs, ssrc)
+	if !known && len(in.ssrcs) >= maxSSRCs {
 		return nil, false
 	}
-	out, err := in.ctx.DecryptRTP(b, b, &in.header)
+	out, err := in.rtcp.DecryptRTCP(b, b, &in.common)
 	if err != nil {
 		return nil, false
 	}
 	if !known {
-		in.rtp = append(in.rtp, ssrc)
+		in.ssrcs = append(in.ssrcs, ssrc)
 	}
 	return out, true
 }
@@ -111,32 +95,48 @@ func (l *limiter) allow(now int64, size int, maxBits, maxPackets int64) bool {
 	return true
 }
 
-// srtpContexts derives the four uses of the DTLS keys. RTP and RTCP get a
-// context each for sending because different goroutines own them.
-func srtpContexts(conn *dtls.Conn, client bool) (in, rtpOut, rtcpOut *srtp.Context, profile string, err error) {
+// srtpKeys is encryption state in both directions. RTP and RTCP have a state
+// each because different goroutines own them.
+type srtpKeys struct {
+	profile         string
+	rtpIn           *srtp.Decrypter
+	rtpOut          *srtp.Encrypter
+	rtcpIn, rtcpOut *pionsrtp.Context
+}
+
+// exportKeys derives it from the DTLS connection.
+func exportKeys(conn *dtls.Conn, client bool, maxSSRCs int) (*srtpKeys, error) {
 	selected, ok := conn.SelectedSRTPProtectionProfile()
 	if !ok {
-		return nil, nil, nil, "", fmt.Errorf("the client offered no SRTP profile of ours")
+		return nil, fmt.Errorf("the client offered no SRTP profile of ours")
 	}
 	state, ok := conn.ConnectionState()
 	if !ok {
-		return nil, nil, nil, "", fmt.Errorf("no DTLS state to export keys from")
+		return nil, fmt.Errorf("no DTLS state to export keys from")
 	}
-	cfg := srtp.Config{Profile: srtp.ProtectionProfile(selected)}
+	cfg := pionsrtp.Config{Profile: pionsrtp.ProtectionProfile(selected)}
 	if err := cfg.ExtractSessionKeysFromDTLS(&state, client); err != nil {
-		return nil, nil, nil, "", fmt.Errorf("export srtp keys: %w", err)
+		return nil, fmt.Errorf("export srtp keys: %w", err)
 	}
-	k := cfg.Keys
-	in, err = srtp.CreateContext(k.RemoteMasterKey, k.RemoteMasterSalt, cfg.Profile,
-		srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow))
+	return newKeys(cfg.Profile, &cfg.Keys, maxSSRCs)
+}
+
+func newKeys(p pionsrtp.ProtectionProfile, m *pionsrtp.SessionKeys, maxSSRCs int) (*srtpKeys, error) {
+	k := &srtpKeys{profile: p.String()}
+	var err error
+	k.rtpIn, err = srtp.NewDecrypter(srtp.Profile(p), m.RemoteMasterKey, m.RemoteMasterSalt, replayWindow, maxSSRCs)
 	if err == nil {
-		rtpOut, err = srtp.CreateContext(k.LocalMasterKey, k.LocalMasterSalt, cfg.Profile)
+		k.rtpOut, err = srtp.NewEncrypter(srtp.Profile(p), m.LocalMasterKey, m.LocalMasterSalt)
 	}
 	if err == nil {
-		rtcpOut, err = srtp.CreateContext(k.LocalMasterKey, k.LocalMasterSalt, cfg.Profile)
+		// There is no replay protection unless one asks for it.
+		k.rtcpIn, err = pionsrtp.CreateContext(m.RemoteMasterKey, m.RemoteMasterSalt, p, pionsrtp.SRTCPReplayProtection(replayWindow))
+	}
+	if err == nil {
+		k.rtcpOut, err = pionsrtp.CreateContext(m.LocalMasterKey, m.LocalMasterSalt, p)
 	}
 	if err != nil {
-		return nil, nil, nil, "", fmt.Errorf("srtp context: %w", err)
+		return nil, fmt.Errorf("srtp keys: %w", err)
 	}
-	return in, rtpOut, rtcpOut, cfg.Profile.String(), nil
+	return k, nil
 }

@@ -256,7 +256,7 @@ func (t *Transport) media(p *rtpx.Packet, src netip.AddrPort) {
 	in.mu.Lock()
 	defer t.guard() // after the unlock
 	defer in.mu.Unlock()
-	if in.ctx == nil {
+	if in.rtp == nil {
 		in.early++
 		return
 	}

@@ -25,6 +25,8 @@ var mayImport = map[string][]string{
 	"bridge":              {"xmpp", "xmpp/xep/...", "internal/mailbox", "bridge/..."},
 	"bridge/...":          {"bridge/rtpx"}, // the packet path knows no XMPP
 	"bridge/rtpx":         {},
+	"bridge/srtp":         {},
+	"bridge/transport":    {"bridge/rtpx", "bridge/srtp"},
 	"bridge/forward":      {"bridge/rtpx", "bridge/bwe"},
 	"bridge/channel":      {"bridge/alloc"},
 	"extdisco":            {"xmpp", "extdisco/credential"},
