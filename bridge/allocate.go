@@ -102,6 +102,10 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 		req.Constraints = withSelectedHeight(ep.want, ep.oldHeight)
 	}
 	req.Constraints.LastN = c.boundLastN(req.Constraints.LastN, c.table.Len())
+	c.allocator.VideoLimit = c.s.cfg.Alloc.VideoLimit
+	if ep.rewriting {
+		c.allocator.VideoLimit = c.s.cfg.VideoSlots
+	}
 	res := c.allocator.Allocate(&req)
 
 	if a.targets == nil {
@@ -147,6 +151,7 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 		next += repair
 	}
 	ep.fwd.SetDemand(forward.Demand{Acted: estimate, Sending: int64(res.Sending) + repair, Next: next, Ideal: int64(res.Ideal)})
+	c.mapVideo(ep, res.Decisions)
 	if changed || a.resend {
 		a.resend = false
 		ep.fwd.SetTargets(a.targets)

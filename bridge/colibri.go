@@ -143,7 +143,11 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 	if ep.visitor && req.Sources != nil && len(*req.Sources) > 0 {
 		return nil, refused(xmpp.BadRequest("A visitor has no sources"))
 	}
-	fwd, err := c.pipe.Attach(forward.EndpointConfig{ID: req.ID, FeedbackSSRC: c.feedback.video})
+	fc := forward.EndpointConfig{ID: req.ID, FeedbackSSRC: c.feedback.video}
+	if ep.rewriting = req.Has(colibri2.CapSSRCRewriting); ep.rewriting {
+		fc.Slots = &forward.Slots{Audio: c.s.cfg.AudioSlots, Video: c.s.cfg.VideoSlots, Mids: req.Has(colibri2.CapMidDemux)}
+	}
+	fwd, err := c.pipe.Attach(fc)
 	if err != nil {
 		return nil, fmt.Errorf("attach endpoint %s: %w", req.ID, err)
 	}
@@ -220,6 +224,7 @@ func (c *Conference) setSources(ep *endpoint, list []source) {
 		c.log.Warn("sources not accepted", "endpoint", ep.id, "err", err)
 	}
 	ep.sources = list
+	c.sourcesSet++
 	for name := range ep.told {
 		if !hasSource(list, name) {
 			delete(ep.told, name)

@@ -52,6 +52,8 @@ type Conference struct {
 	tableStale  bool
 	heights     map[string]*heights // source: what receivers want of it
 	toConstrain map[*endpoint]bool  // senders for whom that changed
+	sourcesSet  uint64              // counts up when an endpoint has other sources, or is gone
+	names       []string            // scratch
 
 	layersAt    time.Time // when changed layers were last looked at
 	layersLater bool      // some wait for the next tick
@@ -184,7 +186,7 @@ func (c *Conference) check(at time.Time) {
 			c.bringUpToDate(ep)
 		}
 		c.remind(ep, at)
-		if at.Sub(ep.alloc.at) >= allocatePeriod {
+		if ep.unmapped || at.Sub(ep.alloc.at) >= allocatePeriod {
 			c.dirty[ep] = true
 		}
 	}
@@ -236,6 +238,7 @@ func (c *Conference) remove(ep *endpoint) {
 	}
 	c.silence(ep.id)
 	c.forgetWishes(ep)
+	c.sourcesSet++
 	delete(c.toConstrain, ep)
 	c.allDirty = true
 	c.s.counters.endpointsExpired.Add(1)

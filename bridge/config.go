@@ -54,6 +54,10 @@ type Config struct {
 	// to stop encoding it.
 	SuspendAfter time.Duration
 
+	// VideoSlots and AudioSlots are how many SSRCs a receiver that takes part in
+	// SSRC rewriting gets (JVB: ssrc-limit).
+	VideoSlots, AudioSlots int
+
 	MaxConferences int
 	MaxEndpoints   int // of one conference
 	// MaxMessages bounds the messages of an endpoint that wait to be processed.
@@ -93,6 +97,7 @@ func DefaultConfig() Config {
 		StatsInterval: 5 * time.Second, RejoinDelay: 2 * time.Second,
 		IdleTimeout: 60 * time.Second, ConferenceGrace: 20 * time.Second,
 		InactiveAfter: 8 * time.Second, InactiveNever: 15 * time.Second, SuspendAfter: time.Second,
+		VideoSlots: 50, AudioSlots: 50,
 		MaxConferences: 10_000, MaxEndpoints: 1000, MaxMessages: 50, MessageRate: 100, BroadcastRate: 10,
 		MaxCPU: 0.9, ReduceLastN: true,
 		HealthInterval: time.Minute, HealthTimeout: 5 * time.Second,
@@ -113,6 +118,9 @@ const (
 	// allocatePeriod is the longest time between two allocations of a receiver. It
 	// is shorter than JVB's 5 s, because measured rates change: one takes some µs.
 	allocatePeriod = time.Second
+	// recentVoices is for how long a voice that was heard is worth a slot when a
+	// client arrives.
+	recentVoices = 30 * time.Second
 	// recentSpeakers are listed besides the dominant one.
 	recentSpeakers = 10
 )

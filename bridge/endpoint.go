@@ -19,11 +19,16 @@ import (
 // endpoint is one participant. All but the transport's callbacks belongs to the
 // conference's goroutine.
 type endpoint struct {
-	c        *Conference
-	id       string
-	visitor  bool
-	created  time.Time
-	password string // of its channel URL; LJM dials the same URL again and again
+	c       *Conference
+	id      string
+	visitor bool
+	// rewriting says that the client learns of sources, and of the SSRCs under which
+	// it gets them, from us (slots.go).
+	rewriting bool
+	mapped    mapped
+	unmapped  bool // there was no slot for video that it wants
+	created   time.Time
+	password  string // of its channel URL; LJM dials the same URL again and again
 
 	transport *transport.Transport
 	fwd       *forward.Endpoint

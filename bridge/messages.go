@@ -40,6 +40,10 @@ func (c *Conference) channelOpened(ep *endpoint, ws *channel.Conn) {
 		ep.sctp, ep.overWS = true, false
 	}
 	c.bringUpToDate(ep)
+	if ep.rewriting {
+		c.mapAudio(ep, c.pipe.Voices(recentVoices), nil)
+		c.dirty[ep] = true // which maps video
+	}
 }
 
 // bringUpToDate sends all that a client must know.
@@ -51,6 +55,7 @@ func (c *Conference) bringUpToDate(ep *endpoint) {
 	if ep.endpoints {
 		ep.send(channel.LastNEndpoints(c.owners(ep.alloc.forwarded)))
 	}
+	c.sendMaps(ep)
 	for _, o := range c.order {
 		if o.inactive {
 			ep.send(channel.Connectivity(o.id, false))

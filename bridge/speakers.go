@@ -18,6 +18,7 @@ func (c *Conference) listen() {
 			c.speakers.Level(id, level, at)
 		}
 	})
+	c.mapVoices()
 	at := c.s.sockets.Now()
 	c.speakers.Idle(at)
 	if at-c.decided < forward.DecisionInterval {

@@ -84,7 +84,7 @@ type Config struct {
 	MaxSources       int           // SSRCs, and groups, per participant (focus.max_sources_per_user)
 	MaxAudioSenders  int           // focus.max_audio_senders; 0 = no limit
 	MaxVideoSenders  int           // focus.max_video_senders; 0 = no limit
-	SSRCRewriting    bool          // focus.ssrc_rewriting
+	SSRCRewriting    bool          // focus.ssrc_rewriting: bridges tell clients of sources
 	ICERestart       bool          // focus.ice_restart: in place
 	MIDExtension     bool          // focus.mid_extension
 	Codecs           []string      // focus.codecs; vp8 always
@@ -128,6 +128,7 @@ func DefaultConfig() Config {
 		MaxConferences:   10000,
 		CreationsPerMin:  30,
 		MaxSources:       20,
+		SSRCRewriting:    true,
 		ICERestart:       true,
 		Codecs:           []string{"av1", "vp9", "vp8", "h264"},
 		Channel:          ChannelAuto,

@@ -15,8 +15,8 @@ import (
 
 // features are what an offer depends on.
 type features struct {
-	audio, video, sctp, rtx, tcc, remb, red, rewriting, json, audioMute bool
-	jitsi                                                               bool // any feature of Jitsi's own
+	audio, video, sctp, rtx, tcc, remb, red, rewriting, mids, json, audioMute bool
+	jitsi                                                                     bool // any feature of Jitsi's own
 }
 
 // media reports whether there is anything to offer. A plain XMPP client that
@@ -44,6 +44,8 @@ func readFeatures(vars []string) features {
 			f.red = true
 		case jitmeet.FeatureSSRCRewriting:
 			f.rewriting = true
+		case jitmeet.FeatureMidDemux:
+			f.mids = true
 		case jitmeet.FeatureJSONSources:
 			f.json = true
 		case jitmeet.FeatureAudioMute:

@@ -52,7 +52,8 @@ func (c *Conference) allocate(m *Member) {
 	m.bs = bs
 	m.attempt++
 	attempt := m.attempt
-	m.rewriting = c.s.cfg.SSRCRewriting && m.features.rewriting
+	m.rewriting = c.s.rewriting.Load() && m.features.rewriting
+	m.mids = m.rewriting && c.s.mids.Load() && m.features.mids
 	bs.allocate(c.endpoint(m), func(ep *colibri2.Endpoint, err error) {
 		// Somebody who left, or is being invited anew, has had its endpoint removed.
 		if c.members[m.nick] != m || m.attempt != attempt || m.bs != bs || m.state != memberAllocating {
@@ -64,6 +65,13 @@ func (c *Conference) allocate(m *Member) {
 		}
 		c.offer(m, ep)
 	})
+}
+
+// SetRewriting changes whether those who are invited from now on take part in SSRC
+// rewriting and are told mids, if they can.
+func (s *Service) SetRewriting(on, mids bool) {
+	s.rewriting.Store(on)
+	s.mids.Store(mids)
 }
 
 // setState keeps the count of participants.
@@ -133,6 +141,9 @@ func (c *Conference) endpoint(m *Member) colibri2.Endpoint {
 	}
 	if m.rewriting {
 		ep.Capabilities = append(ep.Capabilities, colibri2.CapSSRCRewriting)
+	}
+	if m.mids {
+		ep.Capabilities = append(ep.Capabilities, colibri2.CapMidDemux)
 	}
 	if m.service {
 		ep.Capabilities = append(ep.Capabilities, colibri2.CapPrivateAddress)

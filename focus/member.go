@@ -59,7 +59,8 @@ type Member struct {
 	old     []string // ids of its latest sessions that have ended
 	iceGen  int
 
-	rewriting bool
+	rewriting bool                   // its bridge tells it of sources, we don't
+	mids      bool                   // and which mids they have
 	signalled map[string]sources.Set // by endpoint: what this member has been told
 	dirty     map[string]bool        // endpoints to tell about
 	flush     *time.Timer            // delayed telling

@@ -79,7 +79,7 @@ func (c *Conference) audio(m *Member) *jingle.Description {
 	}
 	d.PayloadTypes = append(d.PayloadTypes, opus, jingle.PayloadType{ID: 126, Name: "telephone-event", ClockRate: 8000})
 	d.HdrExts = append(d.HdrExts, jingle.HdrExt{ID: 1, URI: extAudioLevel})
-	if cfg.MIDExtension && m.rewriting {
+	if m.mids {
 		d.HdrExts = append(d.HdrExts, jingle.HdrExt{ID: 10, URI: extMID})
 	}
 	if m.features.tcc {
@@ -123,7 +123,7 @@ func (c *Conference) video(m *Member) *jingle.Description {
 	if av1 {
 		d.HdrExts = append(d.HdrExts, jingle.HdrExt{ID: 11, URI: extAV1})
 	}
-	if cfg.MIDExtension && m.rewriting {
+	if m.mids {
 		d.HdrExts = append(d.HdrExts, jingle.HdrExt{ID: 10, URI: extMID})
 	}
 	d.HdrExts = append(d.HdrExts, jingle.HdrExt{ID: 3, URI: extAbsTime})

@@ -26,6 +26,8 @@ type Service struct {
 	stats  counters
 
 	visitorsAfter atomic.Int64 // Visitors.After
+	rewriting     atomic.Bool  // SSRCRewriting
+	mids          atomic.Bool  // MIDExtension
 
 	ctx    context.Context // of all conferences
 	cancel context.CancelFunc
@@ -103,6 +105,7 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 	}
 	s.addBreweries()
 	s.visitorsAfter.Store(int64(cfg.Visitors.After))
+	s.SetRewriting(cfg.SSRCRewriting, cfg.MIDExtension)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	port, err := router.NewLocalPort(cfg.JID, s.receive)
 	if err != nil {

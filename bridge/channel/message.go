@@ -38,6 +38,8 @@ const (
 	classLastNEndpoints        = "LastNEndpointsChangeEvent" // December 2021
 	classDominantSpeaker       = "DominantSpeakerEndpointChangeEvent"
 	classConnectivity          = "EndpointConnectivityStatusChangeEvent"
+	classVideoSources          = "VideoSourcesMap"
+	classAudioSources          = "AudioSourcesMap"
 	maxNames, maxNameLength    = 500, 256
 	unlimited                  = -1
 	errTooMany                 = "more than 500 names"

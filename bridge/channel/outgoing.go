@@ -81,6 +81,30 @@ func Connectivity(endpoint string, active bool) []byte {
 	}{classConnectivity, endpoint, s})
 }
 
+// Mapped says under which SSRCs a client that takes part in SSRC rewriting gets a
+// source (bridge.md §7.7).
+type Mapped struct {
+	Source    string `json:"source"`
+	Owner     string `json:"owner"`
+	SSRC      uint32 `json:"ssrc"`
+	RTX       uint32 `json:"rtx,omitempty"`       // of video
+	VideoType string `json:"videoType,omitempty"` // of video, in upper case
+	Mid       string `json:"mid,omitempty"`
+}
+
+// VideoSources tells new mappings of video; those of which it says nothing stay.
+func VideoSources(list []Mapped) []byte { return sourcesMap(classVideoSources, list) }
+
+// AudioSources is VideoSources for audio.
+func AudioSources(list []Mapped) []byte { return sourcesMap(classAudioSources, list) }
+
+func sourcesMap(class string, list []Mapped) []byte {
+	return encode(struct {
+		Class  string   `json:"colibriClass"`
+		Mapped []Mapped `json:"mappedSources"`
+	}{class, list})
+}
+
 func nonNil(s []string) []string {
 	if s == nil {
 		return []string{}

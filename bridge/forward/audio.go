@@ -30,6 +30,9 @@ func (ep *Endpoint) audio(st *stream, pkt *rtpx.Packet, m *mediaTable, now int64
 		ep.stats.discarded.Add(1)
 		return
 	}
+	if s.silence == 0 {
+		st.src.heardAt.Store(now)
+	}
 	in.Number = uint16(n)
 	in.Start, in.End = true, true
 	if again {

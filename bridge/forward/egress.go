@@ -55,21 +55,21 @@ type sub struct {
 	paused atomic.Bool  // was paused since the worker looked
 	gone   atomic.Bool
 
-	// SSRCs on the wire to this receiver: the sender's own first ones, or a slot
-	// when SSRCs are rewritten; mid is the slot's, nil without.
-	ssrc, rtx uint32
-	mid       []byte
+	// addr is where it sends on the wire: under the sender's own first SSRCs, or in
+	// a slot when SSRCs are rewritten; nil while it has no slot.
+	addr atomic.Pointer[address]
 
 	// Of the worker.
-	out   *outStream
-	proj  *projection // video only
-	shift audioShift  // audio only
-	asker asker
+	out      *outStream
+	at       *address    // of out
+	proj     *projection // video only
+	shift    audioShift  // audio only
+	asker    asker
+	wishedAt int64 // last time that a packet found no slot
 }
 
-// newSub makes a subscription that keeps the SSRCs of the sender.
 func newSub(ep *Endpoint, src *source, target rtpx.Layer) *sub {
-	b := &sub{src: src, ep: ep, ssrc: src.Encodings[0].SSRC, rtx: src.Encodings[0].RTX}
+	b := &sub{src: src, ep: ep}
 	b.target.Store(int32(target))
 	if src.Kind == Video {
 		b.proj = newProjection()
@@ -82,6 +82,7 @@ func newSub(ep *Endpoint, src *source, target rtpx.Layer) *sub {
 type outStream struct {
 	ssrc  uint32
 	video bool
+	mid   []byte     // of the slot, nil: none is stamped
 	sub   *sub       // who sends on it now, nil for a retransmission stream
 	rtx   *outStream // where its retransmissions go, nil when there is none
 
@@ -177,17 +178,25 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 	if eg.sender == nil || b.gone.Load() {
 		return
 	}
-	if b.out == nil && !eg.open(b, w.e.cfg.MaxStreams) {
+	in := &pkt.Info
+	a := b.addr.Load()
+	if a == nil {
+		b.wish(in, w.now)
 		return
 	}
-	in := &pkt.Info
+	if w.now < a.from || b.at != a && !eg.open(b, a, w.e.cfg.MaxStreams) {
+		return
+	}
 	o := b.out
 	var rw rewrite
 	if b.proj == nil {
 		if b.target.Load() < 0 || in.For != rtpx.ForAll && !eg.ep.media.Load().passes(in.For, w.e.cfg.StripRED) {
 			return
 		}
-		rw = b.shift.apply(in, o, b.ssrc == st.SSRC)
+		var ok bool
+		if rw, ok = b.shift.apply(in, o, a.ssrc == st.SSRC, w.now); !ok {
+			return
+		}
 	} else {
 		if b.paused.Load() && b.paused.Swap(false) {
 			b.proj.suspend()
@@ -220,18 +229,23 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 	}
 }
 
-// open finds or makes the outgoing streams of a subscription.
-func (eg *egress) open(b *sub, limit int) bool {
-	o := eg.out(b.ssrc, limit)
+// open finds or makes the outgoing streams of a subscription at an address where
+// it has not been, or not lately: somebody else may have sent there meanwhile.
+func (eg *egress) open(b *sub, a *address, limit int) bool {
+	o := eg.out(a.ssrc, limit)
 	if o == nil {
 		return false
 	}
 	o.rtx = nil
-	if b.rtx != 0 {
-		o.rtx = eg.out(b.rtx, limit)
+	if a.rtx != 0 {
+		o.rtx = eg.out(a.rtx, limit)
 	}
-	o.sub, o.video = b, b.src.Kind == Video
-	b.out = o
+	o.sub, o.mid, o.video = b, a.mid, b.src.Kind == Video
+	b.shift = audioShift{}
+	if b.proj != nil {
+		b.proj.suspend()
+	}
+	b.out, b.at = o, a
 	return true
 }
 
@@ -309,8 +323,8 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 			rtpx.PutAbsSendTime(w.ext2[:], at)
 			x.Add(m.ext.AbsSendTime, w.ext2[:3])
 		}
-		if o.sub != nil && o.sub.mid != nil {
-			x.Add(m.ext.Mid, o.sub.mid)
+		if o.mid != nil {
+			x.Add(m.ext.Mid, o.mid)
 		}
 		if in.HasDD && m.ext.Dependency != 0 {
 			dd = x.Count()
@@ -321,8 +335,8 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 			w.ext1[0] = in.Level
 			x.Add(m.ext.AudioLevel, w.ext1[:1])
 		}
-		if o.sub != nil && o.sub.mid != nil {
-			x.Add(m.ext.Mid, o.sub.mid)
+		if o.mid != nil {
+			x.Add(m.ext.Mid, o.mid)
 		}
 	}
 	n, offsets := x.Put(b)
@@ -405,7 +419,7 @@ func (w *worker) senderReport(st *stream, sr senderReport) {
 // them. Nothing is reported of a stream on which nothing was sent.
 func (w *worker) reportTo(b *sub, st *stream, sr senderReport) {
 	o, eg := b.out, &b.ep.eg
-	if !sr.set || o == nil || !o.started || eg.sender == nil || b.gone.Load() {
+	if !sr.set || o == nil || !o.started || o.sub != b || b.addr.Load() != b.at || eg.sender == nil || b.gone.Load() {
 		return
 	}
 	ts := sr.ts
@@ -479,8 +493,8 @@ func (w *worker) feedback(ep *Endpoint, b []byte) {
 // keyframeFor passes a receiver's request on to who is behind the SSRC.
 func (w *worker) keyframeFor(eg *egress, ssrc uint32) {
 	o := eg.outs[ssrc]
-	if o == nil || !o.video || o.sub == nil || o.sub.gone.Load() || o.sub.target.Load() < 0 {
-		return
+	if o == nil || !o.video || o.sub == nil || o.sub.addr.Load() != o.sub.at || o.sub.gone.Load() || o.sub.target.Load() < 0 {
+		return // nobody has it now
 	}
 	o.sub.asker.ask(o.sub.src, w.now)
 }
@@ -561,21 +575,42 @@ func (eg *egress) allow(n int, now, bps int64) bool {
 // that is not its own, or when a sender comes back with the same SSRC but starts
 // anew, because no SRTP packet index may be used twice.
 type audioShift struct {
-	set bool
-	seq uint16
-	ts  uint32
+	set   bool
+	first uint16 // number with which it began
+	early int    // packets since, up to lateAudio
+	seq   uint16
+	ts    uint32
 }
 
-// nearAhead is how far audio may jump ahead when its sender came back.
-const nearAhead = 3000
+const (
+	// nearAhead is how far audio may jump ahead when its sender came back.
+	nearAhead = 3000
+	// lateAudio is after how many packets none can come from before the first one:
+	// more than ingress still places.
+	lateAudio = 2 * gapWindow
+)
 
 // apply numbers an audio packet: unchanged under its own SSRC, else going on
-// where the outgoing stream stands.
-func (a *audioShift) apply(in *rtpx.Info, o *outStream, own bool) rewrite {
-	if !a.set && o.started && (!own || in.Number-o.last.seq-1 >= nearAhead) {
-		a.seq = o.last.seq + 1 - in.Number
-		a.ts = o.last.ts + 960 - in.TS // one packet of opus (bridge.md §12)
+// where the outgoing stream stands. ok is false for a packet from before that:
+// its number belongs to another one.
+func (a *audioShift) apply(in *rtpx.Info, o *outStream, own bool, now int64) (rw rewrite, ok bool) {
+	if !a.set {
+		a.set, a.first, a.early = true, in.Number, 0
+		switch {
+		case o.started && (!own || in.Number-o.last.seq-1 >= nearAhead):
+			a.seq = o.last.seq + 1 - in.Number
+			// As much later as it is: a jitter buffer would take anything else for delay.
+			a.ts = o.last.ts + uint32(max(now-o.lastAt, int64(20e6))/1000*48/1000) - in.TS
+		case !own:
+			// bridge.md §5.2: low numbers, so that a lost start does not hide a wrap.
+			a.seq = 1 - in.Number
+		}
 	}
-	a.set = true
-	return rewrite{seq: in.Number + a.seq, ts: in.TS + a.ts, marker: in.Marker}
+	if a.early < lateAudio && a.seq != 0 {
+		if rtpx.SeqNewer(a.first, in.Number) {
+			return rw, false
+		}
+		a.early++
+	}
+	return rewrite{seq: in.Number + a.seq, ts: in.TS + a.ts, marker: in.Marker}, true
 }

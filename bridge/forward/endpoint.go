@@ -28,6 +28,7 @@ type Endpoint struct {
 	// Of control, guarded by p.mu.
 	sources []*source
 	subs    map[string]*sub
+	slots   map[Kind]*slotTable // nil: SSRCs are those of the senders
 	closed  bool
 
 	released sync.Once // by the worker
@@ -43,6 +44,9 @@ func newEndpoint(p *Pipeline, cfg EndpointConfig) *Endpoint {
 		p: p, id: cfg.ID, feedback: cfg.FeedbackSSRC,
 		w:    p.e.leastLoaded(),
 		subs: make(map[string]*sub),
+	}
+	if s := cfg.Slots; s != nil {
+		ep.slots = map[Kind]*slotTable{Audio: newSlotTable(Audio, s.Audio, s.Mids), Video: newSlotTable(Video, s.Video, s.Mids)}
 	}
 	ep.media.Store(newMediaTable(cfg.Media))
 	ep.sending.Store(&[]*source{})
@@ -150,6 +154,7 @@ func (ep *Endpoint) subscribe(src *source, target rtpx.Layer) {
 	}
 	b := newSub(ep, src, target)
 	ep.subs[src.Name] = b
+	ep.place(b)
 	if target >= 0 {
 		src.subs.Store(src.subs.Load().with(b))
 	}
@@ -161,6 +166,7 @@ func (ep *Endpoint) unsubscribe(b *sub) {
 	b.target.Store(int32(rtpx.NoLayer))
 	b.gone.Store(true)
 	b.src.subs.Store(b.src.subs.Load().without(b))
+	ep.vacate(b.src)
 }
 
 // Worker is the index of the worker that serves this receiver.

@@ -117,6 +117,9 @@ type Config struct {
 	StripRED bool
 	// MaxSources bounds the sources of one endpoint.
 	MaxSources int
+	// SlotDelay is how long nothing is sent under an SSRC of which a client was just
+	// told: it has to negotiate first.
+	SlotDelay time.Duration
 	// MaxStreams bounds the outgoing streams remembered for one receiver.
 	MaxStreams int
 }
@@ -144,6 +147,7 @@ func DefaultConfig() Config {
 		KeyframeWindow:        10 * time.Second,
 		SilencePackets:        3,
 		MaxSources:            40,
+		SlotDelay:             150 * time.Millisecond,
 		MaxStreams:            4096,
 	}
 }
@@ -171,6 +175,7 @@ func (c Config) withDefaults() Config {
 	def(&c.KeyframeWindow, d.KeyframeWindow)
 	def(&c.SilencePackets, d.SilencePackets)
 	def(&c.MaxSources, d.MaxSources)
+	def(&c.SlotDelay, d.SlotDelay)
 	def(&c.MaxStreams, d.MaxStreams)
 	// Slots are found by sequence number, so the size must divide 65,536.
 	for c.HistorySize&(c.HistorySize-1) != 0 {

@@ -55,6 +55,9 @@ type EndpointConfig struct {
 	// FeedbackSSRC is the sender SSRC of RTCP that the bridge originates: the
 	// conference's jvb-v0.
 	FeedbackSSRC uint32
+	// Slots turns SSRC rewriting on: sources reach the endpoint in slots that Assign
+	// gives them, and not at all before.
+	Slots *Slots
 }
 
 // Attach adds an endpoint. It receives all audio of the others at once and

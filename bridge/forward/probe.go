@@ -201,8 +201,8 @@ func (w *worker) sendDummy(eg *egress, o *outStream, padding int) int {
 	eg.transportSeq++
 	binary.BigEndian.PutUint16(w.ext2[:], eg.transportSeq)
 	x.Add(m.ext.TransportCC, w.ext2[:2])
-	if o != nil && o.sub != nil && o.sub.mid != nil {
-		x.Add(m.ext.Mid, o.sub.mid)
+	if o != nil && o.mid != nil {
+		x.Add(m.ext.Mid, o.mid)
 	}
 	n, _ := x.Put(b)
 	clear(b[n : n+padding])

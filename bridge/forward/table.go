@@ -26,6 +26,9 @@ type source struct {
 	streams []*stream
 	subs    atomic.Pointer[subTable]
 
+	heardAt atomic.Int64 // audio: when something other than silence was last forwarded
+	wished  wishes       // audio
+
 	lastKeyframe atomic.Int64 // time of the last request, for all receivers
 	firSeq       atomic.Uint32
 }

@@ -315,6 +315,7 @@ func (s *server) buildBridge() (err error) {
 	bc.ReduceLastN, bc.MaxCPU, bc.MaxPackets, bc.MaxEgress = b.ReduceLastN, b.MaxCPU, b.MaxPackets, b.MaxEgress
 	bc.InitialDrain = b.Drain
 	bc.ShutdownDelay = shutdownDelay
+	bc.VideoSlots, bc.AudioSlots = b.SSRCLimitVideo, b.SSRCLimitAudio
 	s.bridge, err = bridge.NewService(bc, s.router, s.sockets, s.engine, s.logs.of("bridge"))
 	return err
 }
@@ -351,6 +352,7 @@ func (s *server) buildFocus() (err error) {
 	fc.RecordRetries, fc.PendingTimeout = s.cfg.Recording.Retries, s.cfg.Recording.PendingTimeout.Duration
 	fc.MaxAudioSenders, fc.MaxVideoSenders = f.MaxAudioSenders, f.MaxVideoSenders
 	fc.StartTimeout, fc.LonelyTimeout = f.StartTimeout.Duration, f.LonelyTimeout.Duration
+	fc.SSRCRewriting, fc.MIDExtension = f.SSRCRewriting, f.MIDExtension
 	fc.MinParticipants, fc.MaxSources, fc.ICERestart, fc.Codecs = f.MinParticipants, f.MaxSourcesPerUser, f.ICERestart, f.Codecs
 	fc.MaxConferences, fc.Linger = s.cfg.Rooms.MaxRooms, s.cfg.Rooms.Linger.Duration
 	fc.Channel = s.cfg.Bridge.Channel

@@ -134,6 +134,8 @@ type Config struct {
 		LonelyTimeout     Duration `toml:"lonely_timeout"`
 		MinParticipants   int      `toml:"min_participants"`
 		MaxSourcesPerUser int      `toml:"max_sources_per_user"`
+		SSRCRewriting     bool     `toml:"ssrc_rewriting"`
+		MIDExtension      bool     `toml:"mid_extension"`
 		ICERestart        bool     `toml:"ice_restart"`
 		Codecs            []string `toml:"codecs"`
 		RandomDocument    bool     `toml:"random_document_name"`
@@ -175,6 +177,8 @@ type Config struct {
 		MaxPackets        int            `toml:"max_packets"`
 		MaxEgress         int            `toml:"max_egress"`
 		Drain             bool           `toml:"drain"`
+		SSRCLimitVideo    int            `toml:"ssrc_limit_video"`
+		SSRCLimitAudio    int            `toml:"ssrc_limit_audio"`
 		DefaultMaxHeight  int            `toml:"default_max_height"`
 		Loudest           int            `toml:"loudest"`
 		LoudestAbove      int            `toml:"loudest_above"`

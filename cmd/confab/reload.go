@@ -28,6 +28,7 @@ var reloadable = []string{
 	"auth.jwt.app_id", "auth.jwt.secret", "auth.jwt.algorithm", "auth.jwt.key_server", "auth.jwt.keys_url", "auth.jwt.issuers",
 	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
 	"auth.jwt.require_exp", "auth.jwt.login_url",
+	"focus.ssrc_rewriting", "focus.mid_extension",
 	"node.drain_timeout", "visitors.after", "visitors.max", "visitors.auto_promote",
 	"reservations.url", "reservations.headers", "reservations.timeout",
 }
@@ -72,6 +73,7 @@ func (s *server) reload(current Config, re reloads) Config {
 	}
 	s.breakout.SetMax(next.Rooms.BreakoutsMax)
 	s.setAPIKeys(next)
+	s.focus.SetRewriting(next.Focus.SSRCRewriting, next.Focus.MIDExtension)
 	s.focus.SetVisitorsAfter(next.Visitors.After)
 	s.bookings.Reload(next.reservations())
 	log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))

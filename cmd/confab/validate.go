@@ -329,6 +329,8 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("bridge.max_packets", b.MaxPackets, 0, math.MaxInt)
 	p.between("bridge.max_egress", b.MaxEgress, 0, math.MaxInt)
 	p.duration("node.drain_timeout", c.Node.DrainTimeout, 0, 7*24*time.Hour)
+	p.between("bridge.ssrc_limit_video", b.SSRCLimitVideo, 1, 1000)
+	p.between("bridge.ssrc_limit_audio", b.SSRCLimitAudio, 1, 1000)
 	p.between("bridge.default_max_height", b.DefaultMaxHeight, 0, 4320)
 	p.between("bridge.loudest", b.Loudest, 0, math.MaxInt)
 	p.between("bridge.loudest_above", b.LoudestAbove, 0, math.MaxInt)

@@ -141,8 +141,8 @@ func (b *bridgeChannel) open(send func([]byte) error, end func()) bool {
 	}
 	b.send, b.close = send, end
 	b.mu.Unlock()
-	for _, name := range b.c.local.activeVideo() {
-		b.sendJSON(map[string]string{"colibriClass": "SourceVideoTypeMessage", "sourceName": name, "videoType": "camera"})
+	for name, typ := range b.c.local.activeVideo() {
+		b.sendJSON(map[string]string{"colibriClass": "SourceVideoTypeMessage", "sourceName": name, "videoType": typ})
 	}
 	minus := -1
 	b.sendJSON(Constraints{Class: "ReceiverVideoConstraints", LastN: &minus, Assumed: &minus})
@@ -154,13 +154,31 @@ func (b *bridgeChannel) open(send func([]byte) error, end func()) bool {
 // client, unless there never was one.
 func (b *bridgeChannel) ended(err error) {
 	b.mu.Lock()
-	opened, closed := b.send != nil, b.closed
+	opened, closed := b.send != nil || b.close != nil, b.closed
 	b.send = nil
 	b.mu.Unlock()
 	if err != nil && !opened && !closed {
 		b.c.end(fmt.Errorf("bridge channel: %w", err))
 	}
 	b.c.changes.changed()
+}
+
+// RedialChannel loses the WebSocket of the bridge channel and opens another one.
+func (c *Client) RedialChannel(ctx context.Context) error {
+	s, b := c.currentSession(), c.channel()
+	if b == nil || !b.isOpen() {
+		return errNoChannel
+	}
+	b.mu.Lock()
+	end := b.close
+	b.mu.Unlock()
+	end()
+	if err := c.Until(ctx, "the end of its bridge channel", func() bool { return !b.isOpen() }); err != nil {
+		return err
+	}
+	url := s.offer.FirstTransport().WebSockets[0]
+	s.transport.run(func() { b.ended(b.dialWebSocket(s.transport.ctx, url)) })
+	return c.Until(ctx, "its new bridge channel", b.isOpen)
 }
 
 func (b *bridgeChannel) isOpen() bool {
@@ -230,7 +248,7 @@ func (b *bridgeChannel) received(m []byte) {
 		}
 		b.c.local.constrain(msg.Source, height)
 	case "VideoSourcesMap", "AudioSourcesMap":
-		b.c.mapped(msg.Mapped, msg.Class == "AudioSourcesMap")
+		b.c.mapped(msg.Mapped, msg.Class)
 	}
 	b.c.messages.add(ChannelMessage{msg.Class, m})
 	b.c.changes.changed()

@@ -1,6 +1,7 @@
 package meettest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -21,6 +22,7 @@ const (
 type inStream struct {
 	ssrc  uint32
 	audio bool
+	tag   uint32 // of the source that it is said to carry, 0 while unknown
 	stats SourceStats
 
 	started  bool
@@ -53,6 +55,7 @@ type inStream struct {
 }
 
 type inPacket struct {
+	source    uint32 // of audio, 0 while unknown
 	seq       int64
 	valid     bool
 	timestamp uint32
@@ -61,6 +64,12 @@ type inPacket struct {
 	good      bool
 	vp8       vp8Packet
 	arrived   time.Time
+}
+
+// remap begins to count for another source; what follows must go on as if it were
+// the same, but from a key frame.
+func (s *inStream) remap(tag uint32) {
+	s.tag, s.stats, s.needKey = tag, SourceStats{}, !s.audio
 }
 
 func (s *inStream) packet(seq uint16, ts uint32, marker bool, payload []byte, recovered bool, now time.Time) {
@@ -92,6 +101,8 @@ func (s *inStream) packet(seq uint16, ts uint32, marker bool, payload []byte, re
 	*p = inPacket{seq: ext, valid: true, timestamp: ts, marker: marker, empty: len(payload) == 0, arrived: now}
 	if !s.audio && !p.empty {
 		p.vp8, p.good = parseVP8(payload)
+	} else if s.audio && len(payload) >= audioTagEnd && string(payload[audioTag+4:audioTagEnd]) == frameMagic {
+		p.source = binary.BigEndian.Uint32(payload[audioTag:])
 	}
 	s.advance(now)
 }
@@ -154,10 +165,14 @@ func (s *inStream) tick(now time.Time) (missing []uint16) {
 
 func (s *inStream) process(p *inPacket) {
 	if s.audio {
-		if s.stats.Frames > 0 && int32(p.timestamp-s.lastTS) <= 0 {
+		if s.lastTS != 0 && int32(p.timestamp-s.lastTS) <= 0 {
 			s.jump("audio timestamp %d after %d", p.timestamp, s.lastTS)
 		}
 		s.lastTS = p.timestamp
+		if s.tag != 0 && p.source != 0 && p.source != s.tag {
+			s.stats.Foreign++
+			return
+		}
 		s.stats.Frames++
 		return
 	}
@@ -197,6 +212,10 @@ func (s *inStream) frame(at time.Time) {
 	}
 	s.complete, s.lastFrame, s.prevTS, s.prevAt = true, f, s.frameTS, at
 	s.lastTL0 = f.tl0 // upper layers carry that of their base
+	if f.tagged && s.tag != 0 && f.tag.source != s.tag {
+		s.stats.Foreign++
+		return
+	}
 	if f.key {
 		if s.stats.KeyFrames > 0 && f.height != s.stats.Height {
 			s.stats.Switches++

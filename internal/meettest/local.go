@@ -3,6 +3,8 @@ package meettest
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -11,6 +13,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 
+	"confab/xmpp"
 	"confab/xmpp/xep/jingle"
 )
 
@@ -23,8 +26,14 @@ const (
 	audioTick  = 20 * time.Millisecond
 )
 
-// localMedia is what the client sends: one microphone and one camera. It
-// outlives sessions; its SSRCs stay.
+// Where the tag of the source is in a packet of audio, behind it frameMagic.
+const (
+	audioTag    = 1
+	audioTagEnd = audioTag + 4 + len(frameMagic)
+)
+
+// localMedia is what the client sends: one microphone, one camera and, once it was
+// shared, a screen. It outlives sessions; its SSRCs stay.
 type localMedia struct {
 	media      *Media
 	audioName  string
@@ -32,6 +41,11 @@ type localMedia struct {
 	audioSSRC  uint32
 	videoSSRCs []uint32 // by encoding
 	rtxSSRCs   []uint32
+
+	screenName             string
+	screenSSRC, screenRTX  uint32
+	screenShown, screenOff atomic.Bool // signalled; not shared now
+	screenHeight           atomic.Int64
 
 	audioLevel atomic.Uint32
 	audioMuted atomic.Bool
@@ -48,6 +62,7 @@ func newLocalMedia(m *Media) *localMedia {
 	if m.Audio {
 		l.audioSSRC = ssrc()
 	}
+	l.screenSSRC, l.screenRTX = ssrc(), ssrc()
 	for range m.Layers {
 		l.videoSSRCs = append(l.videoSSRCs, ssrc())
 		l.rtxSSRCs = append(l.rtxSSRCs, ssrc())
@@ -56,8 +71,9 @@ func newLocalMedia(m *Media) *localMedia {
 }
 
 func (l *localMedia) name(nick string) {
-	l.audioName, l.videoName = nick+"-a0", nick+"-v0"
+	l.audioName, l.videoName, l.screenName = nick+"-a0", nick+"-v0", nick+"-v1"
 	l.maxHeight.Store(-1)
+	l.screenHeight.Store(-1)
 	if l.media != nil {
 		l.audioLevel.Store(uint32(l.media.Level))
 	}
@@ -82,7 +98,19 @@ func (l *localMedia) signal(media string) (srcs []jingle.Source, groups []jingle
 			}
 		}
 	}
+	if media == jingle.Video && l.screenShown.Load() {
+		s, g := l.screen()
+		srcs, groups = append(srcs, s...), append(groups, g...)
+	}
 	return srcs, groups
+}
+
+// screen is how a shared screen is signalled.
+func (l *localMedia) screen() (srcs []jingle.Source, groups []jingle.SSRCGroup) {
+	for _, v := range []uint32{l.screenSSRC, l.screenRTX} {
+		srcs = append(srcs, jingle.Source{SSRC: v, Name: l.screenName, VideoType: jingle.Desktop, MSID: l.msid("desktop")})
+	}
+	return srcs, []jingle.SSRCGroup{{Semantics: jingle.FID, SSRCs: []uint32{l.screenSSRC, l.screenRTX}}}
 }
 
 func (l *localMedia) msid(media string) string {
@@ -98,20 +126,59 @@ func (l *localMedia) muteStates() map[string]bool {
 	if l.hasVideo() {
 		out[l.videoName] = l.videoMuted.Load()
 	}
+	if l.screenShown.Load() {
+		out[l.screenName] = l.screenOff.Load()
+	}
 	return out
 }
 
-func (l *localMedia) activeVideo() []string {
+// activeVideo are the types of the video that is on, by source.
+func (l *localMedia) activeVideo() map[string]string {
+	out := map[string]string{}
 	if l.hasVideo() && !l.videoMuted.Load() {
-		return []string{l.videoName}
+		out[l.videoName] = "camera"
 	}
-	return nil
+	if l.screenShown.Load() && !l.screenOff.Load() {
+		out[l.screenName] = "desktop"
+	}
+	return out
 }
 
 func (l *localMedia) constrain(source string, maxHeight int) {
-	if source == l.videoName {
+	switch source {
+	case l.videoName:
 		l.maxHeight.Store(int64(maxHeight))
+	case l.screenName:
+		l.screenHeight.Store(int64(maxHeight))
 	}
+}
+
+// ShareScreen begins to share a screen, or stops it: as LJM does, with a second
+// source the first time, later by its video type alone.
+func (c *Client) ShareScreen(ctx context.Context, on bool) error {
+	l, s := c.local, c.currentSession()
+	if s == nil {
+		return errors.New("no session")
+	}
+	l.screenOff.Store(!on)
+	if on && !l.screenShown.Swap(true) {
+		srcs, groups := l.screen()
+		j := jingle.Jingle{Action: jingle.SourceAdd, SID: s.sid, Initiator: s.peer, Contents: []jingle.Content{{
+			Creator: "responder", Name: jingle.Video, Senders: "both",
+			Description: &jingle.Description{Media: jingle.Video, Sources: srcs, Groups: groups},
+		}}}
+		if _, err := c.IQ(ctx, xmpp.TypeSet, s.peer, j.String()); err != nil {
+			return fmt.Errorf("source-add: %w", err)
+		}
+		s.sender.share()
+	}
+	typ := "none"
+	if on {
+		typ = "desktop"
+	}
+	s.channel.sendJSON(map[string]string{"colibriClass": "SourceVideoTypeMessage", "sourceName": l.screenName, "videoType": typ})
+	c.updatePresence()
+	return nil
 }
 
 // active reports whether encoding i is sent: those up to the wanted height, and
@@ -157,7 +224,7 @@ func (c *Client) SendForeign(ssrc uint32, n int) {
 	}
 	for i := range n {
 		h := rtp.Header{Version: 2, SSRC: ssrc, PayloadType: s.formats.vp8, SequenceNumber: uint16(i + 1), Timestamp: uint32(i) * 3000, Marker: true}
-		enc := newEncoder(0, Layer{640, 360, 8000})
+		enc := newEncoder("", 0, Layer{640, 360, 8000})
 		packets, _ := enc.next(15, maxPayload)
 		s.transport.sendRTP(&h, packets[0])
 	}
@@ -191,10 +258,12 @@ type sender struct {
 	mu    sync.Mutex
 	twcc  uint16
 	audio *outStream
-	video []*outStream
-	sent  uint64
-	paced []pacedPacket // of recorded video, waiting
-	at    int           // in the recorded audio
+	video []*outStream // encodings of the camera
+
+	screen *outStream // nil until it was shared
+	sent   uint64
+	paced  []pacedPacket // of recorded video, waiting
+	at     int           // in the recorded audio
 }
 
 // pacedPacket waits for its turn.
@@ -223,14 +292,38 @@ func newSender(l *localMedia, t *transport, f formats) *sender {
 		for i, ssrc := range l.videoSSRCs {
 			s.video = append(s.video, &outStream{
 				ssrc: ssrc, rtxSSRC: l.rtxSSRCs[i], seq: uint16(rand.Uint32N(1 << 15)), rtxSeq: uint16(rand.Uint32N(1 << 15)),
-				timestamp: rand.Uint32(), enc: newEncoder(i, l.media.Layers[i]),
+				timestamp: rand.Uint32(), enc: newEncoder(l.videoName, i, l.media.Layers[i]),
 			})
 			if l.media.Recorded != nil {
 				s.video[i].enc.recorded = l.media.Recorded[i]
 			}
 		}
 	}
+	if l.screenShown.Load() && f.video {
+		s.share()
+	}
 	return s
+}
+
+// screenLayer is the size of a shared screen.
+var screenLayer = Layer{1920, 1080, 200_000}
+
+// share adds the stream of the screen.
+func (s *sender) share() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.screen = &outStream{
+		ssrc: s.l.screenSSRC, rtxSSRC: s.l.screenRTX, seq: uint16(rand.Uint32N(1 << 15)), rtxSeq: uint16(rand.Uint32N(1 << 15)),
+		timestamp: rand.Uint32(), enc: newEncoder(s.l.screenName, 0, screenLayer),
+	}
+}
+
+// films are the streams of video. Called with s.mu held.
+func (s *sender) films() []*outStream {
+	if s.screen == nil {
+		return s.video
+	}
+	return append(s.video[:len(s.video):len(s.video)], s.screen)
 }
 
 func (s *sender) start() {
@@ -288,6 +381,8 @@ func (s *sender) sendAudio(time.Duration) {
 	}
 	payload := make([]byte, 60)
 	payload[0] = 0x78 // CELT fullband, 20 ms, mono, one frame
+	binary.BigEndian.PutUint32(payload[audioTag:], sourceTag(s.l.audioName))
+	copy(payload[audioTag+4:], frameMagic)
 	if recorded := s.l.media.Opus; recorded != nil {
 		payload = recorded[s.at]
 		s.at = (s.at + 1) % len(recorded)
@@ -298,9 +393,10 @@ func (s *sender) sendAudio(time.Duration) {
 func (s *sender) sendVideo(elapsed time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, v := range s.video {
+	for i, v := range s.films() {
 		v.timestamp += uint32(elapsed * 90000 / time.Second)
-		if !s.l.active(i) {
+		on := v == s.screen && !s.l.screenOff.Load() && s.l.screenHeight.Load() != 0
+		if v != s.screen && !s.l.active(i) || v == s.screen && !on {
 			v.enc.keyWanted = true // an encoding that starts again begins with a key frame
 			continue
 		}
@@ -365,7 +461,7 @@ func (s *sender) report(time.Duration) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	ntp := uint64(now.Unix()+2208988800)<<32 | uint64(now.Nanosecond())<<32/1e9
-	for _, o := range append([]*outStream{s.audio}, s.video...) {
+	for _, o := range append([]*outStream{s.audio}, s.films()...) {
 		if o == nil || o.packets == 0 {
 			continue
 		}
@@ -383,6 +479,10 @@ func (s *sender) report(time.Duration) {
 func (s *sender) keyFrame(ssrc uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.screen != nil && s.screen.ssrc == ssrc {
+		s.screen.enc.keyWanted = true
+		return
+	}
 	for _, v := range s.video {
 		if v.ssrc == ssrc {
 			for _, all := range s.video {
@@ -397,7 +497,7 @@ func (s *sender) keyFrame(ssrc uint32) {
 func (s *sender) retransmit(ssrc uint32, seqs []uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, v := range s.video {
+	for _, v := range s.films() {
 		if v.ssrc != ssrc {
 			continue
 		}

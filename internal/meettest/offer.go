@@ -12,6 +12,7 @@ import (
 type formats struct {
 	opus, vp8, vp8rtx         uint8
 	audioLevel, twcc, absTime uint8
+	mid                       uint8
 	data                      bool
 	audio, video              bool
 }
@@ -46,6 +47,8 @@ func readOffer(j *jingle.Jingle) (f formats, err error) {
 		}
 		for _, x := range d.HdrExts {
 			switch x.URI {
+			case "urn:ietf:params:rtp-hdrext:sdes:mid":
+				f.mid = uint8(x.ID)
 			case "urn:ietf:params:rtp-hdrext:ssrc-audio-level":
 				f.audioLevel = uint8(x.ID)
 			case "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01":

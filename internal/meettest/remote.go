@@ -13,6 +13,7 @@ import (
 	"github.com/pion/rtp"
 
 	"confab/xmpp/xep/jingle"
+	"confab/xmpp/xep/jitmeet"
 )
 
 const (
@@ -35,6 +36,8 @@ type SourceStats struct {
 	KeyFrames uint64
 	Broken    uint64 // complete, but what they refer to was not received
 	Switches  uint64 // key frames with another size than the one before
+	Foreign   uint64 // frames of another source than the one that was signalled
+	Remaps    uint64 // source maps that moved it to an SSRC which another source had
 	Width     int    // of the last key frame
 	Height    int
 
@@ -53,6 +56,9 @@ type receiver struct {
 
 	mu      sync.Mutex
 	names   map[uint32]string // SSRC of media → source name
+	mapped  map[uint32]mappedSource
+	firstOf map[string]uint32       // SSRC that was new to the client when a source was mapped to it
+	past    map[string]*SourceStats // of sources that were mapped elsewhere since
 	rtxOf   map[uint32]uint32
 	removed map[uint32]bool
 	strange map[uint32]int
@@ -64,7 +70,7 @@ type receiver struct {
 
 func newReceiver(t *transport, f formats, changes *notifier) *receiver {
 	return &receiver{
-		t: t, f: f, changes: changes, names: map[uint32]string{}, rtxOf: map[uint32]uint32{}, removed: map[uint32]bool{},
+		t: t, f: f, changes: changes, names: map[uint32]string{}, mapped: map[uint32]mappedSource{}, firstOf: map[string]uint32{}, past: map[string]*SourceStats{}, rtxOf: map[uint32]uint32{}, removed: map[uint32]bool{},
 		strange: map[uint32]int{}, streams: map[uint32]*inStream{}, twcc: twcc.NewRecorder(feedbackSSRC), begun: time.Now(),
 	}
 }
@@ -152,33 +158,120 @@ func (r *receiver) take(srcs []jingle.Source, groups []jingle.SSRCGroup, owner s
 
 // mappedSource is an entry of the source maps of SSRC rewriting.
 type mappedSource struct {
-	Source string `json:"source"`
-	Owner  string `json:"owner"`
-	SSRC   uint32 `json:"ssrc"`
-	RTX    uint32 `json:"rtx"`
+	Source    string `json:"source"`
+	Owner     string `json:"owner"`
+	SSRC      uint32 `json:"ssrc"`
+	RTX       uint32 `json:"rtx"`
+	VideoType string `json:"videoType"`
+	Mid       string `json:"mid"`
+
+	at time.Time // when the SSRC was heard of
 }
 
-// mapped takes a source map; a known SSRC changes its owner.
-func (c *Client) mapped(list []mappedSource, audio bool) {
+// trackTime is how long a client may need for the track of a new SSRC.
+const trackTime = 900 * time.Millisecond
+
+// mapped takes a source map as LJM does; a known SSRC changes its owner. class is
+// that of the message.
+func (c *Client) mapped(list []mappedSource, class string) {
 	s := c.currentSession()
 	if s == nil {
 		return
 	}
-	r := s.receiver
-	for _, m := range list {
-		if m.Source == "" || m.Owner == "" || m.SSRC == 0 || !audio && m.RTX == 0 {
-			c.fault("source, owner, ssrc and rtx in every mapping", fmt.Sprintf("%+v", m))
-			return
-		}
+	if !slices.Contains(c.opt.Features, jitmeet.FeatureSSRCRewriting) {
+		c.fault("no "+class+" to a client without SSRC rewriting", fmt.Sprintf("%+v", list))
+		return
 	}
+	r, audio := s.receiver, class == "AudioSourcesMap"
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range list {
-		r.names[m.SSRC] = m.Source
-		if m.RTX != 0 {
-			r.rtxOf[m.RTX] = m.SSRC
+		if rule := r.mapOne(m, audio); rule != "" {
+			c.fault(rule, fmt.Sprintf("%s %+v", class, m))
+			return
 		}
 	}
+}
+
+// mapOne returns the rule that is broken. r.mu is held.
+func (r *receiver) mapOne(m mappedSource, audio bool) (rule string) {
+	old, known := r.mapped[m.SSRC]
+	kind, types := "-v", []string{"CAMERA", "DESKTOP", "DESKTOP_HIGH_FPS"}
+	if audio {
+		kind, types = "-a", []string{""}
+	}
+	switch {
+	case m.SSRC == 0 || !audio && m.RTX == 0 || m.SSRC == m.RTX:
+		return "ssrc, and rtx for video, in every mapping"
+	case m.Owner == "" || !strings.HasPrefix(m.Source, m.Owner+kind):
+		return "source and owner in every mapping, of the kind of the map"
+	case !slices.Contains(types, m.VideoType):
+		return "the videoType of LJM in upper case in every mapping of video"
+	case known && (old.RTX != m.RTX || old.Mid != m.Mid):
+		return "rtx and mid belong to the SSRC and stay"
+	case r.f.mid != 0 && m.Mid == "":
+		return "a mid in every mapping when they were negotiated"
+	case r.f.mid == 0 && m.Mid != "":
+		return "no mid that was not negotiated"
+	}
+	for ssrc, o := range r.mapped {
+		if ssrc != m.SSRC && (o.RTX == m.SSRC || m.RTX != 0 && (ssrc == m.RTX || o.RTX == m.RTX)) || ssrc != m.SSRC && m.Mid != "" && o.Mid == m.Mid {
+			return "an SSRC and a mid mean one slot"
+		}
+		if ssrc != m.SSRC && r.names[ssrc] == m.Source {
+			delete(r.names, ssrc) // it moved here
+			r.removed[ssrc] = true
+			r.retire(ssrc, m.Source)
+		}
+	}
+	if known && old.Source != m.Source && time.Since(old.at) < trackTime {
+		return "no other source on an SSRC of which the client has just heard: it may still make its track"
+	}
+	if known {
+		m.at = old.at
+	} else {
+		m.at = time.Now()
+		// With a new SSRC for a source LJM takes the one before away, even from whoever
+		// has it now.
+		if before, ok := r.firstOf[m.Source]; ok && r.names[before] != "" {
+			delete(r.names, before)
+			r.retire(before, r.mapped[before].Source)
+		}
+		r.firstOf[m.Source] = m.SSRC
+	}
+	was := r.names[m.SSRC]
+	r.mapped[m.SSRC], r.names[m.SSRC] = m, m.Source
+	if m.RTX != 0 {
+		r.rtxOf[m.RTX] = m.SSRC
+	}
+	delete(r.removed, m.SSRC)
+	if was == m.Source {
+		return ""
+	}
+	if known && old.Source != m.Source {
+		r.retire(m.SSRC, old.Source)
+		r.of(m.Source).Remaps++
+	}
+	if st := r.streams[m.SSRC]; st != nil {
+		st.remap(sourceTag(m.Source))
+	}
+	r.changes.changed()
+	return ""
+}
+
+// retire keeps the statistics of a source that an SSRC no longer carries.
+func (r *receiver) retire(ssrc uint32, source string) {
+	if st := r.streams[ssrc]; st != nil {
+		r.of(source).add(&st.stats)
+		st.remap(st.tag)
+	}
+}
+
+func (r *receiver) of(source string) *SourceStats {
+	if r.past[source] == nil {
+		r.past[source] = &SourceStats{}
+	}
+	return r.past[source]
 }
 
 // rtp takes a decrypted packet; payload is without padding.
@@ -207,9 +300,15 @@ func (r *receiver) rtp(h *rtp.Header, payload []byte) {
 	if _, ok := r.names[ssrc]; !ok {
 		r.note(ssrc)
 	}
+	if m, ok := r.mapped[ssrc]; ok && r.f.mid != 0 && string(h.GetExtension(r.f.mid)) != m.Mid {
+		r.strange[ssrc]++ // a browser would take it for another
+	}
 	st := r.streams[ssrc]
 	if st == nil {
 		st = &inStream{ssrc: ssrc, audio: h.PayloadType == r.f.opus}
+		if name := r.names[ssrc]; name != "" && !strings.HasPrefix(name, "jvb-") {
+			st.tag = sourceTag(name)
+		}
 		r.streams[ssrc] = st
 	}
 	st.packet(seq, h.Timestamp, h.Marker, payload, recovered, now)
@@ -301,6 +400,9 @@ func (c *Client) Stats(source string) SourceStats {
 	r := s.receiver
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p := r.past[source]; p != nil {
+		out.add(p)
+	}
 	for ssrc, name := range r.names {
 		if st := r.streams[ssrc]; name == source && st != nil {
 			out.add(&st.stats)
@@ -321,6 +423,8 @@ func (s *SourceStats) add(o *SourceStats) {
 	s.KeyFrames += o.KeyFrames
 	s.Broken += o.Broken
 	s.Switches += o.Switches
+	s.Foreign += o.Foreign
+	s.Remaps += o.Remaps
 	s.Jumps += o.Jumps
 	if o.JumpNote != "" {
 		s.JumpNote = o.JumpNote
@@ -346,6 +450,17 @@ func (c *Client) Sources() (out []string) {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// SSRCs are those that the bridge has mapped sources to, ever.
+func (c *Client) SSRCs() (n int) {
+	s := c.currentSession()
+	if s == nil {
+		return 0
+	}
+	s.receiver.mu.Lock()
+	defer s.receiver.mu.Unlock()
+	return len(s.receiver.mapped)
 }
 
 // Strange counts packets by SSRC that were never signalled: a browser would drop

@@ -180,7 +180,7 @@ func (s *session) acceptance(local *jingle.Transport) *jingle.Jingle {
 			}
 		}
 		for _, x := range c.Description.HdrExts {
-			if id := uint8(x.ID); id == s.formats.audioLevel || id == s.formats.twcc || id == s.formats.absTime {
+			if id := uint8(x.ID); id == s.formats.audioLevel || id == s.formats.twcc || id == s.formats.absTime || id == s.formats.mid {
 				d.HdrExts = append(d.HdrExts, x)
 			}
 		}

@@ -60,7 +60,7 @@ func newFilm() *film { return &film{seq: 65500, at: time.Unix(1e9, 0)} }
 
 func TestWholeFilm(t *testing.T) {
 	t.Parallel()
-	f, e := newFilm(), newEncoder(2, Layer{1280, 720, 400_000})
+	f, e := newFilm(), newEncoder("", 2, Layer{1280, 720, 400_000})
 	for i := range 200 { // over the wrap of the sequence numbers
 		e.keyWanted = e.keyWanted || i == 100
 		f.frame(e, nil)
@@ -73,7 +73,7 @@ func TestWholeFilm(t *testing.T) {
 
 func TestLossIsSeenAndKeyFrameWanted(t *testing.T) {
 	t.Parallel()
-	f, e := newFilm(), newEncoder(0, Layer{320, 180, 400_000})
+	f, e := newFilm(), newEncoder("", 0, Layer{320, 180, 400_000})
 	for i := range 8 {
 		f.frame(e, func(packet int) bool { return i == 4 && packet == 1 })
 	}
@@ -95,7 +95,7 @@ func TestLossIsSeenAndKeyFrameWanted(t *testing.T) {
 // does not rewrite, or that switches encodings between key frames, is caught.
 func TestRewritingIsJudged(t *testing.T) {
 	t.Parallel()
-	f, low, high := newFilm(), newEncoder(0, Layer{320, 180, 60_000}), newEncoder(2, Layer{1280, 720, 60_000})
+	f, low, high := newFilm(), newEncoder("", 0, Layer{320, 180, 60_000}), newEncoder("", 2, Layer{1280, 720, 60_000})
 	high.pictureID, high.tl0 = low.pictureID+1000, low.tl0+100
 	for range 4 {
 		f.frame(low, nil)
@@ -114,7 +114,7 @@ func TestRewritingIsJudged(t *testing.T) {
 // again when a key frame is asked for.
 func TestRecordedFrames(t *testing.T) {
 	t.Parallel()
-	e := newEncoder(0, Layer{Width: 320, Height: 180})
+	e := newEncoder("", 0, Layer{Width: 320, Height: 180})
 	e.recorded = []Frame{
 		{0, append([]byte{0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00}, make([]byte, 2000)...)},
 		{2, []byte{0x11, 0, 0, 2}}, {1, []byte{0x11, 0, 0, 3}},

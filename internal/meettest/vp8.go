@@ -2,19 +2,29 @@ package meettest
 
 import (
 	"encoding/binary"
+	"hash/fnv"
 	"math/rand/v2"
 )
 
 // frameMagic marks frames of this package. After the VP8 frame header stand
-// magic, the encoding, the number of the frame and that of the frame it refers
+// magic, the source, the encoding, the number of the frame and that of the frame it refers
 // to: a receiver sees not only that packets are whole but that a decoder would
 // have had what it needs.
 const frameMagic = "CfVp"
 
-const frameTagSize = len(frameMagic) + 1 + 4 + 4
+const frameTagSize = len(frameMagic) + 4 + 1 + 4 + 4
+
+// sourceTag is what stands for the name of a source in its frames and packets of
+// audio. 0 is nobody's.
+func sourceTag(name string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return h.Sum32() | 1
+}
 
 // frameTag is what follows the header of a synthetic frame.
 type frameTag struct {
+	source     uint32
 	encoding   uint8
 	number     uint32
 	references uint32
@@ -26,6 +36,7 @@ var temporalLayers = [4]uint8{0, 2, 1, 2}
 
 // encoder makes the frames of one encoding.
 type encoder struct {
+	source     uint32
 	index      uint8
 	layer      Layer
 	number     uint32
@@ -39,9 +50,10 @@ type encoder struct {
 	playing    int // the next of recorded
 }
 
-func newEncoder(index int, l Layer) *encoder {
+// newEncoder encodes for a source; "" is one of which receivers know nothing.
+func newEncoder(source string, index int, l Layer) *encoder {
 	return &encoder{
-		index: uint8(index), layer: l, keyWanted: true,
+		source: sourceTag(source), index: uint8(index), layer: l, keyWanted: true,
 		pictureID: uint16(rand.Uint32()) & 0x7fff, tl0: uint8(rand.Uint32()),
 	}
 }
@@ -65,7 +77,7 @@ func (e *encoder) next(fps, maxPayload int) (packets [][]byte, key bool) {
 		e.playing = (e.playing + 1) % n
 	}
 	e.number++
-	tag := frameTag{encoding: e.index, number: e.number}
+	tag := frameTag{source: e.source, encoding: e.index, number: e.number}
 	switch {
 	case key:
 		e.lastT = [3]uint32{e.number, e.number, e.number}
@@ -137,6 +149,7 @@ func (e *encoder) frame(key bool, tag frameTag, size int) []byte {
 		b = binary.LittleEndian.AppendUint16(b, uint16(e.layer.Height))
 	}
 	b = append(b, frameMagic...)
+	b = binary.BigEndian.AppendUint32(b, tag.source)
 	b = append(b, tag.encoding)
 	b = binary.BigEndian.AppendUint32(b, tag.number)
 	b = binary.BigEndian.AppendUint32(b, tag.references)
@@ -215,7 +228,9 @@ func parseVP8(b []byte) (p vp8Packet, ok bool) {
 	if len(f) >= frameTagSize && string(f[:len(frameMagic)]) == frameMagic {
 		f = f[len(frameMagic):]
 		p.tagged = true
-		p.tag = frameTag{encoding: f[0], number: binary.BigEndian.Uint32(f[1:]), references: binary.BigEndian.Uint32(f[5:])}
+		p.tag = frameTag{
+			source: binary.BigEndian.Uint32(f), encoding: f[4], number: binary.BigEndian.Uint32(f[5:]), references: binary.BigEndian.Uint32(f[9:]),
+		}
 	}
 	return p, true
 }

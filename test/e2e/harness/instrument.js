@@ -9,6 +9,7 @@ window.instrument = (() => {
     const sockets = [];
     const channels = [];
     const events = [];
+    let descriptions = 0;
     const now = () => performance.timeOrigin + performance.now();
 
     /** Appends to the page's diary; the Node side reads and searches it. */
@@ -47,6 +48,8 @@ window.instrument = (() => {
         }
 
         setRemoteDescription(description, ...rest) {
+            descriptions++;
+
             return super.setRemoteDescription(
                 description?.sdp ? { type: description.type, sdp: pin(redirect(description.sdp)) } : description, ...rest);
         }
@@ -75,5 +78,5 @@ window.instrument = (() => {
         }
     };
 
-    return { peerConnections, sockets, channels, events, note, now };
+    return { peerConnections, sockets, channels, events, note, now, negotiations: () => descriptions };
 })();

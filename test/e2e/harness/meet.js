@@ -254,6 +254,11 @@ window.meet = (() => {
         await conference.addTrack(track);
     }
 
+    /** Stops showing the screen. */
+    function muteScreen() {
+        return localTracks.find(t => t.getVideoType?.() === 'desktop').mute();
+    }
+
     /** Goes on with a screen that was muted. */
     function unmuteScreen() {
         return localTracks.find(t => t.getVideoType?.() === 'desktop').unmute();
@@ -492,7 +497,9 @@ window.meet = (() => {
             for (const track of p.getTracks()) {
                 const s = receivers.get(track.getTrack()?.id) ?? {};
 
-                seen[track.getType()] = {
+                const screen = track.getVideoType?.() === 'desktop';
+
+                seen[screen ? 'screen' : track.getType()] = {
                     muted: track.isMuted(),
                     bytes: s.bytesReceived ?? 0,
                     packets: s.packetsReceived ?? 0,
@@ -559,7 +566,7 @@ window.meet = (() => {
 
     return {
         ready: true,
-        join, devices, leave, stats, mute, ask, logIn, garble, me, call, move, demote, share, unmuteScreen, screens, upload, download, unshare, again, reenter,
+        join, devices, leave, stats, mute, ask, logIn, garble, me, call, move, demote, share, muteScreen, unmuteScreen, screens, upload, download, unshare, again, reenter,
         say: text => conference.sendTextMessage(text),
         identity: id => conference.getParticipantById(id).getIdentity(),
         isModerator: () => conference.isModerator(),

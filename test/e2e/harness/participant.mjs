@@ -123,6 +123,15 @@ export class Participant {
         return this.#grows('video', 'frames', others, timeout);
     }
 
+    seesScreen(others, timeout = 30000) {
+        return this.#grows('screen', 'frames', others, timeout);
+    }
+
+    /** How often the page took a description of the other side. */
+    negotiations() {
+        return this.page.evaluate(() => window.instrument.negotiations());
+    }
+
     hears(others, timeout = 30000) {
         return this.#grows('audio', 'bytes', others, timeout);
     }

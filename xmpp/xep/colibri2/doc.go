@@ -25,6 +25,7 @@ const (
 	CapSourceNames    = "source-names" // mandatory at creation
 	CapSSRCRewriting  = "ssrc-rewriting"
 	CapPrivateAddress = "private-address-connectivity"
+	CapMidDemux       = "rtp-mid-demux" // only with CapSSRCRewriting
 )
 
 // RoleVisitor is the muc-role of a visitor.

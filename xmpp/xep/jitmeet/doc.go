@@ -26,6 +26,7 @@ const (
 	FeatureREMB          = "http://jitsi.org/remb"
 	FeatureOpusRED       = "http://jitsi.org/opus-red"
 	FeatureSSRCRewriting = "http://jitsi.org/ssrc-rewriting-1"
+	FeatureMidDemux      = "http://jitsi.org/rtp-mid-demux"
 	FeatureJSONSources   = "http://jitsi.org/json-encoded-sources"
 	FeatureAudioMute     = "http://jitsi.org/protocol/audio-mute"
 	FeatureJibri         = "http://jitsi.org/protocol/jibri"
