@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -16,11 +17,10 @@ func TestCommands(t *testing.T) {
 	s := meettest.StartServer(t, meettest.ServerOptions{})
 	for name, args := range map[string][]string{
 		"join":      {"-n", "2"},
-		"load":      {"-rooms", "2", "-people", "3", "-senders", "1", "-rate", "30", "-seconds", "1"},
 		"broadcast": {"-people", "4", "-rate", "20", "-seconds", "1"},
 		"meetings":  {"-rooms", "1", "-people", "2", "-seconds", "1"},
 		"chat":      {"-people", "3", "-messages", "5"},
-		"media":     {"-receivers", "2", "-seconds", "1", "-rounds", "1"},
+		"media":     {"-people", "3", "-mics", "-seconds", "1", "-out", filepath.Join(t.TempDir(), "media.json")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			common := []string{name, "-url", s.Options("").URL, "-domain", s.Domain, "-pid", strconv.Itoa(s.PID), "-json"}
@@ -29,7 +29,7 @@ func TestCommands(t *testing.T) {
 			}
 		})
 	}
-	if err := run(t.Context(), []string{"load", "-rooms", "100000"}); err == nil {
+	if err := run(t.Context(), []string{"media", "-rooms", "100000"}); err == nil {
 		t.Error("an unbounded load was accepted")
 	}
 }

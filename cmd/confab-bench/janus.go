@@ -5,14 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/pion/rtp"
-	"github.com/pion/webrtc/v4"
+
+	"confab/internal/swarm"
 )
 
 // janus is a session of Janus Gateway's WebSocket API, for comparison: the same
@@ -24,7 +24,6 @@ type janus struct {
 	mu      sync.Mutex
 	next    int
 	waiting map[string]chan janusMessage
-	events  map[uint64]chan janusMessage // by handle
 	err     error
 	done    chan struct{}
 }
@@ -59,7 +58,7 @@ func dialJanus(ctx context.Context, url string) (*janus, error) {
 		return nil, fmt.Errorf("janus: %w", err)
 	}
 	ws.SetReadLimit(1 << 20)
-	j := &janus{ws: ws, waiting: map[string]chan janusMessage{}, events: map[uint64]chan janusMessage{}, done: make(chan struct{})}
+	j := &janus{ws: ws, waiting: map[string]chan janusMessage{}, done: make(chan struct{})}
 	go j.read()
 	m, err := j.ask(ctx, janusMessage{Janus: "create"})
 	if err != nil {
@@ -99,12 +98,16 @@ func (j *janus) read() {
 			return
 		}
 		ch := j.waiting[m.Transaction]
-		// An ack announces the answer, which comes as an event.
-		if ch != nil && m.Janus != "ack" {
+		// An ack announces the answer, which comes as an event; only that of a
+		// keepalive is all.
+		if m.Janus == "ack" && !strings.HasPrefix(m.Transaction, "k") {
+			ch = nil
+		}
+		if ch != nil {
 			delete(j.waiting, m.Transaction)
 		}
 		j.mu.Unlock()
-		if ch != nil && m.Janus != "ack" {
+		if ch != nil {
 			ch <- m
 		}
 	}
@@ -120,6 +123,9 @@ func (j *janus) ask(ctx context.Context, m janusMessage) (janusMessage, error) {
 	}
 	j.next++
 	m.Transaction = fmt.Sprint("t", j.next)
+	if m.Janus == "keepalive" {
+		m.Transaction = fmt.Sprint("k", j.next)
+	}
 	m.SessionID = j.session
 	j.waiting[m.Transaction] = ch
 	j.mu.Unlock()
@@ -165,211 +171,176 @@ func (j *janus) message(ctx context.Context, handle uint64, body any, jsep *janu
 	return j.ask(ctx, janusMessage{Janus: "message", HandleID: handle, Body: body, JSEP: jsep})
 }
 
-// janusFlow is one publisher of video and its subscribers.
-type janusFlow struct {
-	j        *janus
-	pcs      []*webrtc.PeerConnection
-	track    *webrtc.TrackLocalStaticRTP
-	sent     atomic.Uint64
-	received atomic.Uint64
-	flowing  atomic.Int64 // subscribers that get media
-	wg       sync.WaitGroup
+// janusPeer is a Janus Gateway: its videoroom plug-in, one handle that publishes
+// and one that subscribes to everybody else for each member.
+type janusPeer struct{ url string }
+
+// janusMember is a member that publishes, or only joins.
+type janusMember struct {
+	m      *member
+	handle uint64
+	id     uint64
 }
 
-// openJanusFlow makes a room with one publisher and n subscribers.
-func openJanusFlow(ctx context.Context, url string, room, n int) (_ *janusFlow, err error) {
-	f := &janusFlow{}
-	if f.j, err = dialJanus(ctx, url); err != nil {
+func (p janusPeer) enter(ctx context.Context, s *swarm.Swarm, room string, members []*member) (leave func(), err error) {
+	j, err := dialJanus(ctx, p.url)
+	if err != nil {
 		return nil, err
+	}
+	leave = func() {
+		j.close()
+		closeAll(members)
 	}
 	defer func() {
 		if err != nil {
-			f.close()
+			leave()
 		}
 	}()
-	handle, err := f.j.attach(ctx)
+	number := crc32.ChecksumIEEE([]byte(room))
+	handle, err := j.attach(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = f.j.message(ctx, handle, map[string]any{"request": "create", "room": room, "publishers": 10, "bitrate": 0, "videocodec": "vp8", "audiocodec": "opus"}, nil); err != nil {
+	if _, err = j.message(ctx, handle, map[string]any{
+		"request": "create", "room": number, "publishers": max(len(members), 2), "bitrate": 0, "videocodec": "vp8", "audiocodec": "opus",
+		"audiolevel_ext": true, "transport_wide_cc_ext": true,
+	}, nil); err != nil {
 		return nil, err
 	}
-	joined, err := f.j.message(ctx, handle, map[string]any{"request": "join", "ptype": "publisher", "room": room}, nil)
-	if err != nil {
-		return nil, err
-	}
-	var who struct{ ID uint64 }
-	if err = json.Unmarshal(joined.PluginData.Data, &who); err != nil {
-		return nil, err
-	}
-	if err = f.publish(ctx, handle); err != nil {
-		return nil, err
-	}
-	for range n {
-		if err = f.subscribe(ctx, room, who.ID); err != nil {
-			return nil, err
-		}
-	}
-	return f, nil
-}
-
-func (f *janusFlow) connection() (*webrtc.PeerConnection, error) {
-	pc, err := webrtc.NewPeerConnection(webrtc.Configuration{})
-	if err == nil {
-		f.pcs = append(f.pcs, pc)
-	}
-	return pc, err
-}
-
-func (f *janusFlow) publish(ctx context.Context, handle uint64) error {
-	pc, err := f.connection()
-	if err != nil {
-		return err
-	}
-	f.track, err = webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}, "v", "bench")
-	if err != nil {
-		return err
-	}
-	sender, err := pc.AddTrack(f.track)
-	if err != nil {
-		return err
-	}
-	f.wg.Go(func() {
-		for {
-			if _, _, err := sender.ReadRTCP(); err != nil {
-				return
+	go j.keepAlive(ctx)
+	var mu sync.Mutex
+	all := map[*member]*janusMember{}
+	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
+		jm := &janusMember{m: m}
+		if len(m.tracks) > 0 {
+			if err := j.publish(ctx, s, jm, number); err != nil {
+				return err
 			}
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		all[m] = jm
+		return nil
 	})
-	offer, err := pc.CreateOffer(nil)
+	if err == nil {
+		err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
+			began := time.Now()
+			if err := j.subscribe(ctx, s, m, number, all); err != nil {
+				return err
+			}
+			if m.entered != nil {
+				m.entered(time.Since(began).Seconds())
+			}
+			return nil
+		})
+	}
+	return leave, err
+}
+
+func (j *janus) publish(ctx context.Context, s *swarm.Swarm, jm *janusMember, room uint32) (err error) {
+	if jm.handle, err = j.attach(ctx); err != nil {
+		return err
+	}
+	joined, err := j.message(ctx, jm.handle, map[string]any{"request": "join", "ptype": "publisher", "room": room}, nil)
 	if err != nil {
 		return err
 	}
-	local, err := gathered(ctx, pc, offer)
+	var who struct{ ID uint64 }
+	if err := json.Unmarshal(joined.PluginData.Data, &who); err != nil {
+		return err
+	}
+	jm.id = who.ID
+	leg, err := jm.m.leg(s)
 	if err != nil {
 		return err
 	}
-	m, err := f.j.message(ctx, handle, map[string]any{"request": "configure", "audio": false, "video": true}, local)
+	for _, t := range jm.m.tracks {
+		leg.Send(t)
+	}
+	local := &janusJSEP{Type: "offer", SDP: offer(leg.Local(), fmt.Sprint("s", jm.id), jm.m.tracks)}
+	m, err := j.message(ctx, jm.handle, map[string]any{"request": "configure", "audio": true, "video": true}, local)
 	if err != nil {
 		return err
 	}
 	if m.JSEP == nil {
 		return errors.New("janus: no answer to the publisher's offer")
 	}
-	up := make(chan struct{})
-	var once sync.Once
-	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
-		if s == webrtc.PeerConnectionStateConnected {
-			once.Do(func() { close(up) })
-		}
-	})
-	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: m.JSEP.SDP}); err != nil {
-		return err
-	}
-	select {
-	case <-up:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return begin(ctx, leg, m.JSEP.SDP, false)
 }
 
-func (f *janusFlow) subscribe(ctx context.Context, room int, feed uint64) error {
-	handle, err := f.j.attach(ctx)
+// begin starts a leg with a session description of the server and waits for it.
+func begin(ctx context.Context, leg *swarm.Leg, text string, offered bool) error {
+	d, err := parseSDP(text)
 	if err != nil {
 		return err
 	}
-	join := map[string]any{"request": "join", "ptype": "subscriber", "room": room, "streams": []map[string]any{{"feed": feed}}}
-	m, err := f.j.message(ctx, handle, join, nil)
+	r, err := d.remote(offered)
+	if err != nil {
+		return err
+	}
+	leg.Start(r, d.formats())
+	return leg.Ready(ctx)
+}
+
+func (j *janus) subscribe(ctx context.Context, s *swarm.Swarm, m *member, room uint32, all map[*member]*janusMember) error {
+	var streams []map[string]any
+	for other, jm := range all {
+		if other != m && jm.id != 0 {
+			streams = append(streams, map[string]any{"feed": jm.id})
+		}
+	}
+	if !m.watch || len(streams) == 0 {
+		return nil
+	}
+	handle, err := j.attach(ctx)
+	if err != nil {
+		return err
+	}
+	join := map[string]any{"request": "join", "ptype": "subscriber", "room": room, "streams": streams}
+	got, err := j.message(ctx, handle, join, nil)
 	for err != nil && strings.Contains(err.Error(), "No such feed") && ctx.Err() == nil {
-		m, err = f.j.message(ctx, handle, join, nil) // Janus learns of the publisher's media a little later
+		got, err = j.message(ctx, handle, join, nil) // Janus learns of the publisher's media a little later
 	}
 	if err != nil {
 		return err
 	}
-	if m.JSEP == nil {
+	if got.JSEP == nil {
 		return errors.New("janus: no offer to the subscriber")
 	}
-	pc, err := f.connection()
+	d, err := parseSDP(got.JSEP.SDP)
 	if err != nil {
 		return err
 	}
-	pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		f.wg.Add(1)
-		defer f.wg.Done()
-		f.flowing.Add(1)
-		buf := make([]byte, 1600)
-		for {
-			if _, _, err := t.Read(buf); err != nil {
-				return
-			}
-			f.received.Add(1)
-		}
-	})
-	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: m.JSEP.SDP}); err != nil {
-		return err
-	}
-	answer, err := pc.CreateAnswer(nil)
+	leg, err := m.leg(s)
 	if err != nil {
 		return err
 	}
-	local, err := gathered(ctx, pc, answer)
+	r, err := d.remote(true)
 	if err != nil {
 		return err
 	}
-	_, err = f.j.message(ctx, handle, map[string]any{"request": "start"}, local)
-	return err
+	f := d.formats()
+	leg.Start(r, f)
+	if _, err = j.message(ctx, handle, map[string]any{"request": "start"}, &janusJSEP{Type: "answer", SDP: d.answer(leg.Local())}); err != nil {
+		return err
+	}
+	return leg.Ready(ctx)
 }
 
-// gathered sets the local description and waits for its candidates.
-func gathered(ctx context.Context, pc *webrtc.PeerConnection, d webrtc.SessionDescription) (*janusJSEP, error) {
-	done := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(d); err != nil {
-		return nil, err
-	}
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	return &janusJSEP{Type: d.Type.String(), SDP: pc.LocalDescription().SDP}, nil
-}
-
-// send writes VP8 frames of a bit rate until ctx ends.
-func (f *janusFlow) send(ctx context.Context, fps, bitrate int) {
-	const size = 1100
-	perFrame := max(1, bitrate/8/fps/size)
-	tick := time.NewTicker(time.Second / time.Duration(fps))
+// keepAlive keeps the session, which else ends after a minute.
+func (j *janus) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Second)
 	defer tick.Stop()
-	p := rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: 96}, Payload: make([]byte, size)}
-	for frame := uint32(0); ; frame++ {
-		for i := range perFrame {
-			p.Header.Marker = i == perFrame-1
-			p.Payload[0] = 0 // VP8 descriptor (RFC 7741 §4.2): start of partition 0 in the first packet
-			if i == 0 {
-				p.Payload[0] = 0x10
-			}
-			p.Payload[1] = byte(min(frame%100, 1)) // a key frame in each hundred
-			if f.track.WriteRTP(&p) == nil {
-				f.sent.Add(1)
-			}
-			p.Header.SequenceNumber++
-		}
-		p.Header.Timestamp += uint32(90000 / fps)
+	for {
 		select {
 		case <-tick.C:
+			if _, err := j.ask(ctx, janusMessage{Janus: "keepalive"}); err != nil {
+				return
+			}
+		case <-j.done:
+			return
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-func (f *janusFlow) close() {
-	for _, pc := range f.pcs {
-		_ = pc.Close()
-	}
-	if f.j != nil {
-		f.j.close()
-	}
-	f.wg.Wait()
 }

@@ -2,146 +2,258 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
-	"confab/internal/meettest"
+	"confab/internal/swarm"
 )
 
-const (
-	videoFPS     = 30
-	videoBitrate = 2_500_000
-)
+// videoFPS is the frame rate of cameras that nothing else is said about.
+const videoFPS = 30
 
-// flow is what one server did with one sender and its receivers.
-type flow struct {
-	sent, received uint64
-	cpu            float64 // seconds
+// shape is the load: rooms of people, of whom some send.
+type shape struct {
+	rooms, people, senders int
+	video, audio           bool // what senders send
+	mics                   bool // everybody has a microphone
+	size, rate, fps        int  // of video packets, and packets/s of each sender
+	simulcast              bool
+	audioSize              int
+	audioInterval          time.Duration
+	height, lastN          int
+	loss                   float64
+	delay                  time.Duration
 }
 
-// perCPUSecond is how many packets a second of one core forwards.
-func (f flow) perCPUSecond() float64 { return float64(f.received) / f.cpu }
+func (s *shape) flags(fs *flag.FlagSet) {
+	fs.IntVar(&s.rooms, "rooms", 1, "rooms")
+	fs.IntVar(&s.people, "people", 11, "participants of each")
+	fs.IntVar(&s.senders, "senders", 1, "those of them who send")
+	fs.BoolVar(&s.video, "video", true, "senders send video")
+	fs.BoolVar(&s.audio, "audio", false, "senders send audio")
+	fs.BoolVar(&s.mics, "mics", false, "everybody sends audio")
+	fs.IntVar(&s.size, "size", 1200, "bytes of a video packet, RTP header included")
+	fs.IntVar(&s.rate, "rate", 260, "video packets/s of a sender (260 of 1,200 bytes: 2.5 Mbit/s)")
+	fs.IntVar(&s.fps, "fps", videoFPS, "frames/s")
+	fs.BoolVar(&s.simulcast, "simulcast", false, "three encodings of 180, 360 and 720 lines as a browser sends them, instead of -size and -rate")
+	fs.IntVar(&s.audioSize, "audio-size", 120, "bytes of an audio packet, RTP header included")
+	fs.DurationVar(&s.audioInterval, "audio-interval", 20*time.Millisecond, "time between audio packets")
+	fs.IntVar(&s.height, "height", 0, "lines that receivers want of every video, 0: all (Confab)")
+	fs.IntVar(&s.lastN, "last-n", -1, "videos that receivers want, -1: all (Confab)")
+	fs.Float64Var(&s.loss, "loss", 0, "share of the packets that is lost on the way to the server, and to receivers")
+	fs.DurationVar(&s.delay, "delay", 0, "by which packets reach receivers later")
+}
 
-// media sends one 720p video to many receivers and counts forwarded packets per
-// second of the server's CPU time, beside Janus when one is named.
+func (s *shape) check() error {
+	return errors.Join(bounded("rooms", s.rooms, 1, 500), bounded("people", s.people, 2, 1000), bounded("senders", s.senders, 0, s.people),
+		bounded("size", s.size, 100, 1200), bounded("audio-size", s.audioSize, 60, 1200), bounded("rate", s.rate, 1, 20_000), bounded("fps", s.fps, 1, 120),
+		bounded("participants of all rooms", s.rooms*s.people, 2, 20_000))
+}
+
+// simulcast720 is what Chromium sends of a 720p camera, roughly.
+var simulcast720 = []swarm.Encoding{
+	{Width: 320, Height: 180, Bitrate: 150_000}, {Width: 640, Height: 360, Bitrate: 500_000}, {Width: 1280, Height: 720, Bitrate: 2_000_000},
+}
+
+// members of a room, the senders first.
+func (s *shape) members() []*member {
+	out := make([]*member, s.people)
+	for i := range out {
+		m := &member{watch: true, height: s.height, lastN: s.lastN}
+		if i < s.senders && s.audio || s.mics {
+			m.tracks = append(m.tracks, swarm.NewAudio(s.audioSize, s.audioInterval, uint8(min(30+i, 100))))
+		}
+		if i < s.senders && s.video {
+			m.tracks = append(m.tracks, s.camera())
+		}
+		out[i] = m
+	}
+	return out
+}
+
+func (s *shape) camera() *swarm.Track {
+	if !s.simulcast {
+		return swarm.NewVideo(s.fps, swarm.Encoding{Width: 1280, Height: 720, Bitrate: s.size * 8 * s.rate, PacketSize: s.size})
+	}
+	t := swarm.NewVideo(s.fps, simulcast720...)
+	t.KeyFactor, t.TemporalLayers = 3, 3
+	return t
+}
+
+// streams is how many a load makes at the receivers, and fanout how many copies of
+// each packet sent there are, if all get everything.
+func (s *shape) streams() (video, audio int, fanout int) {
+	if s.video {
+		video = s.senders * (s.people - 1)
+	}
+	if s.mics {
+		audio = s.people * (s.people - 1)
+	} else if s.audio {
+		audio = s.senders * (s.people - 1)
+	}
+	if s.lastN >= 0 && s.video {
+		video = 0
+		for i := range s.people {
+			others := s.senders
+			if i < s.senders {
+				others--
+			}
+			video += min(others, s.lastN)
+		}
+	}
+	return video * s.rooms, audio * s.rooms, s.people - 1
+}
+
+// contender is a server under comparison.
+type contender struct {
+	name string
+	pid  int
+	peer peer
+}
+
+// media loads a server, and others beside it, with media through their own
+// signalling, and reports what that cost and what arrived.
 func media(ctx context.Context, args []string) error {
 	var t target
+	var s shape
+	var p peers
 	fs := t.flags("media")
-	receivers := fs.Int("receivers", 10, "participants that receive")
-	seconds := fs.Int("seconds", 15, "length of each measurement")
-	rounds := fs.Int("rounds", 3, "measurements of each server, in turn; the medians are reported")
-	janusURL := fs.String("janus", "", "WebSocket API of a Janus Gateway on this machine")
-	janusPID := fs.Int("janus-pid", 0, "its process")
+	s.flags(fs)
+	p.flags(fs)
+	var m measuring
+	m.flags(fs)
+	rounds := fs.Int("rounds", 1, "measurements of each server, in turn; medians are reported")
+	ceiling := fs.Bool("ceiling", false, "measure in each round, too, what encrypting and sending the same packets costs at least")
+	out := fs.String("out", "", "file for everything measured, as JSON")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if t.pid == 0 || *janusURL != "" && *janusPID == 0 {
-		return errors.New("the processes are needed: -pid, and -janus-pid with -janus")
+	if err := s.check(); err != nil {
+		return err
+	}
+	servers, err := p.contenders(&t)
+	if err != nil {
+		return err
+	}
+	if err := m.pin(servers); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	d := time.Duration(*seconds) * time.Second
-	var ours, theirs []float64
-	var last, lastJanus flow
+	all := map[string][]result{}
 	for round := range *rounds {
-		f, err := t.forward(ctx, roomName("media", round), *receivers, d)
+		factor := 1.0
+		for _, c := range servers {
+			r, err := m.run(ctx, &t, c, &s, round)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			all[c.name] = append(all[c.name], r)
+			if c.name == "confab" && r.Factor > 0 {
+				factor = r.Factor
+			}
+		}
+		if *ceiling {
+			r, err := m.ceiling(ctx, &t, &s, factor)
+			if err != nil {
+				return fmt.Errorf("ceiling: %w", err)
+			}
+			all["ceiling"] = append(all["ceiling"], r)
+		}
+	}
+	if *out != "" {
+		b, err := json.MarshalIndent(map[string]any{"date": time.Now().UTC().Format(time.RFC3339), "arguments": args, "results": all}, "", "  ")
+		if err == nil {
+			err = os.WriteFile(*out, append(b, '\n'), 0o600)
+		}
 		if err != nil {
 			return err
 		}
-		ours, last = append(ours, f.perCPUSecond()), f
-		if *janusURL == "" {
+	}
+	return t.report(summary(servers, all))
+}
+
+// summary has the medians of each server and how ours compares.
+func summary(servers []contender, all map[string][]result) (out []figure) {
+	names := make([]string, 0, len(all))
+	for _, c := range servers {
+		names = append(names, c.name)
+	}
+	if all["ceiling"] != nil {
+		names = append(names, "ceiling")
+	}
+	per := map[string]float64{}
+	best, bestName := 0.0, ""
+	for _, name := range names {
+		rs := all[name]
+		mid := func(f func(*result) float64) float64 {
+			var v []float64
+			for i := range rs {
+				v = append(v, f(&rs[i]))
+			}
+			return median(v)
+		}
+		per[name] = mid(func(r *result) float64 { return r.PerCore })
+		if name != "confab" && name != "ceiling" && per[name] > best {
+			best, bestName = per[name], name
+		}
+		add := func(what string, v any) { out = append(out, figure{name + ": " + what, v}) }
+		add("packets forwarded per second of a core", per[name])
+		add("packets/s", mid(func(r *result) float64 { return r.PacketsPerSecond }))
+		add("cores used", mid(func(r *result) float64 { return r.Cores }))
+		if name == "ceiling" {
 			continue
 		}
-		if f, err = janusForward(ctx, *janusURL, *janusPID, 4711+round, *receivers, d); err != nil {
-			return err
+		if slices.ContainsFunc(rs, func(r result) bool { return r.Capacity > 0 }) {
+			add("packets/s at most without loss", mid(func(r *result) float64 { return r.Capacity }))
 		}
-		theirs, lastJanus = append(theirs, f.perCPUSecond()), f
+		add("lost of 100", mid(func(r *result) float64 { return r.LossPercent }))
+		add("ms of latency, median", mid(func(r *result) float64 { return r.P50 }))
+		add("ms of latency, 99 of 100", mid(func(r *result) float64 { return r.P99 }))
+		add("ms of latency, 999 of 1000", mid(func(r *result) float64 { return r.P999 }))
+		if slices.ContainsFunc(rs, func(r result) bool { return r.Half != nil }) {
+			half := func(f func(*result) float64) float64 {
+				return mid(func(r *result) float64 {
+					if r.Half == nil {
+						return 0
+					}
+					return f(r.Half)
+				})
+			}
+			add("at half of that, packets/s", half(func(r *result) float64 { return r.PacketsPerSecond }))
+			add("at half of that, ms of latency, median", half(func(r *result) float64 { return r.P50 }))
+			add("at half of that, ms of latency, 99 of 100", half(func(r *result) float64 { return r.P99 }))
+			add("at half of that, ms of latency, 999 of 1000", half(func(r *result) float64 { return r.P999 }))
+		}
+		add("frames per video and second", mid(func(r *result) float64 { return r.FrameRate }))
+		add("freezes", mid(func(r *result) float64 { return float64(r.Freezes) }))
+		add("seconds until all are connected", mid(func(r *result) float64 { return r.Joined }))
+		add("MB of memory before", mid(func(r *result) float64 { return r.MemoryBefore }))
+		add("KB of memory per endpoint", mid(func(r *result) float64 { return r.MemoryPerEndpoint }))
+		add("SRTP", strings.Join(rs[0].Profiles, " "))
 	}
-	out := []figure{
-		{"receivers", *receivers}, {"packets sent", last.sent}, {"packets received", last.received},
-		{"packets forwarded per CPU second", median(ours)},
+	if per["confab"] > 0 && best > 0 {
+		out = append(out, figure{"confab against the best other, " + bestName, per["confab"] / best})
 	}
-	if *janusURL != "" {
-		out = append(out, figure{"janus: packets sent", lastJanus.sent}, figure{"janus: packets received", lastJanus.received},
-			figure{"janus: packets forwarded per CPU second", median(theirs)}, figure{"ratio", median(ours) / median(theirs)})
+	if per["confab"] > 0 && per["ceiling"] > 0 {
+		out = append(out, figure{"confab against the ceiling", per["confab"] / per["ceiling"]})
 	}
-	return t.report(out)
+	return out
 }
 
-// forward measures our own server.
-func (t *target) forward(ctx context.Context, room string, receivers int, d time.Duration) (f flow, err error) {
-	sender, err := t.join(ctx, room, &meettest.Media{FPS: videoFPS, Layers: []meettest.Layer{{Width: 1280, Height: 720, Bitrate: videoBitrate}}})
-	if err != nil {
-		return f, err
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	if len(v) == 0 {
+		return 0
 	}
-	defer sender.Kill()
-	all := make([]*meettest.Client, 0, receivers)
-	defer func() {
-		for _, c := range all {
-			c.Kill()
-		}
-	}()
-	source := sender.Nick() + "-v0"
-	for range receivers {
-		c, err := t.join(ctx, room, nil)
-		if err != nil {
-			return f, err
-		}
-		all = append(all, c)
+	if len(v)%2 == 1 {
+		return v[len(v)/2]
 	}
-	for _, c := range all {
-		if err := c.Until(ctx, "the bridge channel", c.ChannelOpen); err != nil {
-			return f, err
-		}
-		if err := c.Want(720); err != nil {
-			return f, err
-		}
-		if err := c.Until(ctx, "video", func() bool { return c.Stats(source).Frames > 0 }); err != nil {
-			return f, err
-		}
-	}
-	count := func() (n uint64) {
-		for _, c := range all {
-			packets, _ := c.Received()
-			n += packets
-		}
-		return n
-	}
-	return measure(ctx, t.pid, d, sender.Sent, count)
-}
-
-// janusForward measures a Janus Gateway with the same number of packets.
-func janusForward(ctx context.Context, url string, pid, room, receivers int, d time.Duration) (f flow, err error) {
-	j, err := openJanusFlow(ctx, url, room, receivers)
-	if err != nil {
-		return f, err
-	}
-	defer j.close()
-	sending, stop := context.WithCancel(ctx)
-	j.wg.Go(func() { j.send(sending, videoFPS, videoBitrate) })
-	defer stop()
-	for j.flowing.Load() < int64(receivers) {
-		if err := wait(ctx, 10*time.Millisecond); err != nil {
-			return f, fmt.Errorf("janus: %d of %d receivers get media: %w", j.flowing.Load(), receivers, err)
-		}
-	}
-	return measure(ctx, pid, d, j.sent.Load, j.received.Load)
-}
-
-// measure counts packets and CPU time over d, after two seconds of running in.
-func measure(ctx context.Context, pid int, d time.Duration, sent, received func() uint64) (f flow, err error) {
-	if err := wait(ctx, 2*time.Second); err != nil {
-		return f, err
-	}
-	s, r := sent(), received()
-	before, err := cpuSeconds(pid)
-	if err != nil {
-		return f, err
-	}
-	if err := wait(ctx, d); err != nil {
-		return f, err
-	}
-	after, err := cpuSeconds(pid)
-	return flow{sent() - s, received() - r, after - before}, err
+	return (v[len(v)/2-1] + v[len(v)/2]) / 2
 }

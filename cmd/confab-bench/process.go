@@ -11,7 +11,10 @@ import (
 // all Linux of today.
 const clockTicks = 100
 
-// cpuSeconds is the CPU time that a process has used, in user and kernel.
+// cpuSeconds is the CPU time that a process has used, in user and kernel. On
+// kernels without CONFIG_IRQ_TIME_ACCOUNTING, most of them, that includes the
+// softirqs which ran in its context: over loopback the whole way of a packet to the
+// receiver's socket.
 func cpuSeconds(pid int) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -31,6 +34,35 @@ func cpuSeconds(pid int) (float64, error) {
 		ticks += n
 	}
 	return float64(ticks) / clockTicks, nil
+}
+
+// coreTimes are the seconds that a core spent on anything, and on softirqs of it,
+// since boot (proc_stat(5)).
+func coreTimes(cpu int) (busy, softirq float64, err error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 9 || f[0] != "cpu"+strconv.Itoa(cpu) {
+			continue
+		}
+		for i, v := range f[1:9] {
+			n, err := strconv.ParseFloat(v, 64)
+			if err != nil {
+				return 0, 0, err
+			}
+			if i != 3 && i != 4 { // idle, iowait
+				busy += n / clockTicks
+			}
+			if i == 6 {
+				softirq = n / clockTicks
+			}
+		}
+		return busy, softirq, nil
+	}
+	return 0, 0, fmt.Errorf("/proc/stat has no cpu%d", cpu)
 }
 
 // residentMB is the memory of a process that is in RAM, in MB of 2^20 bytes.

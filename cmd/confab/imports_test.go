@@ -43,7 +43,8 @@ var mayImport = map[string][]string{
 	"web/api":             {},
 	"cmd/confab": {"xmpp/...", "xmpp", "muc", "muc/...", "focus", "focus/...", "bridge", "bridge/...",
 		"extdisco", "extdisco/...", "storage", "storage/...", "web", "web/..."},
-	"cmd/confab-bench": {"internal/meettest", "internal/meettest/...", "xmpp", "xmpp/xep/..."},
+	"cmd/confab-bench": {"internal/meettest", "internal/meettest/...", "internal/swarm", "xmpp", "xmpp/xep/..."},
+	"internal/swarm":   {"bridge/rtpx"},
 	"internal/mailbox": {},
 	"internal/...":     {"..."}, // the test client, which the server doesn't import
 	"test/...":         {"..."},

@@ -1,0 +1,363 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/datachannel"
+	"github.com/pion/dtls/v3"
+	"github.com/pion/logging"
+	"github.com/pion/sctp"
+
+	"confab/internal/meettest"
+	"confab/internal/swarm"
+	"confab/xmpp"
+	"confab/xmpp/xep/jingle"
+)
+
+// confab is our own server, joined as a stock client does: XMPP, Jingle, and the
+// bridge channel over SCTP.
+type confab struct{ t *target }
+
+// joining is how many members come in at the same time.
+const joining = 8
+
+func (c confab) enter(ctx context.Context, s *swarm.Swarm, room string, members []*member) (leave func(), err error) {
+	var mu sync.Mutex
+	var clients []*meettest.Client
+	leave = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		var wg sync.WaitGroup
+		for _, cl := range clients {
+			wg.Go(func() { _ = cl.Close() })
+		}
+		wg.Wait()
+		closeAll(members)
+	}
+	var ends []*confabMember
+	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
+		cm := &confabMember{m: m, room: room, began: time.Now(), offers: make(chan *jingle.Jingle, 4), open: make(chan struct{})}
+		cl, err := meettest.Dial(ctx, meettest.Options{URL: c.t.url, Domain: c.t.domain, Silent: true, Observe: cm.observe})
+		if err != nil {
+			return err
+		}
+		cm.c = cl
+		mu.Lock()
+		clients = append(clients, cl)
+		ends = append(ends, cm)
+		mu.Unlock()
+		if err := cl.Join(ctx, room); err != nil {
+			return fmt.Errorf("join %s: %w", room, err)
+		}
+		return nil
+	})
+	if err == nil {
+		// The first offer comes with the second participant.
+		err = inParallel(ctx, len(ends), members, func(ctx context.Context, m *member) error {
+			for _, cm := range ends {
+				if cm.m == m {
+					return cm.accept(ctx, s)
+				}
+			}
+			return errors.New("a member without a client")
+		})
+	}
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+// confabMember is one client's session with the focus.
+type confabMember struct {
+	m      *member
+	c      *meettest.Client
+	room   string
+	began  time.Time
+	offers chan *jingle.Jingle
+	open   chan struct{} // closed when the bridge channel is open
+	leg    *swarm.Leg
+
+	mu      sync.Mutex
+	channel *datachannel.DataChannel
+}
+
+func (cm *confabMember) observe(s *xmpp.Stanza) {
+	if s.Kind != xmpp.IQ || s.Type != xmpp.TypeSet || !s.Has(jingle.NS, "jingle") {
+		return
+	}
+	j, err := jingle.Parse(s.Child(jingle.NS, "jingle"))
+	if err == nil && j.Action == jingle.SessionInitiate {
+		select {
+		case cm.offers <- j:
+		default:
+		}
+	}
+}
+
+// accept answers the offer and waits for the media connection and the channel.
+func (cm *confabMember) accept(ctx context.Context, s *swarm.Swarm) error {
+	var j *jingle.Jingle
+	select {
+	case j = <-cm.offers:
+	case <-cm.c.Done():
+		return fmt.Errorf("while waiting for an offer: %w", cm.c.Err())
+	case <-ctx.Done():
+		return fmt.Errorf("no offer: %w", ctx.Err())
+	}
+	remote, f, err := cm.read(j)
+	if err != nil {
+		return err
+	}
+	leg, err := cm.m.leg(s)
+	if err != nil {
+		return err
+	}
+	cm.leg = leg
+	leg.OnSecure = cm.secured
+	for _, t := range cm.m.tracks {
+		leg.Send(t)
+	}
+	leg.Start(remote, f)
+	focus := cm.c.RoomJID(cm.room).WithResource("focus").String()
+	if _, err := cm.c.IQ(ctx, xmpp.TypeSet, focus, cm.acceptance(j, f).String()); err != nil {
+		return fmt.Errorf("session-accept: %w", err)
+	}
+	if err := leg.Ready(ctx); err != nil {
+		return fmt.Errorf("media of %s: %w", cm.c.Nick(), err)
+	}
+	select {
+	case <-cm.open:
+	case <-ctx.Done():
+		return fmt.Errorf("bridge channel of %s: %w", cm.c.Nick(), ctx.Err())
+	}
+	if cm.m.entered != nil {
+		cm.m.entered(time.Since(cm.began).Seconds())
+	}
+	return nil
+}
+
+// read takes transport and formats from an offer.
+func (cm *confabMember) read(j *jingle.Jingle) (r swarm.Remote, f swarm.Formats, err error) {
+	t := j.FirstTransport()
+	if t == nil || len(t.Fingerprints) == 0 {
+		return r, f, errors.New("an offer without transport")
+	}
+	r = swarm.Remote{Ufrag: t.Ufrag, Pwd: t.Pwd, Fingerprint: t.Fingerprints[0].Value, Active: t.Fingerprints[0].Setup == "active"}
+	var all []netip.AddrPort
+	for _, c := range t.Candidates {
+		if ip, err := netip.ParseAddr(c.IP); err == nil && c.Protocol == "udp" {
+			all = append(all, netip.AddrPortFrom(ip, c.Port))
+		}
+	}
+	if r.Address = nearest(all); !r.Address.IsValid() {
+		return r, f, errors.New("no UDP candidate of IPv4")
+	}
+	f.FeedbackSSRC = 1
+	var opus, vp8, rtx uint8
+	for _, c := range j.Contents {
+		if c.Description == nil {
+			continue
+		}
+		for _, p := range c.Description.PayloadTypes {
+			switch p.Name {
+			case "opus":
+				opus = p.ID
+			case "VP8":
+				vp8 = p.ID
+			}
+		}
+		for _, p := range c.Description.PayloadTypes {
+			if p.Name == "rtx" && vp8 != 0 && p.Get("apt") == fmt.Sprint(vp8) {
+				rtx = p.ID
+			}
+		}
+		for _, x := range c.Description.HdrExts {
+			switch x.URI {
+			case extAudioLevel:
+				f.AudioLevel = uint8(x.ID)
+			case extTWCC:
+				f.TWCC = uint8(x.ID)
+			case extAbsTime:
+				f.AbsSendTime = uint8(x.ID)
+			}
+		}
+	}
+	f.Use(opus, vp8, rtx)
+	return r, f, nil
+}
+
+// acceptance is the answer as LJM makes it out of the browser's.
+func (cm *confabMember) acceptance(offer *jingle.Jingle, f swarm.Formats) *jingle.Jingle {
+	local := cm.leg.Local()
+	transport := &jingle.Transport{
+		Ufrag: local.Ufrag, Pwd: local.Pwd, Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: "active", Value: local.Fingerprint}},
+	}
+	out := &jingle.Jingle{
+		Action: jingle.SessionAccept, SID: offer.SID, Initiator: offer.Initiator, Responder: cm.c.JID().String(), Group: &jingle.Group{Semantics: "BUNDLE"},
+	}
+	for _, c := range offer.Contents {
+		out.Group.Contents = append(out.Group.Contents, c.Name)
+		answer := jingle.Content{Creator: "responder", Name: c.Name, Transport: transport}
+		if c.Media() == jingle.Data || c.Description != nil && c.Description.Media == jingle.Application {
+			t := *transport
+			t.SCTP = &jingle.SCTPMap{Number: 5000, Protocol: "webrtc-datachannel"}
+			answer.Transport = &t
+			out.Contents = append(out.Contents, answer)
+			continue
+		}
+		answer.Senders = "both"
+		d := &jingle.Description{Media: c.Description.Media, ExtmapAllowMixed: c.Description.ExtmapAllowMixed, RTCPMux: true}
+		for _, p := range c.Description.PayloadTypes {
+			if f.Kinds[p.ID&127] != swarm.None {
+				d.PayloadTypes = append(d.PayloadTypes, p)
+			}
+		}
+		for _, x := range c.Description.HdrExts {
+			if id := uint8(x.ID); id == f.AudioLevel || id == f.TWCC || id == f.AbsSendTime {
+				d.HdrExts = append(d.HdrExts, x)
+			}
+		}
+		d.Sources, d.Groups = cm.sources(d.Media)
+		answer.Description = d
+		out.Contents = append(out.Contents, answer)
+	}
+	return out
+}
+
+// sources are those of a medium, named as LJM names them.
+func (cm *confabMember) sources(media string) (srcs []jingle.Source, groups []jingle.SSRCGroup) {
+	videos := 0
+	for _, t := range cm.m.tracks {
+		name, typ := cm.name(t, videos)
+		if t.Kind == swarm.Video {
+			videos++
+		}
+		if (t.Kind == swarm.Audio) != (media == jingle.Audio) {
+			continue
+		}
+		s, g := describe(t, cm.c.Nick(), name, typ)
+		srcs, groups = append(srcs, s...), append(groups, g...)
+	}
+	return srcs, groups
+}
+
+func (cm *confabMember) name(t *swarm.Track, videos int) (name, typ string) {
+	switch {
+	case t.Kind == swarm.Audio:
+		return cm.c.Nick() + "-a0", ""
+	case videos == 0:
+		return cm.c.Nick() + "-v0", jingle.Camera
+	}
+	return fmt.Sprintf("%s-v%d", cm.c.Nick(), videos), jingle.Desktop
+}
+
+func describe(t *swarm.Track, nick, name, typ string) (srcs []jingle.Source, groups []jingle.SSRCGroup) {
+	msid := nick + "-" + name + " track-" + name
+	for i, ssrc := range t.SSRCs {
+		srcs = append(srcs, jingle.Source{SSRC: ssrc, Name: name, VideoType: typ, MSID: msid})
+		if t.Kind == swarm.Video {
+			srcs = append(srcs, jingle.Source{SSRC: t.RTX[i], Name: name, VideoType: typ, MSID: msid})
+			groups = append(groups, jingle.SSRCGroup{Semantics: jingle.FID, SSRCs: []uint32{ssrc, t.RTX[i]}})
+		}
+	}
+	if len(t.SSRCs) > 1 {
+		groups = append(groups, jingle.SSRCGroup{Semantics: jingle.SIM, SSRCs: t.SSRCs})
+	}
+	return srcs, groups
+}
+
+// secured opens the bridge channel as LJM does (bridge.md §6.1) and keeps to what
+// the bridge says on it.
+func (cm *confabMember) secured(ctx context.Context, conn *dtls.Conn) {
+	quiet := &logging.DefaultLoggerFactory{Writer: io.Discard}
+	assoc, err := sctp.ClientWithOptions(sctp.WithNetConn(conn), sctp.WithLoggerFactory(quiet), sctp.WithRTOMax(3000), sctp.WithEnableZeroChecksum(true))
+	if err != nil {
+		return
+	}
+	defer func() { _ = assoc.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = assoc.Close() })
+	defer stop()
+	dc, err := datachannel.Dial(assoc, 0, &datachannel.Config{
+		ChannelType: datachannel.ChannelTypeReliable, Label: "JVB data channel", Protocol: "http://jitsi.org/protocols/colibri", LoggerFactory: quiet,
+	})
+	if err != nil {
+		return
+	}
+	cm.mu.Lock()
+	cm.channel = dc
+	cm.mu.Unlock()
+	videos := 0
+	for _, t := range cm.m.tracks {
+		if t.Kind == swarm.Video {
+			name, typ := cm.name(t, videos)
+			videos++
+			cm.say(map[string]any{"colibriClass": "SourceVideoTypeMessage", "sourceName": name, "videoType": typ})
+		}
+	}
+	cm.constrain()
+	close(cm.open)
+	buf := make([]byte, 1<<16)
+	for {
+		n, text, err := dc.ReadDataChannel(buf)
+		if err != nil {
+			return
+		}
+		if text {
+			cm.heard(buf[:n])
+		}
+	}
+}
+
+func (cm *confabMember) say(v any) {
+	b, _ := json.Marshal(v)
+	cm.mu.Lock()
+	defer cm.mu.Unlock()
+	if cm.channel != nil {
+		_, _ = cm.channel.WriteDataChannel(b, true)
+	}
+}
+
+// constrain says what is wanted.
+func (cm *confabMember) constrain() {
+	height, lastN := cm.m.height, cm.m.lastN
+	if height == 0 {
+		height = 2160
+	}
+	if !cm.m.watch {
+		lastN = 0
+	}
+	cm.say(map[string]any{
+		"colibriClass": "ReceiverVideoConstraints", "lastN": lastN, "assumedBandwidthBps": -1,
+		"defaultConstraints": map[string]int{"maxHeight": height},
+	})
+}
+
+func (cm *confabMember) heard(b []byte) {
+	var msg struct {
+		Class     string `json:"colibriClass"`
+		Source    string `json:"sourceName"`
+		MaxHeight int    `json:"maxHeight"`
+	}
+	if json.Unmarshal(b, &msg) != nil || msg.Class != "SenderSourceConstraints" {
+		return
+	}
+	videos := 0
+	for _, t := range cm.m.tracks {
+		name, _ := cm.name(t, videos)
+		if t.Kind == swarm.Video {
+			videos++
+		}
+		if name == msg.Source {
+			cm.leg.Limit(t, msg.MaxHeight)
+		}
+	}
+}

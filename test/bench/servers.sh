@@ -1,0 +1,100 @@
+# Starts the servers that benchmarks load, each on core $SERVER_CPU and on loopback,
+# and sets SERVERS to the arguments by which confab-bench finds them. To be sourced.
+#
+#   PEERS  the servers to compare with, of: janus galene livekit (default: those found)
+#   GALENE, LIVEKIT, JANUS  their programs; docs/benchmarks.md says where they come from
+
+SERVER_CPU=${SERVER_CPU:-0}
+CLIENT_CPU=${CLIENT_CPU:-1}
+GALENE=${GALENE:-/tmp/peers/bin/galene}
+LIVEKIT=${LIVEKIT:-/tmp/peers/bin/livekit-server}
+JANUS=${JANUS:-$(command -v janus || true)}
+work=$(mktemp -d "${TMPDIR:-/tmp}/confab-bench.XXXXXX")
+started=()
+
+stop_servers() {
+	for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
+	for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
+	rm -rf "$work"
+}
+trap stop_servers EXIT
+
+# start NAME COMMAND…: its process id in $pid, its output in $work/NAME.log.
+start() {
+	local name=$1
+	shift
+	taskset -c "$SERVER_CPU" "$@" >"$work/$name.log" 2>&1 </dev/null &
+	pid=$!
+	started+=("$pid")
+}
+
+# answers URL: waits until something listens there.
+answers() {
+	for _ in $(seq 100); do
+		curl -ksS -o /dev/null --max-time 1 "$1" 2>/dev/null && return
+		sleep 0.1
+	done
+	echo "nothing answers at $1" >&2
+	tail -n 20 "$work"/*.log >&2
+	return 1
+}
+
+start_confab() {
+	cat >"$work/confab.toml" <<-EOF
+		[network]
+		public_addresses = ["127.0.0.1"]
+		ipv6 = false
+		[web]
+		http_listen = ""
+		[admin]
+		listen = "127.0.0.1:0"
+		[limits]
+		login_rate = 0
+		presence_rate = 0
+		iq_rate = 0
+		message_rate = 0
+		command_rate = 0
+		connections_per_ip = 0
+		requests_per_ip = 0
+		[log]
+		level = "warn"
+	EOF
+	start confab "${CONFAB:-confab}" serve --config "$work/confab.toml" --data "$work/confab" --domain bench.test \
+		--https 127.0.0.1:28443 --media-port 28000 --turn-port 28478 --xmpp-port 28222
+	answers https://127.0.0.1:28443/about/health
+	SERVERS+=(-url wss://127.0.0.1:28443/xmpp-websocket -domain bench.test -pid "$pid")
+}
+
+start_janus() {
+	mkdir -p "$work/janus"
+	cat >"$work/janus/janus.jcfg" <<-EOF
+		general: {
+			plugins_folder = "$(dirname "$(dirname "$JANUS")")/lib/$(uname -m)-linux-gnu/janus/plugins"
+			transports_folder = "$(dirname "$(dirname "$JANUS")")/lib/$(uname -m)-linux-gnu/janus/transports"
+			debug_level = 2
+			session_timeout = 60
+		}
+		nat: { ice_enforce_list = "lo" }
+		media: { ipv6 = false }
+		plugins: { disable = "libjanus_audiobridge.so,libjanus_duktape.so,libjanus_echotest.so,libjanus_lua.so,libjanus_nosip.so,libjanus_recordplay.so,libjanus_sip.so,libjanus_streaming.so,libjanus_textroom.so,libjanus_videocall.so,libjanus_voicemail.so" }
+		transports: { disable = "libjanus_http.so,libjanus_mqtt.so,libjanus_nanomsg.so,libjanus_pfunix.so,libjanus_rabbitmq.so" }
+		loggers: { disable = "libjanus_jsonlog.so" }
+		events: { broadcast = false }
+	EOF
+	cat >"$work/janus/janus.transport.websockets.jcfg" <<-EOF
+		general: { ws = true; ws_port = 28188; ws_ip = "127.0.0.1"; wss = false }
+		admin: { admin_ws = false; admin_wss = false }
+	EOF
+	: >"$work/janus/janus.plugin.videoroom.jcfg"
+	start janus "$JANUS" -F "$work/janus" -C "$work/janus/janus.jcfg"
+	answers http://127.0.0.1:28188/
+	SERVERS+=(-janus ws://127.0.0.1:28188 -janus-pid "$pid")
+}
+
+SERVERS=()
+found=""
+if [ -x "$JANUS" ]; then found="$found janus"; fi
+if [ -x "$GALENE" ]; then found="$found galene"; fi
+if [ -x "$LIVEKIT" ]; then found="$found livekit"; fi
+start_confab
+for peer in ${PEERS-$found}; do "start_$peer"; done
