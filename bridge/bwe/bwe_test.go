@@ -30,7 +30,17 @@ func holds(d, every int64) func(int64) int64 {
 	}
 }
 
-// mbit drops to low between two times.
+// bursts of jitter up to most come every so often for length.
+func bursts(every, length, most int64) func(int64) int64 {
+	return func(now int64) int64 {
+		if now%every < length {
+			return most
+		}
+		return 0
+	}
+}
+
+// dip drops to low between two times.
 func dip(high, low, from, to int64) func(int64) int64 {
 	return func(now int64) int64 {
 		if now >= from && now < to {
@@ -49,7 +59,7 @@ func TestSteady(t *testing.T) {
 		wait int64   // in its queue, 95th percentile, at most
 	}{
 		{"500 kbit/s", link{rate: steady(500_000), delay: 20 * ms}, 0.85, 100 * ms},
-		{"150 kbit/s", link{rate: steady(150_000), delay: 20 * ms, queue: 20_000}, 0.85, 150 * ms},
+		{"150 kbit/s", link{rate: steady(150_000), delay: 20 * ms, queue: 20_000}, 0.85, 200 * ms},
 		{"2 Mbit/s, 200 ms", link{rate: steady(2_000_000), delay: 100 * ms}, 0.85, 100 * ms},
 		{"2 Mbit/s, 20 ms", link{rate: steady(2_000_000), delay: 10 * ms}, 0.85, 100 * ms},
 		{"8 Mbit/s", link{rate: steady(8_000_000), delay: 10 * ms}, 0.85, 100 * ms},
@@ -58,6 +68,7 @@ func TestSteady(t *testing.T) {
 		{"5 % loss, 8 Mbit/s", link{rate: steady(8_000_000), delay: 20 * ms, loss: 0.05}, 0.8, 100 * ms},
 		{"10 % loss, 1 Mbit/s", link{rate: steady(1_000_000), delay: 20 * ms, loss: 0.1}, 0.7, 100 * ms},
 		{"jitter of each packet", link{rate: steady(3_000_000), delay: 20 * ms, noise: 20 * ms}, 0.85, 150 * ms},
+		{"bursts of 300 ms jitter", link{rate: steady(5_000_000), delay: 20 * ms, jitter: bursts(5*sec, 500*ms, 300*ms)}, 0.85, 150 * ms},
 		{"held for 300 ms every 3 s", link{rate: steady(3_000_000), delay: 20 * ms, stall: holds(300*ms, 3*sec)}, 0.5, 150 * ms},
 		{"held for 20 ms every 100 ms", link{rate: steady(3_000_000), delay: 20 * ms, stall: holds(20*ms, 100*ms)}, 0.8, 150 * ms},
 		{"a queue of 50 ms", link{rate: steady(2_000_000), delay: 20 * ms, queue: 12_500}, 0.8, 100 * ms},

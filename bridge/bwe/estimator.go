@@ -21,7 +21,9 @@ const (
 
 const (
 	restAfter = 500 * ms // without packets a queue is taken to be gone
-	stretched = 0.95     // of the rate sent: arriving slower makes a queue
+	stretched = 0.95     // of the rate sent: arriving slower makes a queue,
+	growFor   = 200 * ms // which is believed after so long,
+	severe    = 0.5      // and at once when so little of the estimate arrives
 )
 
 // Config bounds an Estimator (deployment.md §15: bridge.start_bitrate and so on).
@@ -58,6 +60,8 @@ type Estimator struct {
 	least   int64   // the shortest round trip
 	heard   int64   // newest number that feedback told of
 	arrives float64 // bits/s, 0: unknown
+
+	usage Usage // what the trend and the queue say together
 
 	lastSent, lastNews, rested int64
 	counts                     Counts
@@ -107,7 +111,7 @@ func (e *Estimator) restart(rate int64) {
 	e.quiet = silence{}
 	e.remb = remb{}
 	e.clock = clock{}
-	e.rtt, e.least, e.arrives = 0, 0, 0
+	e.rtt, e.least, e.arrives, e.usage = 0, 0, 0, Normal
 	e.target = rate
 }
 
@@ -220,29 +224,33 @@ func (e *Estimator) update(now, latest int64) {
 	if e.queue.look(now, latest) {
 		e.least = e.rtt
 	}
-	usage := e.trend.usage
 	full := e.queue.congested()
-	if full {
-		usage = Overuse
-	} else if usage == Overuse && e.queue.falling() {
-		usage = Underuse // the trend is of old
+	e.usage = e.trend.usage
+	switch {
+	case full:
+		e.usage = Overuse
+	case e.queue.none():
+		// What the trend sees was jitter, or is over.
+		e.usage = Normal
+	case e.usage == Overuse && e.queue.falling():
+		e.usage = Underuse
 	}
 	before := e.aimd.rate
 	if full {
 		// The link is full, so that what arrived of late is what it carries. Only if
 		// that is what was sent the queue is that of others.
 		in, out := e.acked.of(recentWindow)
-		if in > 0 && (in < stretched*out || e.aimd.decreased < e.queue.since) {
+		if in > 0 && (in < severe*e.aimd.rate || in < stretched*out && now-e.queue.since >= growFor) {
 			e.aimd.decrease(now, in)
 		}
 		e.aimd.hold = true
 	} else {
-		e.aimd.update(now, usage, acked, known, e.rtt, e.queue.standing() > calmQueue)
+		e.aimd.update(now, e.usage, acked, known, e.rtt, e.queue.standing() > calmQueue)
 	}
 	if e.aimd.rate < before {
 		e.prober.dropped(now)
 	}
-	if measured, ok := e.prober.result(now); ok && usage != Overuse {
+	if measured, ok := e.prober.result(now); ok && e.usage != Overuse {
 		e.aimd.probed(measured, now)
 		e.loss.probed(measured)
 	}
@@ -313,6 +321,7 @@ func (e *Estimator) Tick(now int64) (p Probe, ok bool) {
 		e.groups = grouper{}
 		e.trend.reset()
 		e.queue.rest()
+		e.usage = Normal
 		e.settle()
 	}
 	e.app.idle(now, e.target)
@@ -322,7 +331,7 @@ func (e *Estimator) Tick(now int64) (p Probe, ok bool) {
 	if e.quiet.silent() {
 		return e.prober.knock(now, e.target, now-e.lastSent > restAfter)
 	}
-	calm := e.trend.usage == Normal && e.queue.standing() < calmQueue && e.age(now) < e.least+probeAge
+	calm := e.usage == Normal && e.queue.standing() < calmQueue && e.age(now) < e.least+probeAge
 	return e.prober.tick(now, e.cfg, e.target, calm, e.arrives > 0 && e.queue.looks > 1)
 }
 

@@ -17,6 +17,7 @@ type link struct {
 	delay    int64                 // one way
 	loss     float64               // random, of packets
 	noise    int64                 // jitter of each packet, uniform, reordering none
+	jitter   func(now int64) int64 // the same, while it lasts
 	stall    func(now int64) int64 // until when packets that arrive now are held, 0: not
 	cross    func(now int64) int64 // bits/s of somebody else in the same queue
 	ackLoss  float64               // random, of feedback
@@ -247,6 +248,9 @@ func (b *bed) send(size, probe int) {
 	b.waits = append(b.waits, l.busy-b.now-int64(size)*8e9/rate)
 	if l.noise > 0 {
 		at += b.rng.Int64N(l.noise)
+	}
+	if l.jitter != nil {
+		at += int64(b.rng.Float64() * float64(l.jitter(l.busy)))
 	}
 	if l.stall != nil {
 		at = max(at, l.stall(at))

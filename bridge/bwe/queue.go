@@ -10,6 +10,7 @@ const (
 	queueLeast = 3        // packets that tell the queue
 	queueLong  = 250 * ms // unless they take this long to arrive
 
+	noQueue     = 10 * ms  // less than this is none
 	calmQueue   = 50 * ms  // more than this is a queue, not jitter
 	fullQueue   = 100 * ms // more than this, staying, is congestion
 	drainBegin  = 80 * ms  // a queue of this length is drained by sending less
@@ -138,6 +139,9 @@ func (q *queue) standing() int64 { return q.now }
 func (q *queue) congested() bool {
 	return q.now >= fullQueue && q.before >= calmQueue && float64(q.now) >= fallingFast*float64(q.before)
 }
+
+// none says that packets of late did not wait, though some before them may have.
+func (q *queue) none() bool { return min(q.now, q.before) < noQueue }
 
 // falling says that a queue gets shorter.
 func (q *queue) falling() bool {

@@ -33,7 +33,7 @@ func (e *Estimator) State() State {
 	c := e.counts
 	c.Probes = uint64(e.prober.asked)
 	return State{
-		Estimate: e.target, Usage: e.trend.usage,
+		Estimate: e.target, Usage: e.usage,
 		Delay: int64(e.aimd.rate), Loss: int64(min(e.loss.limit(), float64(e.cfg.Max))),
 		LossRatio: e.loss.ratio(), InherentLoss: e.loss.inherent(),
 		Acked: int64(e.arrives), Queue: time.Duration(e.queue.standing()), RTT: time.Duration(e.rtt),

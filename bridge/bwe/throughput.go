@@ -55,6 +55,7 @@ func (t *throughput) of(window int64) (in, out float64) {
 	first, last := newest.sent, newest.sent
 	lastSize, firstSize := newest.size, newest.size
 	begin, total := newest.arrival, newest.size
+	var gap, gap2 int64 // the longest and second longest between arrivals
 	k := 1
 	for ; k < min(t.n, ackedSize) && (newest.arrival-begin < window || k < ackedLeast); k++ {
 		p := &t.ring[(t.n-1-k)%ackedSize]
@@ -62,6 +63,11 @@ func (t *throughput) of(window int64) (in, out float64) {
 			break // silence before
 		}
 		total += p.size
+		if d := begin - p.arrival; d > gap {
+			gap, gap2 = d, gap
+		} else if d > gap2 {
+			gap2 = d
+		}
 		begin = p.arrival
 		firstSize = p.size
 		first = min(first, p.sent)
@@ -73,7 +79,8 @@ func (t *throughput) of(window int64) (in, out float64) {
 		return 0, 0
 	}
 	// The first packet began to arrive before the time counts, the last was sent after it.
-	in = float64(total-firstSize) * 8e9 / float64(newest.arrival-begin)
+	// One long pause is something else than a slow link (libwebrtc: RobustThroughputEstimator).
+	in = float64(total-firstSize) * 8e9 / float64(newest.arrival-begin-gap+max(gap2, ms))
 	if last > first {
 		out = float64(total-lastSize) * 8e9 / float64(last-first)
 	}
