@@ -21,9 +21,16 @@ const (
 
 const (
 	restAfter = 500 * ms // without packets a queue is taken to be gone
+	undo      = 0.9      // of the rate at which a queue went away is believed
 	stretched = 0.95     // of the rate sent: arriving slower makes a queue,
-	growFor   = 200 * ms // which is believed after so long,
-	severe    = 0.5      // and at once when so little of the estimate arrives
+
+	// which is believed at once when it grows so fast and so little arrives, when it
+	// goes on growing, or when it stays.
+	severe       = 0.5
+	severeGrowth = 0.5
+	growFor      = 100 * ms
+	leastGrowth  = 0.1
+	stayFor      = 500 * ms
 )
 
 // Config bounds an Estimator (deployment.md §15: bridge.start_bitrate and so on).
@@ -62,6 +69,9 @@ type Estimator struct {
 	arrives float64 // bits/s, 0: unknown
 
 	usage Usage // what the trend and the queue say together
+
+	queued   bool    // packets wait
+	unqueued float64 // the estimate before they did
 
 	lastSent, lastNews, rested int64
 	counts                     Counts
@@ -112,6 +122,7 @@ func (e *Estimator) restart(rate int64) {
 	e.remb = remb{}
 	e.clock = clock{}
 	e.rtt, e.least, e.arrives, e.usage = 0, 0, 0, Normal
+	e.queued, e.unqueued = false, 0
 	e.target = rate
 }
 
@@ -198,7 +209,7 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 		e.loss.received(sent, size)
 		e.acked.add(sent, arrival, size)
 		e.prober.received(pos, sent, arrival, size)
-		e.queue.add(arrival-sent, arrival)
+		e.queue.add(arrival-sent, arrival, size)
 		if d, ok := e.groups.add(sent, arrival); ok {
 			e.trend.add(d)
 		}
@@ -236,11 +247,26 @@ func (e *Estimator) update(now, latest int64) {
 		e.usage = Underuse
 	}
 	before := e.aimd.rate
+	if !e.queued && e.queue.standing() >= calmQueue {
+		e.queued, e.unqueued = true, before
+	} else if e.queue.none() {
+		if e.queued && e.queue.fell > 0 {
+			// The queue went away faster than a slow link could have sent it.
+			if r := min(e.unqueued, undo*e.queue.fell); r > before {
+				e.aimd.rate, e.aimd.changed = r, now
+				e.trend.reset()
+			}
+		}
+		e.queued, e.queue.fell = false, 0
+	}
+	before = e.aimd.rate
 	if full {
 		// The link is full, so that what arrived of late is what it carries. Only if
 		// that is what was sent the queue is that of others.
 		in, out := e.acked.of(recentWindow)
-		if in > 0 && (in < severe*e.aimd.rate || in < stretched*out && now-e.queue.since >= growFor) {
+		since, growth := now-e.queue.since, e.queue.growth
+		if in > 0 && (in < severe*e.aimd.rate && growth > severeGrowth ||
+			in < stretched*out && (since >= growFor && growth > leastGrowth || since >= stayFor)) {
 			e.aimd.decrease(now, in)
 		}
 		e.aimd.hold = true

@@ -38,7 +38,15 @@ type queue struct {
 	n     int
 	first int64 // arrival
 
-	looks       int
+	looks     int
+	floor     int64   // the base at the last look
+	newest    int64   // arrival
+	lookedAt  int64   // the newest arrival at the last look
+	growth    float64 // of the queue between the last two looks, per time
+	fallBytes int     // of packets that arrived while the queue went away
+	fallFrom  int64
+	fell      float64 // how fast they came, bits/s; 0: it did not go away
+
 	now, before int64 // the queue at the last two looks
 	since       int64 // congested since, 0: not
 	told        int64 // when that was known of packets sent since then, 0: not yet
@@ -46,7 +54,7 @@ type queue struct {
 }
 
 // add takes a packet.
-func (q *queue) add(delay, arrival int64) {
+func (q *queue) add(delay, arrival int64, size int) {
 	switch {
 	case !q.any:
 		q.any = true
@@ -62,12 +70,31 @@ func (q *queue) add(delay, arrival int64) {
 	if q.shared && delay < q.clean+calmQueue {
 		q.shared = false
 	}
+	q.newest = max(q.newest, arrival)
+	q.fall(delay-q.floor, arrival, size)
 	if q.n == 0 {
 		q.least, q.first = delay, arrival
 	}
 	q.least = min(q.least, delay)
 	if q.n++; arrival-q.first > queueLong {
 		q.n = max(q.n, queueLeast)
+	}
+}
+
+// fall measures how fast packets come while the queue goes away. If that is as fast
+// as was estimated before, then they were held by something else than a slow link.
+func (q *queue) fall(wait, arrival int64, size int) {
+	switch {
+	case wait >= fullQueue:
+		q.fallBytes, q.fallFrom, q.fell = 0, arrival, 0
+	case q.fallFrom == 0:
+	case wait >= noQueue:
+		q.fallBytes += size
+	default:
+		if q.fallBytes > 0 {
+			q.fell = float64(q.fallBytes+size) * 8e9 / float64(max(arrival-q.fallFrom, ms))
+		}
+		q.fallFrom = 0
 	}
 }
 
@@ -101,8 +128,11 @@ func (q *queue) look(now, sent int64) (given bool) {
 		return false
 	}
 	base := q.lowest()
+	q.floor = base
 	q.looks++
 	q.before, q.now = q.now, q.least-base
+	q.growth = float64(q.now-q.before) / float64(max(q.newest-q.lookedAt, ms))
+	q.lookedAt = q.newest
 	q.n = 0
 	if !q.congested() {
 		if q.now < fullQueue {
