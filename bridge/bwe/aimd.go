@@ -5,7 +5,7 @@ import "math"
 const (
 	decreaseFactor = 0.85 // β of bridge.md §13.1
 	increaseFactor = 0.08 // per second, far from the known capacity
-	ackedHeadroom  = 1.5  // the estimate may rise to so much of what arrives
+	ackedHeadroom  = 1.25 // the estimate may rise to so much of what arrives
 	ackedExtra     = 10_000
 	defaultRTT     = 200 * ms
 	leastAdditive  = 4_000 // bits/s per second

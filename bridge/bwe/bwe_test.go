@@ -121,7 +121,7 @@ func TestDrop(t *testing.T) {
 	}{
 		{"queue of 1 MB", 1 << 20, 20 * ms, 4_200_000},
 		{"queue of 64 kB", 64 << 10, 20 * ms, 4_200_000},
-		{"queue of 15 kB", 15_000, 20 * ms, 3_000_000},
+		{"queue of 15 kB", 15_000, 20 * ms, 2_300_000},
 		{"200 ms", 256 << 10, 100 * ms, 4_200_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {

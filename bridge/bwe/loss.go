@@ -15,7 +15,9 @@ const (
 	highPreference   = 0.2     // up to this loss the higher of two explanations wins
 	preference       = 2e-4    // per kbit/s
 	preferenceLog    = 2e-2
-	rampUp           = 1.5 // of what arrives, while loss limits
+	rampUp           = 1.2      // of what arrives, while loss limits
+	holdLeast        = 500 * ms // without a rise after a fall,
+	holdMost         = 8 * sec  // and twice as long each time that the rise was in vain
 	newtonSteps      = 3
 	newtonSize       = 0.75
 )
@@ -43,8 +45,10 @@ type lossModel struct {
 	first, last             int64
 
 	best    channel
-	limits  bool // less than the delay allows
-	held    int64
+	limits  bool    // less than the delay allows
+	held    int64   // until when it must not rise
+	hold    int64   // for how long the last time
+	free    int64   // observations since loss limited
 	average float64 // loss, weighted
 }
 
@@ -141,7 +145,10 @@ func (l *lossModel) update(delay, acked float64, known bool, least float64, now 
 
 	switch {
 	case best.bandwidth < cur.bandwidth:
-		l.held = now + 2*lossSpan
+		if now >= l.held {
+			l.hold = min(max(2*l.hold, holdLeast), holdMost)
+		}
+		l.held = now + l.hold
 		if known {
 			// Below what arrives there is no reason to go.
 			best.bandwidth = max(best.bandwidth, min(acked*decreaseFactor, cur.bandwidth))
@@ -156,7 +163,11 @@ func (l *lossModel) update(delay, acked float64, known bool, least float64, now 
 		best.bandwidth = min(best.bandwidth, up)
 	}
 	l.best = best
-	l.limits = best.bandwidth < delay*0.999
+	if l.limits = best.bandwidth < delay*0.999; l.limits {
+		l.free = 0
+	} else if l.free++; l.free > lossObservations {
+		l.hold = 0
+	}
 	return true
 }
 
