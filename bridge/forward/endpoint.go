@@ -166,7 +166,6 @@ func (ep *Endpoint) unsubscribe(b *sub) {
 	b.target.Store(int32(rtpx.NoLayer))
 	b.gone.Store(true)
 	b.src.subs.Store(b.src.subs.Load().without(b))
-	ep.vacate(b.src)
 }
 
 // Worker is the index of the worker that serves this receiver.

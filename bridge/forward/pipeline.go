@@ -250,6 +250,7 @@ func (p *Pipeline) setSources(ep *Endpoint, ds []Source) error {
 			delete(p.sources, s.Name)
 		}
 		for _, r := range p.endpoints {
+			r.vacate(s)
 			if b := r.subs[s.Name]; b != nil && b.src == s {
 				if n != nil && n.Kind == s.Kind {
 					if targets[n] == nil {
