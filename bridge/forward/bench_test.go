@@ -30,10 +30,20 @@ func newLoop(t testing.TB, receivers int) *loop {
 	l := &loop{b: b, alice: b.join("alice", mic("alice-a0", 1), cam)}
 	l.alice.SetSender(&sink{})
 	for i := range receivers {
-		r := b.join(fmt.Sprint("r", i))
+		id := fmt.Sprint("r", i)
+		var r *client
+		if i%2 == 0 {
+			r = b.join(id)
+		} else { // SSRC rewriting
+			w := b.joinRewriting(id, Slots{Audio: 2, Video: 2, Mids: true})
+			w.give(Video, 1, "alice-v0")
+			w.give(Audio, 1, "alice-a0")
+			r = w.client
+		}
 		r.SetSender(&sink{})
 		r.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
 	}
+	b.pass(b.e.cfg.SlotDelay)
 	first := enc[0].frame(true, 0, 1)[0]
 	first.seq = 0
 	for i := range 4 {

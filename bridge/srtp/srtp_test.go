@@ -301,7 +301,8 @@ func TestGuess(t *testing.T) {
 	}
 }
 
-// Forged packets of new SSRCs leave nothing behind; true ones count, to the limit.
+// Forged packets of new SSRCs leave nothing behind; true ones count, and beyond the
+// limit take the place of those not heard for longest.
 func TestStreamLimit(t *testing.T) {
 	t.Parallel()
 	for _, p := range profiles {
@@ -320,11 +321,89 @@ func TestStreamLimit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, ok := d.Decrypt(b); ok != (ssrc < 64) {
-				t.Errorf("SSRC %d of 64: %v", ssrc, ok)
+			if _, ok := d.Decrypt(b); !ok {
+				t.Errorf("SSRC %d of 64", ssrc)
+			}
+		}
+		if d.Streams() != 64 {
+			t.Errorf("%d streams", d.Streams())
+		}
+		for ssrc := uint32(70); ; ssrc++ {
+			b, err := e.Encrypt(packet(ssrc, 1, 0, 0, 30))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := d.Decrypt(b); !ok {
+				if ssrc != 64*(pastFactor+1) {
+					t.Errorf("SSRC %d is one too many", ssrc)
+				}
+				break
 			}
 		}
 	}
+}
+
+// A stream that gave its state to others goes on where it was, over the wrap of its
+// sequence numbers, and nothing of it can be replayed.
+func TestStreamComesBack(t *testing.T) {
+	t.Parallel()
+	for _, p := range profiles {
+		e, d := pair(t, p)
+		send := func(ssrc uint32, seq uint16) []byte {
+			b, err := e.Encrypt(packet(ssrc, seq, 0, 0, 30))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return bytes.Clone(b)
+		}
+		take := func(b []byte) bool {
+			_, ok := d.Decrypt(bytes.Clone(b))
+			return ok
+		}
+		var old [][]byte
+		for seq := 65000; seq < 65536+500; seq++ {
+			old = append(old, send(7, uint16(seq)))
+			if !take(old[len(old)-1]) {
+				t.Fatalf("packet %d", seq)
+			}
+		}
+		others := func() {
+			for ssrc := range uint32(64) {
+				if !take(send(1000+ssrc, uint16(e.streams[1000+ssrc].next()))) {
+					t.Fatalf("SSRC %d", 1000+ssrc)
+				}
+			}
+		}
+		for range 3 {
+			others()
+			if d.streams[7] != nil {
+				t.Fatal("it still has state")
+			}
+			for _, b := range old {
+				if take(b) {
+					t.Fatal("a replay")
+				}
+			}
+			var next [][]byte
+			for range 5 {
+				next = append(next, send(7, uint16(e.streams[7].next())))
+			}
+			for _, i := range []int{0, 2, 1, 4, 3} { // as before, also in another order
+				if !take(next[i]) || take(next[i]) {
+					t.Fatalf("packet %d after it came back", i)
+				}
+			}
+			old = append(old, next...)
+		}
+	}
+}
+
+// next is the sequence number behind the newest.
+func (s *outgoing) next() uint64 {
+	if s == nil {
+		return 1
+	}
+	return s.highest + 1
 }
 
 // Every bit of a packet is protected.

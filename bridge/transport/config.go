@@ -49,7 +49,7 @@ type Config struct {
 
 	MaxIngress        int // bridge.max_ingress: bit/s of one transport, counted before decryption
 	MaxIngressPackets int // bridge.max_ingress_packets: packets/s of one transport
-	MaxSSRCs          int // SSRCs of one transport that may hold decryption state
+	MaxSSRCs          int // SSRCs of one transport that may hold decryption state, those heard last
 
 	MaxSources    int // source addresses one ICE agent may learn
 	MaxCandidates int // remote candidates one ICE agent takes from signalling

@@ -17,6 +17,10 @@ import (
 // late in a burst.
 const replayWindow = 512
 
+// rtcpFactor times as many SSRCs may have state for RTCP as for RTP: that of RTCP is
+// never given up.
+const rtcpFactor = 8
+
 // Overhead is the most that encryption adds to a packet: the GCM tag and the
 // SRTCP index (RFC 7714 §8, §9), more than AES-CM's HMAC and index. RTP gets
 // srtp.Overhead, without the index.
@@ -55,7 +59,7 @@ func (in *ingress) decrypt(b []byte, isRTCP bool, maxSSRCs int) ([]byte, bool) {
 	}
 	ssrc := binary.BigEndian.Uint32(b[4:])
 	known := slices.Contains(in.ssrcs, ssrc)
-	if !known && len(in.ssrcs) >= maxSSRCs {
+	if !known && len(in.ssrcs) >= rtcpFactor*maxSSRCs {
 		return nil, false
 	}
 	out, err := in.rtcp.DecryptRTCP(b, b, &in.common)
