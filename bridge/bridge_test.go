@@ -314,7 +314,7 @@ func TestChannelFlood(t *testing.T) {
 	for range 2000 {
 		w.say(a, `{"colibriClass":"EndpointMessage","to":"","msgPayload":{}}`)
 	}
-	for w.s.Stats().MessagesIn < 2000 {
+	for w.s.Stats().SocketIn < 2000 {
 		runtime.Gosched() // another channel could overtake the flood
 	}
 	w.say(b, `{"colibriClass":"EndpointMessage","to":"aaaaaaaa","msgPayload":{}}`)

@@ -171,6 +171,9 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 	c.passwords.by[ep.id] = ep
 	c.passwords.Unlock()
 	c.s.counters.endpointsCreated.Add(1)
+	if ep.visitor {
+		c.s.counters.visitorsCreated.Add(1)
+	}
 	c.log.Debug("endpoint created", "endpoint", ep.id)
 
 	c.update(ep, req)
@@ -190,9 +193,13 @@ func (c *Conference) update(ep *endpoint, req *colibri2.Endpoint) *colibri2.Endp
 		// bridge.md §4.5: one that can't be started is answered without a transport,
 		// on which the focus offers a whole new session; one that comes too early
 		// with the present transport, which has no generation.
-		if _, err := ep.transport.Restart(); err != nil {
+		if d, err := ep.transport.Restart(); err != nil {
+			c.s.counters.restartsRejected.Add(1)
 			c.log.Debug("ICE restart not started", "endpoint", ep.id, "err", err)
 		} else {
+			if d.Generation == 0 {
+				c.s.counters.restartsEarly.Add(1)
+			}
 			out.Transport = &colibri2.Transport{ICE: c.local(ep)}
 		}
 	}

@@ -30,6 +30,9 @@ type Conference struct {
 	overran   sync.Once
 	size      atomic.Int32 // endpoints
 	forwarded atomic.Int32 // videos that a receiver gets at most
+	census    atomic.Pointer[Census]
+	counted   time.Time // when it was taken
+	created   time.Time
 
 	passwords struct { // of channel URLs, read by HTTP handlers
 		sync.Mutex
@@ -68,6 +71,7 @@ func newConference(s *Service, m *colibri2.Modify, pipe *forward.Pipeline) *Conf
 		endpoints: map[string]*endpoint{},
 		speakers:  forward.NewSpeakers(recentSpeakers),
 		emptied:   now(),
+		created:   now(),
 		dirty:     map[*endpoint]bool{},
 
 		allocator:   alloc.Allocator{Config: s.cfg.Alloc},
@@ -171,6 +175,8 @@ func (c *Conference) end() {
 		c.remove(ep)
 	}
 	c.s.elsewhere(c.pipe.Close)
+	c.s.counters.conferencesCompleted.Add(1)
+	c.s.counters.conferenceMillis.Add(uint64(now().Sub(c.created).Milliseconds()))
 	c.log.Info("conference ended")
 }
 
@@ -186,9 +192,14 @@ func (c *Conference) check(at time.Time) {
 			c.bringUpToDate(ep)
 		}
 		c.remind(ep, at)
+		c.missChannel(ep, at)
 		if ep.unmapped || at.Sub(ep.alloc.at) >= allocatePeriod {
 			c.dirty[ep] = true
 		}
+	}
+	if at.Sub(c.counted) >= c.s.cfg.StatsInterval {
+		c.counted = at
+		c.count()
 	}
 	if len(c.endpoints) == 0 && at.Sub(c.emptied) > c.s.cfg.ConferenceGrace {
 		c.expired = true
@@ -217,7 +228,11 @@ func (c *Conference) checkEndpoint(ep *endpoint, at time.Time) {
 		inactive = silent > c.s.cfg.InactiveNever
 	}
 	if inactive != ep.inactive && !ep.visitor {
-		ep.inactive = inactive
+		if ep.inactive = inactive; inactive {
+			c.s.counters.disconnected.Add(1)
+		} else {
+			c.s.counters.reconnected.Add(1)
+		}
 		c.announceConnectivity(ep)
 	}
 }

@@ -50,6 +50,10 @@ type endpoint struct {
 	unwanted  map[string]time.Time // own source: since when nobody wants it, which it was not told yet
 	inactive  bool                 // others were told that it is not reachable
 	behind    bool                 // a message found its channel full
+	connected time.Time            // when it did first
+	missed    bool                 // it was looked whether it has a channel
+
+	outExpected, outLost uint64 // of the last census
 
 	waiting    atomic.Int32  // messages in the mailbox
 	messages   *rate.Limiter // from the client
@@ -83,7 +87,11 @@ func (ep *endpoint) Message(b []byte) { ep.received(b, false) }
 // sender and not the conference.
 func (ep *endpoint) received(b []byte, ws bool) {
 	n := &ep.c.s.counters
-	n.messagesIn.Add(1)
+	if ws {
+		n.socketIn.Add(1)
+	} else {
+		n.dataIn.Add(1)
+	}
 	if !ep.messages.Allow() {
 		n.messagesDropped.Add(1)
 		return
@@ -118,7 +126,7 @@ func (ep *endpoint) send(b []byte) {
 	if ep.sctp && (ep.ws == nil || !ep.overWS) {
 		err := ep.transport.SendMessage(b)
 		if err == nil {
-			n.messagesOut.Add(1)
+			n.dataOut.Add(1)
 			return
 		}
 		ep.behind = ep.behind || errors.Is(err, transport.ErrChannelFull)
@@ -128,7 +136,7 @@ func (ep *endpoint) send(b []byte) {
 		return
 	}
 	ep.ws.Send(b)
-	n.messagesOut.Add(1)
+	n.socketOut.Add(1)
 }
 
 // videoType is what the client says of a source, else what was signalled.

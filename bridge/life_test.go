@@ -336,3 +336,27 @@ func TestChannelComesBack(t *testing.T) {
 		_ = a.CloseNow() // cut, as a network does it
 	}
 }
+
+func TestCensus(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Config) { c.StatsInterval = 10 * time.Millisecond })
+	w.must(createFirst)
+	w.must(modify(strings.Replace(endpointB(), `create="true"`, `create="true" muc-role="visitor"`, 1)))
+	for w.s.Stats().Census.Visitors != 1 {
+		runtime.Gosched()
+	}
+	st := w.s.Stats()
+	if n := st.Census; st.Conferences != 1 || st.Endpoints != 2 || n.Largest != 2 || n.ConferencesSilent != 1 || n.ConferencesP2P != 1 || n.Idle != 2 || n.ReceiveOnly != 0 {
+		t.Errorf("%+v", st)
+	}
+	if st.EndpointsCreated != 2 || st.VisitorsCreated != 1 || st.ConferencesCreated != 1 || st.ConferencesCompleted != 0 || st.LastN != -1 {
+		t.Errorf("%+v", st)
+	}
+	w.must(modify(`<endpoint id="aaaaaaaa" expire="true"/><endpoint id="bbbbbbbb" expire="true"/>`))
+	for w.s.Stats().ConferencesCompleted != 1 {
+		runtime.Gosched()
+	}
+	if n := w.s.Stats().Census; n.Largest != 0 || n.Visitors != 0 {
+		t.Errorf("%+v", n)
+	}
+}

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// averageStress is what one more participant adds to the load, for a focus that has
+// AverageStress is what one more participant adds to the load, for a focus that has
 // just placed some (JVB average-participant-stress).
-const averageStress = 0.01
+const AverageStress = 0.01
 
 // load measures how much of what it can the bridge does: the largest of the shares of
 // processor time, packets and bits, and of whatever is full because something was
@@ -26,6 +26,8 @@ type load struct {
 	packetsIn, packetsOut atomic.Uint64 // a second
 	bitrateIn, bitrateOut atomic.Uint64
 
+	inLoss, outLoss, loss atomic.Uint64 // bits of float64s
+
 	last      time.Time
 	busy, all uint64
 	was       traffic
@@ -35,6 +37,7 @@ type load struct {
 type traffic struct {
 	packetsIn, packetsOut, bytesIn, bytesOut uint64
 	overflows                                uint64 // datagrams for which the kernel had no room
+	inExpected, inLost, outExpected, outLost uint64
 }
 
 // lossLoad is the load of a machine that loses packets although it has time: the
@@ -70,6 +73,17 @@ func (l *load) sample(at time.Time, stat string, t traffic) {
 	l.packetsOut.Store(uint64(out))
 	l.bitrateIn.Store(uint64(8 * rate(t.bytesIn, was.bytesIn)))
 	l.bitrateOut.Store(uint64(bits))
+	fraction := func(lost, expected uint64) uint64 {
+		if int64(expected) <= 0 {
+			return 0
+		}
+		return math.Float64bits(min(float64(lost)/float64(expected), 1))
+	}
+	inLost, inAll := t.inLost-was.inLost, t.inExpected-was.inExpected
+	outLost, outAll := t.outLost-was.outLost, t.outExpected-was.outExpected
+	l.inLoss.Store(fraction(inLost, inAll))
+	l.outLoss.Store(fraction(outLost, outAll))
+	l.loss.Store(fraction(inLost+outLost, inAll+outAll))
 	if l.maxPackets > 0 {
 		level = max(level, (in+out)/l.maxPackets)
 	}
@@ -80,6 +94,12 @@ func (l *load) sample(at time.Time, stat string, t traffic) {
 		level = max(level, lossLoad)
 	}
 	l.value.Store(math.Float64bits(level))
+}
+
+// losses are the fractions lost of what senders sent, of what was sent to receivers,
+// and of both.
+func (l *load) losses() (in, out, both float64) {
+	return math.Float64frombits(l.inLoss.Load()), math.Float64frombits(l.outLoss.Load()), math.Float64frombits(l.loss.Load())
 }
 
 // cpuTimes reads the first line of /proc/stat: user nice system idle iowait irq
@@ -109,6 +129,7 @@ func (s *Service) measure(at time.Time) {
 	f, k := s.engine.Stats(), s.sockets.Stats()
 	s.load.sample(at, string(stat), traffic{
 		packetsIn: f.Received, packetsOut: f.Sent, bytesIn: f.ReceivedBytes, bytesOut: f.SentBytes, overflows: k.Overflows,
+		inExpected: f.InExpected, inLost: f.InLost, outExpected: f.OutExpected, outLost: f.OutLost,
 	})
 	if !s.cfg.ReduceLastN {
 		return

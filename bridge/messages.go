@@ -14,6 +14,13 @@ import (
 func (c *Conference) transportChanged(ep *endpoint, st transport.State) {
 	switch st {
 	case transport.StateConnected:
+		if ep.connected.IsZero() {
+			ep.connected = now()
+			c.s.counters.iceSucceeded.Add(1)
+			if ep.transport.Stats().Relayed {
+				c.s.counters.iceRelayed.Add(1)
+			}
+		}
 		ep.fwd.SetSender(sender{ep.transport})
 		c.dirty[ep] = true
 	case transport.StateFailed:
@@ -23,7 +30,16 @@ func (c *Conference) transportChanged(ep *endpoint, st transport.State) {
 		}
 		// The client notices as well and asks the focus for a restart; until then
 		// the endpoint only expires by time.
-		c.s.counters.iceFailed.Add(1)
+		n := &c.s.counters
+		switch ice := errors.Is(ep.transport.Err(), transport.ErrICE); {
+		case !ice:
+			n.endpointsDTLSFailed.Add(1)
+		case ep.connected.IsZero():
+			n.endpointsICEFailed.Add(1)
+			fallthrough
+		default:
+			n.iceFailed.Add(1)
+		}
 		c.log.Info("transport failed", "endpoint", ep.id, "err", ep.transport.Err())
 	}
 }

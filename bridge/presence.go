@@ -66,7 +66,7 @@ func (s *Service) publish(self xmpp.JID, join bool) {
 		colibri2.StatColibri2:         "true",
 		colibri2.StatHealthy:          strconv.FormatBool(s.Healthy() == nil),
 		colibri2.StatStress:           strconv.FormatFloat(s.load.level(), 'f', 3, 64),
-		colibri2.StatAverageStress:    strconv.FormatFloat(averageStress, 'f', -1, 64),
+		colibri2.StatAverageStress:    strconv.FormatFloat(AverageStress, 'f', -1, 64),
 		colibri2.StatVersion:          s.cfg.Version,
 		colibri2.StatRelayID:          s.cfg.ID,
 		colibri2.StatEndpoints:        strconv.Itoa(s.endpoints()),

@@ -49,23 +49,6 @@ type Service struct {
 	counters counters
 }
 
-type counters struct {
-	conferencesCreated, endpointsCreated, endpointsExpired atomic.Uint64
-	messagesIn, messagesOut, messagesDropped               atomic.Uint64
-	iceFailed, dominantChanges, overruns, panics           atomic.Uint64
-	lastNChanges                                           atomic.Uint64
-}
-
-// Stats is a snapshot for metrics.
-type Stats struct {
-	Conferences, Endpoints                                 int
-	ConferencesCreated, EndpointsCreated, EndpointsExpired uint64
-	MessagesIn, MessagesOut, MessagesDropped               uint64
-	ICEFailed, DominantChanges, Overruns, Panics           uint64
-	Stress                                                 float64
-	Forward                                                forward.Stats
-}
-
 // NewService binds the bridge's port. sockets and engine are the caller's to
 // close, after Run has returned.
 func NewService(cfg Config, router *xmpp.Router, sockets *transport.Sockets, engine *forward.Engine, log *slog.Logger) (*Service, error) {
@@ -107,24 +90,6 @@ func (s *Service) Run(ctx context.Context) error {
 	s.wg.Wait()
 	s.port.Close()
 	return nil
-}
-
-// Stats is a snapshot of the counters.
-func (s *Service) Stats() Stats {
-	c := &s.counters
-	st := Stats{
-		ConferencesCreated: c.conferencesCreated.Load(), EndpointsCreated: c.endpointsCreated.Load(),
-		EndpointsExpired: c.endpointsExpired.Load(), MessagesIn: c.messagesIn.Load(), MessagesOut: c.messagesOut.Load(),
-		MessagesDropped: c.messagesDropped.Load(), ICEFailed: c.iceFailed.Load(), DominantChanges: c.dominantChanges.Load(),
-		Overruns: c.overruns.Load(), Panics: c.panics.Load(), Stress: s.load.level(), Forward: s.engine.Stats(),
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st.Conferences = len(s.conferences)
-	for _, conf := range s.conferences {
-		st.Endpoints += int(conf.size.Load())
-	}
-	return st
 }
 
 // receive takes what is delivered to the port; it runs on the deliverer's

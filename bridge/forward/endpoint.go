@@ -175,6 +175,24 @@ func (ep *Endpoint) Worker() int { return ep.w.index }
 // packet clock (Config.Now); 0 before the first.
 func (ep *Endpoint) LastActivity() int64 { return ep.active.Load() }
 
+// sendingFor is how long after its last packet an endpoint counts as sending.
+const sendingFor = int64(2e9)
+
+// Sending reports whether the endpoint sends audio and video now.
+func (ep *Endpoint) Sending() (audio, video bool) {
+	now := ep.p.e.cfg.Now()
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	for _, src := range *ep.sending.Load() {
+		for _, st := range src.streams {
+			if st.in.recv.any && now-st.in.recv.at < sendingFor {
+				audio, video = audio || src.Kind == Audio, video || src.Kind == Video
+			}
+		}
+	}
+	return audio, video
+}
+
 // RTT is the round-trip time to the endpoint in nanoseconds, 0 while unknown.
 func (ep *Endpoint) RTT() int64 { return ep.rtt.Load() }
 

@@ -214,6 +214,8 @@ type Engine struct {
 	mu        sync.Mutex
 	closed    bool
 	gone      Stats // of endpoints that have left
+
+	layerChanges atomic.Uint64
 }
 
 // NewEngine starts the workers and the ticker. Close ends them.
@@ -316,6 +318,7 @@ func (e *Engine) leastLoaded() *worker {
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	s := e.gone
+	s.LayerChanges = e.layerChanges.Load()
 	ps := *e.pipelines.Load()
 	e.mu.Unlock()
 	for _, w := range e.workers {

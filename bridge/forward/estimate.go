@@ -200,8 +200,14 @@ func (eg *egress) lost(w *worker, o *outStream, r *rtpx.ReportBlock) {
 	expected, lost := int64(r.Highest)-int64(o.reported), int64(r.Lost)-int64(o.reportedLost)
 	first := !o.reportSeen
 	o.reported, o.reportedLost, o.reportSeen = r.Highest, r.Lost, true
-	if l := &eg.link; l.est != nil && !first && expected > 0 && expected < 1<<16 {
-		l.est.Loss(int(min(max(lost, 0), expected)), int(expected), w.now)
+	if first || expected <= 0 || expected >= 1<<16 {
+		return
+	}
+	lost = min(max(lost, 0), expected)
+	eg.ep.stats.outExpected.Add(uint64(expected))
+	eg.ep.stats.outLost.Add(uint64(lost))
+	if l := &eg.link; l.est != nil {
+		l.est.Loss(int(lost), int(expected), w.now)
 	}
 }
 

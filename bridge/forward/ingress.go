@@ -44,6 +44,7 @@ type ingressStream struct {
 
 	silence  int // packets of silence in a row
 	energy   energy
+	keyTS    uint32   // timestamp of the last key frame, plus one
 	arrivals arrivals // audio only
 }
 
@@ -188,7 +189,7 @@ func (ep *Endpoint) RTCP(pkt *rtpx.Packet) {
 	}
 	ep.active.Store(now)
 	rest := pkt.Bytes()
-	feedback, any := false, false
+	feedback, any, ignored := false, false, uint64(0)
 	for {
 		p, r, ok := rtpx.NextRTCP(rest)
 		if !ok {
@@ -201,7 +202,13 @@ func (ep *Endpoint) RTCP(pkt *rtpx.Packet) {
 			feedback = feedback || p.Count > 0
 		case rtpx.TypeRR, rtpx.TypeRTPFB, rtpx.TypePSFB:
 			feedback = true
+		case rtpx.TypeSDES, rtpx.TypeBYE: // end here: signalling says who is there
+		default:
+			ignored++ // XR, APP and what is to come
 		}
+	}
+	if ignored > 0 {
+		ep.stats.ignored.Add(ignored)
 	}
 	if !any {
 		ep.stats.malformed.Add(1)
@@ -265,6 +272,8 @@ func (ep *Endpoint) tick(now int64) {
 				continue
 			}
 			if b, ok := st.in.recv.report(st.SSRC, now); ok {
+				ep.stats.inExpected.Add(uint64(st.in.recv.expected))
+				ep.stats.inLost.Add(uint64(st.in.recv.lost))
 				blocks[n] = b
 				n++
 				if n == len(blocks) {

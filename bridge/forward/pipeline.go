@@ -135,6 +135,7 @@ func (p *Pipeline) estimateChanged(id string) {
 
 // layersChanged notes an event; a source that goes on changing costs one entry.
 func (p *Pipeline) layersChanged(name string) {
+	p.e.layerChanges.Add(1)
 	p.evMu.Lock()
 	p.layers[name] = struct{}{}
 	p.evMu.Unlock()

@@ -17,7 +17,10 @@ type reception struct {
 	lsr   uint32 // middle of the NTP time of the last sender report
 	lsrAt int64
 	any   bool
-	fresh bool // something arrived since the last report
+	fresh bool  // something arrived since the last report
+	at    int64 // when the newest packet arrived
+
+	expected, lost int64 // of the last report
 }
 
 // note counts a packet that came the first time (no retransmission).
@@ -32,6 +35,7 @@ func (r *reception) note(seq uint16, ts uint32, now int64, clock uint32) {
 		r.jitter += max(d, -d) - (r.jitter+8)>>4
 	}
 	r.transit = transit
+	r.at = now
 	r.base = min(r.base, pos)
 	r.received++
 	r.fresh = true
@@ -67,6 +71,7 @@ func (r *reception) report(ssrc uint32, now int64) (b rtpx.ReportBlock, ok bool)
 	}
 	de, dr := expected-r.expectedBefore, r.received-r.receivedBefore
 	r.expectedBefore, r.receivedBefore = expected, r.received
+	r.expected, r.lost = max(de, 0), min(max(de-dr, 0), max(de, 0))
 	if de > 0 && de > dr {
 		b.Fraction = uint8(min((de-dr)<<8/de, 255))
 	}

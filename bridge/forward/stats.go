@@ -1,6 +1,9 @@
 package forward
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Stats are counters since the start of what they belong to.
 type Stats struct {
@@ -15,17 +18,52 @@ type Stats struct {
 	NacksSent               uint64
 	KeyframesAsked          uint64
 	Recovered               uint64 // audio packets taken out of redundancy
+	Keyframes               uint64 // that arrived
+	LayerChanges            uint64 // layers of sources that came, went or changed size
+	Ignored                 uint64 // RTCP packets of kinds that mean nothing here
+	// Packets that senders sent and that were lost on the way, by their numbers.
+	InExpected, InLost uint64
 
 	// Of egress.
 	Sent, SentBytes uint64
 	Retransmitted   uint64
 	Overflow        uint64 // dropped because a worker was behind
 	Panics          uint64
+	// Packets that receivers report to have been sent and lost.
+	OutExpected, OutLost uint64
+	// Transit is how long packets were here, from the socket to the sockets: up to
+	// each of TransitBounds, and longer.
+	Transit    [len(TransitBounds) + 1]uint64
+	TransitSum time.Duration
+}
+
+// TransitBounds are the classes of Stats.Transit.
+var TransitBounds = [...]time.Duration{
+	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
+	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
+}
+
+// transit counts by class. One worker adds; a load and a store do, without a locked
+// instruction.
+type transit struct {
+	counts [len(TransitBounds) + 1]atomic.Uint64
+	sum    atomic.Int64
+}
+
+func (t *transit) add(ns int64) {
+	ns = max(ns, 0)
+	i := 0
+	for i < len(TransitBounds) && ns > int64(TransitBounds[i]) {
+		i++
+	}
+	t.counts[i].Store(t.counts[i].Load() + 1)
+	t.sum.Store(t.sum.Load() + ns)
 }
 
 // endpointCounters are the counters of one sender.
 type endpointCounters struct {
 	recovered, received, bytes, duplicates, discarded, lost, nacks, keyframes, unknown, foreign, malformed, panics atomic.Uint64
+	ignored, keys, inExpected, inLost, outExpected, outLost                                                        atomic.Uint64
 	sent, sentBytes, retransmitted                                                                                 atomic.Uint64
 }
 
@@ -42,6 +80,12 @@ func (s *Stats) addEndpoint(ep *Endpoint) {
 	s.NacksSent += c.nacks.Load()
 	s.KeyframesAsked += c.keyframes.Load()
 	s.Recovered += c.recovered.Load()
+	s.Keyframes += c.keys.Load()
+	s.Ignored += c.ignored.Load()
+	s.InExpected += c.inExpected.Load()
+	s.InLost += c.inLost.Load()
+	s.OutExpected += c.outExpected.Load()
+	s.OutLost += c.outLost.Load()
 	s.Panics += c.panics.Load()
 }
 
@@ -56,6 +100,10 @@ func (s *Stats) addWorker(w *worker) {
 	s.SentBytes += w.sentBytes.Load()
 	s.Retransmitted += w.retransmitted.Load()
 	s.Overflow += w.dropped.Load()
+	for i := range s.Transit {
+		s.Transit[i] += w.transit.counts[i].Load()
+	}
+	s.TransitSum += time.Duration(w.transit.sum.Load())
 	s.Panics += w.panics.Load()
 }
 

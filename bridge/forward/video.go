@@ -50,6 +50,11 @@ func (ep *Endpoint) video(r route, pkt *rtpx.Packet, m *mediaTable, now int64) {
 	in.Number = uint16(n)
 	in.Encoding = st.enc
 
+	if in.Key && in.TS+1 != s.keyTS {
+		s.keyTS = in.TS + 1
+		ep.stats.keys.Add(1)
+	}
+
 	news := s.structure.learn(in)
 	if s.structure.count(in, len(pkt.Bytes()), now) || news {
 		ep.p.layersChanged(st.src.Name)

@@ -58,6 +58,10 @@ type worker struct {
 	hurry   bool  // a probe is being sent
 	filling bool  // what is sent carries nothing new
 
+	arrived  [roundJobs]int64 // when the media packets of this round came
+	nArrived int
+	transit  transit
+
 	sent, sentBytes, retransmitted, dropped, panics atomic.Uint64
 }
 
@@ -130,6 +134,15 @@ func (w *worker) drain() {
 			// A socket error concerns single packets, which are lost as any other.
 			_ = w.batch.Flush()
 		}
+		if w.nArrived > 0 {
+			left := w.e.cfg.Now()
+			for _, at := range w.arrived[:w.nArrived] {
+				if at != 0 {
+					w.transit.add(left - at)
+				}
+			}
+			w.nArrived = 0
+		}
 		if n == 0 {
 			return
 		}
@@ -153,6 +166,8 @@ func (w *worker) do(j *job) {
 	defer w.guard()
 	switch j.kind {
 	case jobRTP:
+		w.arrived[w.nArrived] = j.pkt.Arrived
+		w.nArrived++
 		w.forward(j.st, j.pkt)
 	case jobSR:
 		w.senderReport(j.st, j.sr)

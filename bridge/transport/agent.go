@@ -37,7 +37,8 @@ type agent struct {
 
 	// Guarded by t.mu.
 	remoteUfrag string
-	candidates  int // taken from signalling
+	candidates  int              // taken from signalling
+	relays      []netip.AddrPort // of them: at relays of the client
 	closing     bool
 }
 
@@ -133,6 +134,9 @@ func (a *agent) add(list []Candidate) {
 			continue
 		}
 		a.candidates++
+		if c.Type == "relay" {
+			a.relays = append(a.relays, netip.AddrPortFrom(ip, c.Addr.Port()))
+		}
 		_ = a.ice.AddRemoteCandidate(host)
 	}
 }

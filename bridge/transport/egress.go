@@ -76,7 +76,7 @@ type Batch struct {
 	used int
 	n    int
 
-	dropped uint64
+	dropped atomic.Uint64
 }
 
 // batchOut is a batch's way out from one local address.
@@ -104,6 +104,9 @@ func (s *Sockets) NewBatch(index int) *Batch {
 		}
 		b.outs = append(b.outs, batchOut{newWriter(), o})
 	}
+	s.mu.Lock()
+	s.batches = append(s.batches, b)
+	s.mu.Unlock()
 	return b
 }
 
@@ -167,10 +170,12 @@ func (b *Batch) Flush() int {
 			sent += out.w.flush(out.way)
 		}
 	}
-	b.dropped += uint64(b.n - sent)
+	if sent < b.n {
+		b.dropped.Add(uint64(b.n - sent))
+	}
 	b.n, b.used = 0, 0
 	return sent
 }
 
 // Dropped is how many packets the kernel did not take, ever.
-func (b *Batch) Dropped() uint64 { return b.dropped }
+func (b *Batch) Dropped() uint64 { return b.dropped.Load() }

@@ -126,7 +126,9 @@ func (t *Transport) restart() error {
 		return err
 	}
 	t.generation++
+	t.s.restarts.started.Add(1)
 	if t.next != nil {
+		t.s.restarts.superseded.Add(1)
 		t.retire(t.next, 0)
 	}
 	t.next = a
@@ -146,6 +148,7 @@ func (t *Transport) abandon(a *agent) {
 	if t.next == a && !t.closed {
 		t.next = nil
 		t.retire(a, 0)
+		t.s.restarts.failed.Add(1)
 		t.log.Debug("ice restart abandoned", "generation", a.generation)
 	}
 }
@@ -227,6 +230,7 @@ func (t *Transport) agentSelected(a *agent, remote netip.AddrPort, at *local) {
 	case t.next:
 		old := t.cur
 		t.cur, t.next = a, nil
+		t.s.restarts.succeeded.Add(1)
 		t.retire(old, t.s.cfg.RestartTransition)
 		t.log.Debug("ice restarted", "generation", a.generation)
 	case t.cur:
@@ -259,5 +263,6 @@ func (t *Transport) agentFailed(a *agent) {
 	case t.next:
 		t.next = nil
 		t.retire(a, 0)
+		t.s.restarts.failed.Add(1)
 	}
 }

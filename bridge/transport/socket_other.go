@@ -90,6 +90,7 @@ type writer struct {
 	to    [sendSize]*path
 	n     int
 	plain bool // there is no other way here
+	sizes runSizes
 }
 
 func newWriter() *writer { return &writer{} }
@@ -103,6 +104,7 @@ func (w *writer) flush(o outlet) (sent int) {
 	for i := range w.n {
 		if _, err := o.conn.WriteToUDPAddrPort(w.bufs[i], w.to[i].remote); err == nil {
 			sent++
+			w.sizes.add(1)
 		}
 		w.bufs[i], w.to[i] = nil, nil
 	}

@@ -28,12 +28,14 @@ type Sockets struct {
 	transactions transactions
 	offered      offered
 	drops        drops
+	restarts     restartCounters
 	readers      sync.WaitGroup
 
 	mu         sync.RWMutex
 	ufrags     map[string]*agent
 	transports map[*Transport]struct{}
 	outlets    []outlet
+	batches    []*Batch
 	closed     bool
 }
 
@@ -142,44 +144,6 @@ func (s *Sockets) Candidates() []Candidate { return slices.Clone(s.offered.publi
 
 // Now is the clock of Packet.Arrived.
 func (s *Sockets) Now() int64 { return s.cfg.Clock() }
-
-// SocketStats are the totals of Sockets.
-type SocketStats struct {
-	Transports int // open now
-	Addresses  int // validated client addresses now
-	// Datagrams that reached no transport since Listen.
-	Oversize        uint64 // longer than rtpx.BufferSize, or empty
-	Garbage         uint64 // no known first byte, or malformed STUN
-	Strangers       uint64 // media, DTLS or a STUN response that nobody awaits
-	UnknownUfrag    uint64 // binding requests for no agent of ours
-	Unauthenticated uint64 // binding requests without our password, or from too many sources
-	QueueFull       uint64 // STUN or DTLS beyond a queue's limit
-	Overflows       uint64 // found the receive buffer of their socket full
-}
-
-// Stats returns the totals now.
-func (s *Sockets) Stats() SocketStats {
-	s.mu.RLock()
-	n := len(s.transports)
-	s.mu.RUnlock()
-	var overflows uint64
-	for _, l := range s.locals {
-		for _, k := range l.sockets {
-			overflows += k.overflows()
-		}
-	}
-	return SocketStats{
-		Overflows:       overflows,
-		Transports:      n,
-		Addresses:       s.addrs.size(),
-		Oversize:        s.drops.oversize.Load(),
-		Garbage:         s.drops.garbage.Load(),
-		Strangers:       s.drops.strangers.Load(),
-		UnknownUfrag:    s.drops.unknownUfrag.Load(),
-		Unauthenticated: s.drops.unauthenticated.Load(),
-		QueueFull:       s.drops.queueFull.Load(),
-	}
-}
 
 // own has Close close o.
 func (s *Sockets) own(o outlet) error {

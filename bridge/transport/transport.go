@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -305,6 +306,7 @@ type Stats struct {
 	Profile string // SRTP profile
 	Local   netip.AddrPort
 	Remote  netip.AddrPort // of the pair in use
+	Relayed bool           // the client uses a relay
 	RTT     time.Duration  // of the last consent check; 0 unknown
 	Active  int64          // Clock of the last authenticated packet or consent; 0 never
 
@@ -323,10 +325,11 @@ func (t *Transport) Stats() Stats {
 	t.mu.Lock()
 	st := Stats{State: t.state, Profile: t.profile}
 	cur, closed := t.cur, t.closed
-	t.mu.Unlock()
 	if way := t.path.Load(); way != nil {
 		st.Local, st.Remote = way.local.addr, way.remote
+		st.Relayed = slices.Contains(cur.relays, way.remote)
 	}
+	t.mu.Unlock()
 	if !closed && cur.selected.Load() {
 		if pair, ok := cur.ice.GetSelectedCandidatePairStats(); ok {
 			st.RTT = time.Duration(pair.CurrentRoundTripTime * float64(time.Second))
@@ -341,6 +344,13 @@ func (t *Transport) Stats() Stats {
 	st.BytesOut = t.out.bytes.Load() + t.out.rtcpBytes.Load()
 	st.MessagesDropped, st.ChannelsRejected = t.chans.dropped.Load(), t.chans.rejected.Load()
 	return st
+}
+
+// Profile is the SRTP profile in use, "" before DTLS is done.
+func (t *Transport) Profile() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.profile
 }
 
 // LastActive is the Clock time of the last authenticated media packet or

@@ -84,6 +84,7 @@ type writer struct {
 	count [sendSize]int        // datagrams of each run
 	ctls  [sendSize]segmentControl
 	plain bool // segmentation failed once: never again on this writer
+	sizes runSizes
 
 	fn          func(fd uintptr) bool
 	first, last int // runs to send
@@ -199,6 +200,7 @@ func (w *writer) flush(o outlet) (sent int) {
 				k := w.count[w.first]
 				done += k
 				sent += k
+				w.sizes.add(k)
 				w.first++
 			}
 		case unix.EINTR:

@@ -235,6 +235,10 @@ type Config struct {
 		Exempt                []string `toml:"exempt"`
 	} `toml:"limits"`
 
+	Metrics struct {
+		JitsiNames bool `toml:"jitsi_names"`
+	} `toml:"metrics"`
+
 	Log struct {
 		Level      string            `toml:"level"`
 		Format     string            `toml:"format"`

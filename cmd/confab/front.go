@@ -91,6 +91,11 @@ func (s *server) openWeb() error {
 	for pattern, handler := range s.adminHandlers() {
 		h.Admin[pattern] = handler
 	}
+	if s.cfg.Admin.StockPaths {
+		for pattern, handler := range s.bridgeHandlers() {
+			h.Admin[pattern] = handler
+		}
+	}
 	if s.cfg.XMPP.BOSH {
 		h.BOSH = s.sessions.BOSHHandler()
 	}

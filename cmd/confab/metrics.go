@@ -3,8 +3,7 @@ package main
 import (
 	"strings"
 
-	"confab/bridge/forward"
-	"confab/bridge/transport"
+	"confab/bridge"
 	"confab/extdisco/relay"
 	"confab/focus"
 
@@ -25,8 +24,8 @@ type figure struct {
 }
 
 // labelled are the metrics with a label.
-var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_packets_total": "dir", "confab_bytes_total": "dir",
-	"confab_side_rooms": "service", "confab_side_occupants": "service", "confab_datagrams_dropped_total": "reason", "confab_panics_total": "component"}
+var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_bridge_srtp_endpoints": "profile",
+	"confab_side_rooms": "service", "confab_side_occupants": "service", "confab_bridge_datagrams_dropped_total": "reason", "confab_panics_total": "component"}
 
 // newRegistry returns a registry of our figures and those of the process: its
 // memory, files, processor time and goroutines.
@@ -50,7 +49,11 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	for _, f := range c.figures() {
+	b := c.s.bridge.Stats()
+	for _, m := range bridgeHistograms(b) {
+		out <- m
+	}
+	for _, f := range c.figures(b) {
 		var labels, values []string
 		if l := labelled[f.name]; l != "" {
 			labels, values = []string{l}, []string{f.label}
@@ -67,8 +70,8 @@ func counter(name, help string, v uint64, label ...string) figure {
 	return figure{name, help, prometheus.CounterValue, float64(v), append(label, "")[0]}
 }
 
-func (c *collector) figures() []figure {
-	x, m, f, b := c.s.sessions.Stats(), c.s.rooms.Stats(), c.s.focus.Stats(), c.s.bridge.Stats()
+func (c *collector) figures(b bridge.Stats) []figure {
+	x, m, f := c.s.sessions.Stats(), c.s.rooms.Stats(), c.s.focus.Stats()
 	out := []figure{
 		gauge("confab_sessions_detached", "Sessions that wait to be resumed.", float64(x.Detached)),
 		counter("confab_stanzas_total", "Stanzas of clients.", x.StanzasIn, "in"),
@@ -79,13 +82,6 @@ func (c *collector) figures() []figure {
 		gauge("confab_rooms", "Rooms.", float64(m.Rooms)),
 		gauge("confab_occupants", "Occupants of rooms.", float64(m.Occupants)),
 		gauge("confab_joins_parked", "Joins that wait for the focus or their turn.", float64(m.Parked)),
-		gauge("confab_conferences", "Conferences of the bridge.", float64(b.Conferences)),
-		gauge("confab_endpoints", "Endpoints of the bridge.", float64(b.Endpoints)),
-		counter("confab_endpoints_created_total", "Endpoints ever created.", b.EndpointsCreated),
-		counter("confab_ice_failed_total", "Endpoints whose ICE or DTLS failed.", b.ICEFailed),
-		counter("confab_bridge_overruns_total", "Conferences ended because their mailbox was full.", b.Overruns),
-		counter("confab_channel_messages_dropped_total", "Messages of the bridge channel that could not be read or sent.", b.MessagesDropped),
-		gauge("confab_stress", "Load of the bridge's machine, 1 is full.", b.Stress),
 	}
 	for transport, n := range x.Connected {
 		out = append(out, gauge("confab_sessions", "Connected sessions.", float64(n), transport))
@@ -98,8 +94,7 @@ func (c *collector) figures() []figure {
 		m.Panics += st.Panics
 	}
 	out = append(out, focusFigures(f)...)
-	out = append(out, forwardFigures(b.Forward)...)
-	out = append(out, socketFigures(c.s.sockets.Stats())...)
+	out = append(out, bridgeFigures(b, c.s.now().Metrics.JitsiNames)...)
 	out = append(out, panicFigure("xmpp", x.Panics), panicFigure("muc", uint64(m.Panics)),
 		panicFigure("focus", uint64(f.Panics)), panicFigure("bridge", b.Panics))
 	if c.s.files != nil {
@@ -133,18 +128,6 @@ func relayFigures(r relay.Stats) []figure {
 	}
 }
 
-// socketFigures tell an attack on the media port from a bad network.
-func socketFigures(st transport.SocketStats) []figure {
-	var out []figure
-	for reason, n := range map[string]uint64{
-		"oversize": st.Oversize, "garbage": st.Garbage, "stranger": st.Strangers, "unknown_ufrag": st.UnknownUfrag,
-		"unauthenticated": st.Unauthenticated, "queue_full": st.QueueFull,
-	} {
-		out = append(out, counter("confab_datagrams_dropped_total", "Datagrams to the media port that reached no participant.", n, reason))
-	}
-	return out
-}
-
 // panicFigure has the name and the help of the one that web counts itself.
 func panicFigure(component string, n uint64) figure {
 	return counter("confab_panics_total", "Panics recovered.", n, component)
@@ -170,21 +153,5 @@ func focusFigures(f focus.Stats) []figure {
 		counter("confab_calls_total", "Calls that a gateway took.", uint64(f.Calls)),
 		counter("confab_call_failures_total", "Calls that no gateway took.", uint64(f.CallFailures)),
 		counter("confab_bridge_failures_total", "Bridges found failing.", uint64(f.BridgeFailures)),
-	}
-}
-
-func forwardFigures(f forward.Stats) []figure {
-	return []figure{
-		counter("confab_packets_total", "Media packets.", f.Received, "in"),
-		counter("confab_packets_total", "Media packets.", f.Sent, "out"),
-		counter("confab_bytes_total", "Bytes of media.", f.ReceivedBytes, "in"),
-		counter("confab_bytes_total", "Bytes of media.", f.SentBytes, "out"),
-		counter("confab_packets_unknown_total", "Packets with an SSRC that nobody signalled.", f.Unknown),
-		counter("confab_packets_foreign_total", "Packets with an SSRC of somebody else.", f.Foreign),
-		counter("confab_packets_lost_total", "Packets lost on the way from senders.", f.Lost),
-		counter("confab_packets_overflow_total", "Packets dropped because a worker was behind.", f.Overflow),
-		counter("confab_nack_total", "Retransmissions asked of senders.", f.NacksSent),
-		counter("confab_retransmitted_total", "Packets sent again to receivers.", f.Retransmitted),
-		counter("confab_pli_total", "Key frames asked of senders.", f.KeyframesAsked),
 	}
 }

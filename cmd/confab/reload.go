@@ -29,7 +29,7 @@ var reloadable = []string{
 	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
 	"auth.jwt.require_exp", "auth.jwt.login_url",
 	"focus.ssrc_rewriting", "focus.mid_extension",
-	"node.drain_timeout", "visitors.after", "visitors.max", "visitors.auto_promote",
+	"node.drain_timeout", "metrics.jitsi_names", "visitors.after", "visitors.max", "visitors.auto_promote",
 	"reservations.url", "reservations.headers", "reservations.timeout",
 }
 
