@@ -8,7 +8,8 @@ const (
 	ackedHeadroom  = 1.25 // the estimate may rise to so much of what arrives
 	ackedExtra     = 10_000
 	defaultRTT     = 200 * ms
-	leastAdditive  = 4_000 // bits/s per second
+	overuseLong    = 600 * ms // then less is sent whatever the link was seen to carry
+	leastAdditive  = 4_000    // bits/s per second
 	packetBits     = 1200 * 8
 )
 
@@ -19,14 +20,16 @@ type aimd struct {
 	hold      bool  // after overuse and underuse, until it is normal again
 	changed   int64 // last increase or decision not to
 	decreased int64
+	overused  int64 // since then, 0: not
 
 	capacity, deviation float64 // of the link, from what arrived under overuse; kbit/s
 }
 
 func (a *aimd) reset(rate float64) { *a = aimd{rate: rate} }
 
-// update takes what the trend says. queued says that packets wait.
-func (a *aimd) update(now int64, usage Usage, acked float64, known bool, rtt int64, queued bool) {
+// update takes what the trend says. acked is what arrives, carried what the link is
+// known to carry, queued says that packets wait.
+func (a *aimd) update(now int64, usage Usage, acked, carried float64, known bool, rtt int64, queued bool) {
 	if rtt == 0 {
 		rtt = defaultRTT
 	}
@@ -38,12 +41,21 @@ func (a *aimd) update(now int64, usage Usage, acked float64, known bool, rtt int
 	switch usage {
 	case Overuse:
 		a.hold = true
-		if known && (now-a.decreased >= min(max(rtt, 10*ms), 200*ms) || acked < 0.5*a.rate) {
-			a.decrease(now, acked)
+		if a.overused == 0 {
+			a.overused = now
+		}
+		if known && (now-a.decreased >= min(max(rtt, 10*ms), 200*ms) || carried < 0.5*a.rate) {
+			if now-a.overused > overuseLong {
+				carried = min(carried, a.rate)
+				a.overused = now
+			}
+			a.decrease(now, carried)
 		}
 	case Underuse:
 		a.hold = true
+		a.overused = 0
 	case Normal:
+		a.overused = 0
 		if a.hold {
 			a.hold = false
 		} else if !queued {
@@ -55,9 +67,6 @@ func (a *aimd) update(now int64, usage Usage, acked float64, known bool, rtt int
 // decrease goes below what arrives.
 func (a *aimd) decrease(now int64, acked float64) {
 	to := decreaseFactor * acked
-	if to > a.rate && a.capacity > 0 {
-		to = decreaseFactor * a.capacity * 1000
-	}
 	if acked < a.lower() {
 		a.capacity = 0
 	}

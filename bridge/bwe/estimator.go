@@ -35,10 +35,17 @@ const (
 
 // Config bounds an Estimator (deployment.md §15: bridge.start_bitrate and so on).
 type Config struct {
-	Start int64 // assumed before anything is known, bits/s
+	Start int64 // probed for before anything is known, bits/s
 	Min   int64 // never below
 	Max   int64 // never above
 }
+
+// unproven is what is assumed until a probe showed that Start is carried: on a slow
+// link more is a queue of seconds at once.
+const unproven = 800_000
+
+// First is the estimate before anything is known.
+func (c Config) First() int64 { return min(c.Start, max(unproven, c.Min)) }
 
 // DefaultConfig has the values of a stock bridge (bridge.md §13.1).
 func DefaultConfig() Config {
@@ -94,15 +101,14 @@ func New(cfg Config) *Estimator {
 	cfg.Max = max(cfg.Max, cfg.Min)
 	cfg.Start = min(max(cfg.Start, cfg.Min), cfg.Max)
 	e := &Estimator{cfg: cfg}
-	e.restart(cfg.Start)
+	e.restart(cfg.First())
 	return e
 }
 
 // Reset forgets the path: packets take another one from now on (a new address of
-// the receiver). The estimate goes on with the old one or Start, whichever is less.
+// the receiver). The estimate goes on with the old one or the first, whichever is less.
 func (e *Estimator) Reset(now int64) {
-	start := min(e.cfg.Start, max(e.target, e.cfg.Min))
-	e.restart(start)
+	e.restart(min(e.cfg.First(), max(e.target, e.cfg.Min)))
 	e.quiet.heard(now)
 }
 
@@ -207,7 +213,7 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 		news++
 		latest = max(latest, sent)
 		e.loss.received(sent, size)
-		e.acked.add(sent, arrival, size)
+		e.acked.add(sent, arrival, size, e.queue.wait(arrival-sent) >= busyWait)
 		e.prober.received(pos, sent, arrival, size)
 		e.queue.add(arrival-sent, arrival, size)
 		if d, ok := e.groups.add(sent, arrival); ok {
@@ -230,7 +236,9 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 // update draws the conclusions of a feedback that told of packets up to one sent
 // at latest.
 func (e *Estimator) update(now, latest int64) {
-	acked, known := e.acked.rate()
+	long, short := e.acked.of(ackedWindow), e.acked.of(recentWindow)
+	acked := long.acked()
+	known := acked > 0
 	e.arrives = acked
 	if e.queue.look(now, latest) {
 		e.least = e.rtt
@@ -263,15 +271,15 @@ func (e *Estimator) update(now, latest int64) {
 	if full {
 		// The link is full, so that what arrived of late is what it carries. Only if
 		// that is what was sent the queue is that of others.
-		in, out := e.acked.of(recentWindow)
+		in, out := short.in, short.out
 		since, growth := now-e.queue.since, e.queue.growth
-		if in > 0 && (in < severe*e.aimd.rate && growth > severeGrowth ||
+		if in > 0 && (in < severe*min(e.aimd.rate, e.app.rate()) && growth > severeGrowth ||
 			in < stretched*out && (since >= growFor && growth > leastGrowth || since >= stayFor)) {
-			e.aimd.decrease(now, in)
+			e.aimd.decrease(now, short.carried(in))
 		}
 		e.aimd.hold = true
 	} else {
-		e.aimd.update(now, e.usage, acked, known, e.rtt, e.queue.standing() > calmQueue)
+		e.aimd.update(now, e.usage, acked, long.carried(acked), known, e.rtt, e.queue.standing() > calmQueue)
 	}
 	if e.aimd.rate < before {
 		e.prober.dropped(now)
@@ -288,7 +296,7 @@ func (e *Estimator) update(now, latest int64) {
 func (e *Estimator) settle() {
 	e.aimd.rate = min(max(e.aimd.rate, float64(e.cfg.Min)), float64(e.cfg.Max))
 	r := min(e.aimd.rate, e.loss.limit())
-	r *= e.queue.drain() * e.quiet.factor()
+	r *= e.queue.drain(e.lastNews) * e.quiet.factor()
 	if e.remb.set {
 		r = e.remb.rate()
 	}

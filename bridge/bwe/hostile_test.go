@@ -60,7 +60,7 @@ func TestUnsent(t *testing.T) {
 	// And one that was never sent anything.
 	e := New(DefaultConfig())
 	e.Feedback(told(map[uint16]int64{1: sec, 2: sec + ms}), sec)
-	if s := e.State(); s.Counts.Unsent != 1 || s.Estimate != DefaultConfig().Start {
+	if s := e.State(); s.Counts.Unsent != 1 || s.Estimate != DefaultConfig().First() {
 		t.Errorf("%+v", s)
 	}
 }

@@ -30,7 +30,7 @@ func TestNoDemand(t *testing.T) {
 	b := newBed(t, &link{rate: steady(50_000_000), delay: 20 * ms})
 	b.want = steady(600_000)
 	b.trace(20 * sec)
-	if s := b.e.State(); s.Counts.Probes > 0 || s.Estimate < 2_000_000 || !s.Limited {
+	if s := b.e.State(); s.Counts.Probes > 0 || s.Estimate < DefaultConfig().First() || !s.Limited {
 		t.Errorf("%+v", s)
 	}
 	// More is wanted all at once.
@@ -94,7 +94,7 @@ func TestReset(t *testing.T) {
 	}
 	l.rate, l.delay = steady(1_000_000), 60*ms
 	b.e.Reset(b.now)
-	if e := b.e.Estimate(); e != DefaultConfig().Start {
+	if e := b.e.Estimate(); e != DefaultConfig().First() {
 		t.Errorf("%d after the reset", e)
 	}
 	if took := b.until(0, 1_000_000, 5*sec); took > 1500*ms {

@@ -52,7 +52,13 @@ type bed struct {
 	want func(now int64) int64 // what media would take, bits/s
 	// layers of the media; nil: the encoder follows the estimate, with padding up to it.
 	layers []int64
-	keys   int64 // every so often a frame is six times as large, 0: never
+	// keyBytes is the size of the key frame with which each of the layers is begun.
+	keyBytes []int
+	current  int     // layer
+	pace     float64 // of the estimate, 0: frames go out at once
+	paced    []int   // sizes of packets that wait for the pacer
+	credit   float64
+	keys     int64 // every so often a frame is six times as large, 0: never
 
 	flight   []packet // sent, by arrival
 	back     []feedback
@@ -112,6 +118,7 @@ func (b *bed) run(d int64) {
 			b.nextFrame = b.now + sec/int64(b.fps)
 			b.frame()
 		}
+		b.pacer()
 		b.burst()
 		b.receive()
 	}
@@ -154,11 +161,32 @@ func (b *bed) frame() {
 		b.nextKey = b.now + b.keys
 		bytes *= 6
 	}
+	if b.keyBytes != nil {
+		at := slices.Index(b.layers, b.media())
+		if at >= 0 && (b.current < 0 || b.keyBytes[at] != b.keyBytes[b.current]) {
+			bytes = float64(b.keyBytes[at])
+		}
+		b.current = at
+	}
 	n := int(bytes+1199) / 1200
 	for i := range n {
 		size := int(bytes) / (n - i)
 		bytes -= float64(size)
-		b.send(size, 0)
+		if b.pace > 0 {
+			b.paced = append(b.paced, size)
+		} else {
+			b.send(size, 0)
+		}
+	}
+}
+
+// pacer lets packets go at a multiple of the estimate.
+func (b *bed) pacer() {
+	b.credit = min(b.credit+b.pace*float64(b.e.Estimate())*float64(step)/8e9, 2400)
+	for len(b.paced) > 0 && b.credit > 0 {
+		b.credit -= float64(b.paced[0])
+		b.send(b.paced[0], 0)
+		b.paced = b.paced[1:]
 	}
 }
 

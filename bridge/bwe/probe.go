@@ -16,17 +16,18 @@ type Probe struct {
 func (p Probe) Bytes() int { return int(p.Rate * int64(p.Duration) / 8e9) }
 
 const (
-	probePackets  = 5       // bridge.md §13.1
-	probeSpan     = 15 * ms // of a fast link
-	probeMostSpan = 60 * ms // of a slow one
-	probeBytes    = 2500    // wanted at least, by a longer span
-	probeTimeout  = sec     // until a result must have come
-	probeStart    = 3.0     // of the start rate, first
-	probeScale    = 2.0     // of the estimate, later
-	probeFurther  = 0.7     // of the rate measured: go on at once
-	probeHeadroom = 1.25    // over what is wanted, as media is not even
-	probeSoon     = sec     // after a drop
-	probeLeast    = 2 * sec // between probes that failed
+	probePackets  = 5        // bridge.md §13.1
+	probeSpan     = 15 * ms  // of a fast link
+	probeMostSpan = 60 * ms  // of a slow one
+	probeBytes    = 2500     // wanted at least, by a longer span
+	probeTimeout  = sec      // until a result must have come
+	probeScale    = 2.0      // of the estimate, later
+	probeFurther  = 0.7      // of the rate measured: go on at once
+	probeHeadroom = 1.25     // over what is wanted, as media is not even
+	probeSoon     = sec      // after a drop
+	probeEarly    = 500 * ms // between probes at first,
+	probeFirst    = 5 * sec  // for so long
+	probeLeast    = 2 * sec  // between probes that failed
 	probeMost     = 5 * sec
 	probeAge      = 300 * ms // over the round trip: older packets without news are no time to probe
 	probeReceived = 0.8      // of packets and bytes, for a result
@@ -57,7 +58,7 @@ type prober struct {
 	asked   int // probes so far; the ID of the newest
 	want    float64
 	cur     cluster
-	started bool // the first probe was asked for
+	started int64 // when the first probe was asked for, 0: not yet
 	further float64
 	next    int64 // not before
 	wait    int64
@@ -96,12 +97,13 @@ func (p *prober) tick(now int64, cfg Config, target int64, calm, known bool) (Pr
 	}
 	var rate float64
 	switch {
-	case !p.started && known:
-		p.started = true
-		rate = probeStart * estimate
+	case p.started == 0:
+		// Nothing is known yet: a few packets at the rate to start with do no harm.
+		p.started = max(now, 1)
+		rate = float64(cfg.Start)
 	case p.further > 0:
 		rate = p.further
-	case p.started && now >= p.next:
+	case known && now >= p.next:
 		rate = probeScale * estimate
 	default:
 		return Probe{}, false
@@ -219,6 +221,8 @@ func (p *prober) failed(now int64) {
 
 // delay makes the next probe come later and later.
 func (p *prober) delay(now int64) {
-	p.wait = min(max(p.wait*3/2, probeLeast), probeMost)
+	if p.wait = min(max(p.wait*3/2, probeLeast), probeMost); now-p.started < probeFirst {
+		p.wait = probeEarly
+	}
 	p.next = now + p.wait
 }

@@ -13,9 +13,11 @@ const (
 	noQueue     = 10 * ms  // less than this is none
 	calmQueue   = 50 * ms  // more than this is a queue, not jitter
 	fullQueue   = 100 * ms // more than this, staying, is congestion
-	drainBegin  = 80 * ms  // a queue of this length is drained by sending less
-	drainHalf   = 400 * ms // by half at this length,
-	drainMost   = 0.2      // and never by more than to this part
+	drainBegin  = 100 * ms // a queue longer than this is drained by sending less,
+	drainKey    = 400 * ms // than this more at first,
+	drainWait   = 2 * sec  // and for so long
+	drainHalf   = 400 * ms // by half at this much more than that,
+	drainMost   = 0.25     // and never by more than to this part
 	patience    = 3 * sec  // and if that does not help, it is not our queue
 	progress    = 0.9
 	fallingFast = 0.9
@@ -71,7 +73,7 @@ func (q *queue) add(delay, arrival int64, size int) {
 		q.shared = false
 	}
 	q.newest = max(q.newest, arrival)
-	q.fall(delay-q.floor, arrival, size)
+	q.fall(q.wait(delay), arrival, size)
 	if q.n == 0 {
 		q.least, q.first = delay, arrival
 	}
@@ -105,11 +107,15 @@ func (q *queue) span() int64 {
 	return baseSpan
 }
 
+// wait is for how long a packet with a delay waited.
+func (q *queue) wait(delay int64) int64 { return delay - q.floor }
+
 // rebase takes a delay for the one without a queue.
 func (q *queue) rebase(delay int64) {
 	for i := range q.base {
 		q.base[i] = delay
 	}
+	q.floor = delay
 }
 
 func (q *queue) lowest() int64 {
@@ -178,11 +184,15 @@ func (q *queue) falling() bool {
 	return q.before >= calmQueue && float64(q.now) < fallingFast*float64(q.before)
 }
 
-// drain is the part of the estimate to send while a queue is to be emptied.
-func (q *queue) drain() float64 {
-	over := min(q.now, q.before) - drainBegin
+// drain is the part of the estimate to send while a queue is to be emptied. A key
+// frame makes a queue that goes away by itself: it is given some time.
+func (q *queue) drain(now int64) float64 {
+	if q.since == 0 {
+		return 1
+	}
+	over := min(q.now, q.before) - drainBegin - max(0, drainKey-drainKey*(now-q.since)/drainWait)
 	if over <= 0 {
 		return 1
 	}
-	return max(1-0.5*float64(over)/float64(drainHalf-drainBegin), drainMost)
+	return max(1-0.5*float64(over)/float64(drainHalf), drainMost)
 }

@@ -5,12 +5,15 @@ const (
 	ackedWindow  = 500 * ms // bridge.md §13.1
 	recentWindow = 200 * ms
 	ackedLeast   = 4 // packets
+	busyLeast    = 20 * ms
+	busyWait     = 5 * ms // in a queue, at least
 )
 
 // ackedPacket is a packet that arrived.
 type ackedPacket struct {
 	sent, arrival int64
-	size          int
+	size          int32
+	waited        bool // in a queue
 }
 
 // throughput tells at which rate packets arrive. It is the lesser of the rates at
@@ -24,7 +27,7 @@ type throughput struct {
 func (t *throughput) reset() { t.n = 0 }
 
 // add puts a packet in its place by arrival.
-func (t *throughput) add(sent, arrival int64, size int) {
+func (t *throughput) add(sent, arrival int64, size int, waited bool) {
 	i := t.n
 	for ; i > 0 && i > t.n-8; i-- {
 		p := &t.ring[(i-1)%ackedSize]
@@ -33,41 +36,59 @@ func (t *throughput) add(sent, arrival int64, size int) {
 		}
 		t.ring[i%ackedSize] = *p
 	}
-	t.ring[i%ackedSize] = ackedPacket{sent, arrival, size}
+	t.ring[i%ackedSize] = ackedPacket{sent, arrival, int32(size), waited}
 	t.n++
 }
 
-// rate is the rate over the last half second, in bits/s.
-func (t *throughput) rate() (bps float64, ok bool) {
-	in, out := t.of(ackedWindow)
-	if out > 0 {
-		in = min(in, out)
-	}
-	return in, in > 0
+// rates is at what rates packets were sent and arrived. Zero is unknown.
+type rates struct {
+	in, out float64
+	// busy is the rate of arrivals that waited behind another: what the link carries,
+	// however little was sent in all.
+	busy float64
 }
 
-// of is the rates of arrival and of sending over a time of arrivals; 0 is unknown.
-func (t *throughput) of(window int64) (in, out float64) {
+// acked is the lesser of what was sent and what arrived.
+func (r rates) acked() float64 {
+	if r.out > 0 {
+		return min(r.in, r.out)
+	}
+	return r.in
+}
+
+// carried is what the link is known to carry: the more of what arrived in all, and
+// while it was busy.
+func (r rates) carried(in float64) float64 { return max(in, r.busy) }
+
+// of is the rates over a time of arrivals.
+func (t *throughput) of(window int64) (r rates) {
 	if t.n < ackedLeast {
-		return 0, 0
+		return r
 	}
 	newest := &t.ring[(t.n-1)%ackedSize]
 	first, last := newest.sent, newest.sent
 	lastSize, firstSize := newest.size, newest.size
-	begin, total := newest.arrival, newest.size
+	begin, total := newest.arrival, int64(newest.size)
 	var gap, gap2 int64 // the longest and second longest between arrivals
-	k := 1
-	for ; k < min(t.n, ackedSize) && (newest.arrival-begin < window || k < ackedLeast); k++ {
+	var busy, busyFor int64
+	after := newest
+	for k := 1; k < min(t.n, ackedSize) && (newest.arrival-begin < window || k < ackedLeast); k++ {
 		p := &t.ring[(t.n-1-k)%ackedSize]
 		if newest.arrival-p.arrival > 4*window && k >= ackedLeast {
 			break // silence before
 		}
-		total += p.size
-		if d := begin - p.arrival; d > gap {
+		total += int64(p.size)
+		d := begin - p.arrival
+		if d > gap {
 			gap, gap2 = d, gap
 		} else if d > gap2 {
 			gap2 = d
 		}
+		if p.waited && after.waited {
+			busy += int64(after.size)
+			busyFor += d
+		}
+		after = p
 		begin = p.arrival
 		firstSize = p.size
 		first = min(first, p.sent)
@@ -75,14 +96,17 @@ func (t *throughput) of(window int64) (in, out float64) {
 			last, lastSize = p.sent, p.size
 		}
 	}
+	if busyFor >= busyLeast {
+		r.busy = float64(busy) * 8e9 / float64(busyFor)
+	}
 	if newest.arrival-begin < window/4 {
-		return 0, 0
+		return r
 	}
 	// The first packet began to arrive before the time counts, the last was sent after it.
 	// One long pause is something else than a slow link (libwebrtc: RobustThroughputEstimator).
-	in = float64(total-firstSize) * 8e9 / float64(newest.arrival-begin-gap+max(gap2, ms))
+	r.in = float64(total-int64(firstSize)) * 8e9 / float64(newest.arrival-begin-gap+max(gap2, ms))
 	if last > first {
-		out = float64(total-lastSize) * 8e9 / float64(last-first)
+		r.out = float64(total-int64(lastSize)) * 8e9 / float64(last-first)
 	}
-	return in, out
+	return r
 }
