@@ -119,7 +119,7 @@ func (ep *Endpoint) Estimate() (bps int64, trusted bool) {
 		return bps, false
 	case m.transportCC:
 		if bps == 0 {
-			bps = ep.p.e.cfg.Bandwidth.Start // nothing was sent yet
+			bps = ep.p.e.cfg.Bandwidth.First() // nothing was sent yet
 		}
 		return bps, !ep.bw.deaf.Load()
 	}
