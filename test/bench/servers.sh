@@ -16,6 +16,7 @@ stop_servers() {
 	for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
 	for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
 	rm -rf "$work"
+	if [ "$routed" = yes ]; then ip route del local "$NETWORK" dev "$device"; fi
 }
 trap stop_servers EXIT
 
@@ -91,7 +92,46 @@ start_janus() {
 	SERVERS+=(-janus ws://127.0.0.1:28188 -janus-pid "$pid")
 }
 
+start_galene() {
+	mkdir -p "$work/galene/groups" "$work/galene/data" "$work/galene/static"
+	cat >"$work/galene/groups/bench.json" <<-EOF
+		{"auto-subgroups": true, "codecs": ["vp8", "opus"], "wildcard-user": {"password": {"type": "wildcard"}, "permissions": "present"}}
+	EOF
+	start galene "$GALENE" -insecure -http 127.0.0.1:28500 -turn "" -udp-range 28501 \
+		-data "$work/galene/data" -groups "$work/galene/groups" -static "$work/galene/static" -recordings "$work/galene"
+	answers http://127.0.0.1:28500/
+	SERVERS+=(-galene ws://127.0.0.1:28500/ws -galene-pid "$pid")
+}
+
+start_livekit() {
+	cat >"$work/livekit.yaml" <<-EOF
+		port: 28600
+		bind_addresses: ["127.0.0.1"]
+		rtc: { udp_port: 28601, tcp_port: 28602, use_external_ip: false, enable_loopback_candidate: false }
+		keys: { devkey: devsecretdevsecretdevsecretdevsecret }
+		logging: { level: warn }
+	EOF
+	start livekit "$LIVEKIT" --config "$work/livekit.yaml"
+	answers http://127.0.0.1:28600/
+	SERVERS+=(-livekit ws://127.0.0.1:28600 -livekit-pid "$pid" -livekit-secret devsecretdevsecretdevsecretdevsecret)
+}
+
+# start_network gives the clients addresses that servers reach by the machine's
+# outer interface, to which some bind their sockets. Needs root; it ends with us.
+NETWORK=${NETWORK:-198.18.0.0/16}
+start_network() {
+	device=$(ip -4 route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
+	if [ "$(id -u)" = 0 ] && [ -n "$device" ] && ip route add local "$NETWORK" dev "$device" 2>/dev/null; then
+		routed=yes
+	fi
+	if ip route get "$NETWORK" 2>/dev/null | grep -q ^local; then
+		SERVERS+=(-network "$NETWORK")
+	fi
+}
+
 SERVERS=()
+routed=no
+start_network
 found=""
 if [ -x "$JANUS" ]; then found="$found janus"; fi
 if [ -x "$GALENE" ]; then found="$found galene"; fi
