@@ -20,6 +20,7 @@ func TestCommands(t *testing.T) {
 		"broadcast": {"-people", "4", "-rate", "20", "-seconds", "1"},
 		"meetings":  {"-rooms", "1", "-people", "2", "-seconds", "1"},
 		"chat":      {"-people", "3", "-messages", "5"},
+		"scale":     {"-scene", "test", "-seconds", "1"},
 		"media":     {"-people", "3", "-mics", "-seconds", "1", "-out", filepath.Join(t.TempDir(), "media.json")},
 	} {
 		t.Run(name, func(t *testing.T) {

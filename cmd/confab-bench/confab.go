@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,12 @@ type confab struct{ t *target }
 const joining = 8
 
 func (c confab) enter(ctx context.Context, s *swarm.Swarm, room string, members []*member) (leave func(), err error) {
+	_, leave, err = c.join(ctx, s, room, members)
+	return leave, err
+}
+
+// join is enter that tells of the clients, in the order of members.
+func (c confab) join(ctx context.Context, s *swarm.Swarm, room string, members []*member) (in []*confabMember, leave func(), err error) {
 	var mu sync.Mutex
 	var clients []*meettest.Client
 	leave = func() {
@@ -41,7 +48,7 @@ func (c confab) enter(ctx context.Context, s *swarm.Swarm, room string, members 
 		wg.Wait()
 		closeAll(members)
 	}
-	var ends []*confabMember
+	ends := make([]*confabMember, len(members))
 	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
 		cm := &confabMember{m: m, room: room, began: time.Now(), offers: make(chan *jingle.Jingle, 4), open: make(chan struct{})}
 		cl, err := meettest.Dial(ctx, meettest.Options{URL: c.t.url, Domain: c.t.domain, Silent: true, Observe: cm.observe})
@@ -51,7 +58,7 @@ func (c confab) enter(ctx context.Context, s *swarm.Swarm, room string, members 
 		cm.c = cl
 		mu.Lock()
 		clients = append(clients, cl)
-		ends = append(ends, cm)
+		ends[slices.Index(members, m)] = cm
 		mu.Unlock()
 		if err := cl.Join(ctx, room); err != nil {
 			return fmt.Errorf("join %s: %w", room, err)
@@ -61,19 +68,14 @@ func (c confab) enter(ctx context.Context, s *swarm.Swarm, room string, members 
 	if err == nil {
 		// The first offer comes with the second participant.
 		err = inParallel(ctx, len(ends), members, func(ctx context.Context, m *member) error {
-			for _, cm := range ends {
-				if cm.m == m {
-					return cm.accept(ctx, s)
-				}
-			}
-			return errors.New("a member without a client")
+			return ends[slices.Index(members, m)].accept(ctx, s)
 		})
 	}
 	if err != nil {
 		leave()
-		return nil, err
+		return nil, nil, err
 	}
-	return leave, nil
+	return ends, leave, nil
 }
 
 // confabMember is one client's session with the focus.
@@ -81,6 +83,7 @@ type confabMember struct {
 	m      *member
 	c      *meettest.Client
 	room   string
+	sid    string
 	began  time.Time
 	offers chan *jingle.Jingle
 	open   chan struct{} // closed when the bridge channel is open
@@ -88,6 +91,60 @@ type confabMember struct {
 
 	mu      sync.Mutex
 	channel *datachannel.DataChannel
+	screen  *swarm.Track // that is shared, under mu
+}
+
+// screenName is the source of a shared screen.
+func (cm *confabMember) screenName() string { return cm.c.Nick() + "-v1" }
+
+// share begins to share a screen as LJM does: source-add, then the type of the
+// source on the channel.
+func (cm *confabMember) share(ctx context.Context, t *swarm.Track) error {
+	cm.mu.Lock()
+	cm.screen = t
+	cm.mu.Unlock()
+	if err := cm.source(ctx, jingle.SourceAdd, t); err != nil {
+		return err
+	}
+	cm.say(map[string]any{"colibriClass": "SourceVideoTypeMessage", "sourceName": cm.screenName(), "videoType": jingle.Desktop})
+	cm.leg.Send(t)
+	return nil
+}
+
+// unshare ends that.
+func (cm *confabMember) unshare(ctx context.Context) error {
+	cm.mu.Lock()
+	t := cm.screen
+	cm.screen = nil
+	cm.mu.Unlock()
+	cm.leg.Stop(t)
+	cm.say(map[string]any{"colibriClass": "SourceVideoTypeMessage", "sourceName": cm.screenName(), "videoType": "none"})
+	return cm.source(ctx, jingle.SourceRemove, t)
+}
+
+func (cm *confabMember) source(ctx context.Context, action string, t *swarm.Track) error {
+	d := &jingle.Description{Media: jingle.Video}
+	d.Sources, d.Groups = describe(t, cm.c.Nick(), cm.screenName(), jingle.Desktop)
+	focus := cm.c.RoomJID(cm.room).WithResource("focus").String()
+	j := jingle.Jingle{Action: action, SID: cm.sid, Initiator: focus, Contents: []jingle.Content{{Creator: "initiator", Name: jingle.Video, Description: d}}}
+	if _, err := cm.c.IQ(ctx, xmpp.TypeSet, focus, j.String()); err != nil {
+		return fmt.Errorf("%s: %w", action, err)
+	}
+	return nil
+}
+
+// stage says that a source is looked at in large; "" looks at none.
+func (cm *confabMember) stage(name string, height int) {
+	on := []string{}
+	each := map[string]any{}
+	if name != "" {
+		on = append(on, name)
+		each[name] = map[string]int{"maxHeight": height}
+	}
+	cm.say(map[string]any{
+		"colibriClass": "ReceiverVideoConstraints", "lastN": cm.m.lastN, "assumedBandwidthBps": -1,
+		"onStageSources": on, "constraints": each, "defaultConstraints": map[string]int{"maxHeight": cm.m.height},
+	})
 }
 
 func (cm *confabMember) observe(s *xmpp.Stanza) {
@@ -113,6 +170,7 @@ func (cm *confabMember) accept(ctx context.Context, s *swarm.Swarm) error {
 	case <-ctx.Done():
 		return fmt.Errorf("no offer: %w", ctx.Err())
 	}
+	cm.sid = j.SID
 	remote, f, err := cm.read(j)
 	if err != nil {
 		return err
@@ -359,5 +417,10 @@ func (cm *confabMember) heard(b []byte) {
 		if name == msg.Source {
 			cm.leg.Limit(t, msg.MaxHeight)
 		}
+	}
+	cm.mu.Lock()
+	defer cm.mu.Unlock()
+	if cm.screen != nil && msg.Source == cm.screenName() {
+		cm.leg.Limit(cm.screen, msg.MaxHeight)
 	}
 }

@@ -207,7 +207,7 @@ func (p janusPeer) enter(ctx context.Context, s *swarm.Swarm, room string, membe
 	}, nil); err != nil {
 		return nil, err
 	}
-	go j.keepAlive(ctx)
+	go j.keepAlive()
 	var mu sync.Mutex
 	all := map[*member]*janusMember{}
 	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
@@ -328,18 +328,16 @@ func (j *janus) subscribe(ctx context.Context, s *swarm.Swarm, m *member, room u
 }
 
 // keepAlive keeps the session, which else ends after a minute.
-func (j *janus) keepAlive(ctx context.Context) {
+func (j *janus) keepAlive() {
 	tick := time.NewTicker(20 * time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if _, err := j.ask(ctx, janusMessage{Janus: "keepalive"}); err != nil {
+			if _, err := j.ask(context.Background(), janusMessage{Janus: "keepalive"}); err != nil {
 				return
 			}
 		case <-j.done:
-			return
-		case <-ctx.Done():
 			return
 		}
 	}

@@ -53,6 +53,7 @@ func (m *measuring) pin(servers []contender) error {
 type result struct {
 	Endpoints, VideoStreams, AudioStreams int
 	Sent, Received, Lost, Recovered       uint64
+	AudioReceived, AudioLost              uint64
 	Duplicate, Undecipherable, Refused    uint64
 	Seconds, PacketsPerSecond, Mbps       float64
 	CPUSeconds, Cores, PerCore            float64 // of the server's process, with the softirqs in its context
@@ -84,6 +85,9 @@ type step struct {
 	Held                                                                bool
 }
 
+// enterTime bounds how long a room takes to fill.
+const enterTime = 90 * time.Second
+
 // run brings the load to a server, measures it and takes it away.
 func (m *measuring) run(ctx context.Context, t *target, c contender, s *shape, round int) (r result, err error) {
 	sw, err := swarm.New(swarm.Options{Network: m.network, Loss: s.loss, Delay: s.delay})
@@ -99,7 +103,9 @@ func (m *measuring) run(ctx context.Context, t *target, c contender, s *shape, r
 	var all []*member
 	for i := range s.rooms {
 		members := s.members()
-		leave, err := c.peer.enter(ctx, sw, roomName("media"+c.name, round*1000+i), members)
+		entering, done := context.WithTimeout(ctx, enterTime)
+		leave, err := c.peer.enter(entering, sw, roomName("media"+c.name, round*1000+i), members)
+		done()
 		if err != nil {
 			return r, err
 		}
@@ -221,6 +227,7 @@ func (m *measuring) once(ctx context.Context, c contender, s *shape, sw *swarm.S
 	r.Sent = b.sent - a.sent
 	r.Received = b.video.Packets + b.audio.Packets - a.video.Packets - a.audio.Packets
 	r.Lost = b.video.Lost + b.audio.Lost - min(a.video.Lost+a.audio.Lost, b.video.Lost+b.audio.Lost)
+	r.AudioReceived, r.AudioLost = b.audio.Packets-a.audio.Packets, b.audio.Lost-min(a.audio.Lost, b.audio.Lost)
 	r.Recovered = b.video.Recovered - a.video.Recovered
 	r.Duplicate = b.video.Duplicate + b.audio.Duplicate - a.video.Duplicate - a.audio.Duplicate
 	r.Undecipherable = b.video.Broken + b.audio.Broken - a.video.Broken - a.audio.Broken
@@ -260,7 +267,7 @@ const (
 	// A rate holds if no more than these shares of the packets are lost, or did not
 	// arrive in time to be counted.
 	heldLoss, heldMissing = 0.1, 2.0 // of 100
-	growth                = 1.5
+	growth                = 1.6
 	mostGrowth            = 1000
 	bisections            = 3
 )
@@ -271,7 +278,7 @@ func (m *measuring) capacity(ctx context.Context, t *target, name string, sw *sw
 	var steps []step
 	try := func(factor float64) (r result, held bool, err error) {
 		sw.SetRate(factor)
-		if err := wait(ctx, 1500*time.Millisecond); err != nil {
+		if err := wait(ctx, time.Second); err != nil {
 			return r, false, err
 		}
 		if r, err = one(float64(m.seconds)); err != nil {

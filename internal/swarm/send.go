@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -114,6 +115,18 @@ func (l *Leg) Send(t *Track) {
 				o.begin()
 			}
 		}
+	})
+}
+
+// Stop ends the sending of a track.
+func (l *Leg) Stop(t *Track) {
+	l.s.Do(func() {
+		l.out = slices.DeleteFunc(l.out, func(o *Outgoing) bool {
+			if o.source == t {
+				o.stop()
+			}
+			return o.source == t
+		})
 	})
 }
 

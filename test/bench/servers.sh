@@ -57,6 +57,9 @@ start_confab() {
 		command_rate = 0
 		connections_per_ip = 0
 		requests_per_ip = 0
+		[rooms]
+		max_occupants = 0
+		join_rate = 0
 		[log]
 		level = "warn"
 	EOF
