@@ -62,6 +62,9 @@ func (q *queue) add(delay, arrival int64, size int) {
 		q.any = true
 		q.rebase(delay)
 		q.until = arrival + baseSpan
+	case arrival >= q.until+baseSlots*baseSpan:
+		q.rebase(delay) // nothing is known of what lies between
+		q.until = arrival + q.span()
 	case arrival >= q.until:
 		q.slot = (q.slot + 1) % baseSlots
 		q.base[q.slot] = delay
@@ -158,7 +161,7 @@ func (q *queue) look(now, sent int64) (given bool) {
 			q.shared, q.clean = true, base
 		}
 		q.rebase(q.least)
-		q.until = 0 // the next packet begins a slot
+		q.until = q.newest // the next packet begins a slot
 		q.now, q.before, q.since = 0, 0, 0
 		return true
 	}
