@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"confab/bridge/channel"
+	"confab/bridge/forward"
 	"confab/bridge/transport"
 )
 
@@ -111,9 +112,19 @@ func (c *Conference) message(ep *endpoint, m channel.Incoming) {
 			ep.videoTypes[name] = m.Type
 			c.allDirty = true
 		}
+	case channel.AudioSubscription:
+		ep.fwd.Subscribe(forward.Subscription{All: m.All, Include: set(m.Include), Exclude: set(m.Exclude)})
 	case channel.Relayed:
 		c.relay(ep, m)
 	}
+}
+
+func set(names []string) map[string]bool {
+	out := make(map[string]bool, len(names))
+	for _, n := range names {
+		out[n] = true
+	}
+	return out
 }
 
 // maxVideoTypes bounds the sources whose types are remembered for a client.

@@ -164,7 +164,10 @@ func TestOfferByFeatures(t *testing.T) {
 		{"VP8 alone has RTX", without(jitmeet.FeatureRTX), func(c *focus.Config) { c.Codecs = nil }, []string{"VP8", `name="rtx"`}, []string{"AV1", "VP9", "H264", "dependency-descriptor"}},
 		{"RED", append(without(), jitmeet.FeatureOpusRED), func(c *focus.Config) { c.OpusRED = true }, []string{`id="112" name="red" clockrate="48000" channels="2"><parameter value="111/111"/>`}, []string{"useinbandfec"}},
 		{"XML sources", featuresXML, nil, []string{`<source xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" ssrc="3191927963" name="jvb-a0"><ssrc-info xmlns="http://jitsi.org/jitmeet" owner="jvb"/><parameter name="msid" value="mixedmslabel mixedlabelaudio0"/></source>`}, []string{"json-message"}},
-		{"rewriting is off", append(without(), jitmeet.FeatureSSRCRewriting), nil, []string{"VP8"}, nil},
+		{"mids need rewriting", append(without(), jitmeet.FeatureMidDemux), func(c *focus.Config) { c.MIDExtension = true }, nil, []string{"sdes:mid"}},
+		{"mids need who knows them", append(without(), jitmeet.FeatureSSRCRewriting), func(c *focus.Config) { c.MIDExtension = true }, nil, []string{"sdes:mid"}},
+		{"mids", append(without(), jitmeet.FeatureSSRCRewriting, jitmeet.FeatureMidDemux), func(c *focus.Config) { c.MIDExtension = true }, []string{`id="10" uri="urn:ietf:params:rtp-hdrext:sdes:mid"`}, nil},
+		{"mids are off", append(without(), jitmeet.FeatureSSRCRewriting, jitmeet.FeatureMidDemux), nil, nil, []string{"sdes:mid"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -190,6 +193,60 @@ func TestOfferByFeatures(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whoever takes part in SSRC rewriting learns of sources from the bridge: it gets the
+// placeholders and nothing else, from its offer to its end, while the others are told
+// of its sources as of any.
+func TestRewriting(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		a, b := w.two()
+		w.bridge.requests()
+		c := w.client("u3@meet.example", "cccccccc")
+		c.features = append(slices.Clone(features2026), jitmeet.FeatureSSRCRewriting)
+		if _, se := c.request(`machine-uid="m"`); se != nil {
+			t.Fatal(se)
+		}
+		c.join(capsUnknown)
+		offer := c.expect(jingle.SessionInitiate)
+		if len(offer.Sources) != 1 || len(offer.Sources["jvb"].Video) != 1 || len(offer.Sources["jvb"].Audio) != 1 {
+			t.Errorf("offered %s", offer.Sources.String())
+		}
+		if asked := w.bridge.requests(); len(asked) != 1 || !asked[0].Endpoints[0].Has(colibri2.CapSSRCRewriting) || asked[0].Endpoints[0].Has(colibri2.CapMidDemux) {
+			t.Errorf("bridge was asked %v", asked)
+		}
+		if err := c.accept(offer, 3000); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range []*client{a, b} {
+			if add := o.expect(jingle.SourceAdd); len(add.Sources["cccccccc"].Video) != 2 {
+				t.Errorf("%s", add)
+			}
+		}
+		screen := `<content name="video"><description xmlns="urn:xmpp:jingle:apps:rtp:1" media="video"><source xmlns="urn:xmpp:jingle:apps:rtp:ssma:0" ssrc="1900" name="aaaaaaaa-v1"><parameter name="msid" value="s s"/></source></description></content>`
+		for _, action := range []string{jingle.SourceAdd, jingle.SourceRemove} {
+			if err := a.say(`<jingle xmlns="urn:xmpp:jingle:1" action="` + action + `" sid="` + a.sid + `">` + screen + `</jingle>`); err != nil {
+				t.Fatal(err)
+			}
+			b.expect(action)
+		}
+		c.nothing()
+
+		// It says that it can no more: what it has stays, what it gets next is for such.
+		w.focus.SetRewriting(false, false)
+		d := w.client("u4@meet.example", "dddddddd")
+		d.features = c.features
+		if _, se := d.request(`machine-uid="m"`); se != nil {
+			t.Fatal(se)
+		}
+		d.join(capsUnknown)
+		if offer := d.expect(jingle.SessionInitiate); len(offer.Sources) != 4 {
+			t.Errorf("offered %s", offer.Sources.String())
+		}
+		b.leave()
+		c.nothing()
+	})
 }
 
 // A third gets the sources of the two in its offer, each once.

@@ -41,6 +41,33 @@ func TestReceiverConstraints(t *testing.T) {
 	}
 }
 
+func TestAudioSubscription(t *testing.T) {
+	for in, want := range map[string]AudioSubscription{
+		`{"colibriClass":"ReceiverAudioSubscription","all":true,"include":["77aa0b13-a0.hi"],"exclude":["77aa0b13-a0"]}`: {true, []string{"77aa0b13-a0.hi"}, []string{"77aa0b13-a0"}},
+		`{"colibriClass":"ReceiverAudioSubscription","all":false}`:                                                       {},
+		`{"colibriClass":"ReceiverAudioSubscription"}`:                                                                   {All: true},
+		`{"colibriClass":"ReceiverAudioSubscription","mode":"All"}`:                                                      {All: true},
+		`{"colibriClass":"ReceiverAudioSubscription","mode":"None"}`:                                                     {},
+		`{"colibriClass":"ReceiverAudioSubscription","mode":"Include","list":["a-a0"]}`:                                  {Include: []string{"a-a0"}},
+		`{"colibriClass":"ReceiverAudioSubscription","mode":"exclude","list":["a-a0"]}`:                                  {All: true, Exclude: []string{"a-a0"}},
+	} {
+		if got, err := Parse([]byte(in)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s\n got %+v, %v\nwant %+v", in, got, err, want)
+		}
+	}
+	many, _ := json.Marshal(make([]string, maxNames+1))
+	for _, in := range []string{
+		`{"colibriClass":"ReceiverAudioSubscription","mode":"Some"}`,
+		`{"colibriClass":"ReceiverAudioSubscription","all":1}`,
+		`{"colibriClass":"ReceiverAudioSubscription","include":` + string(many) + `}`,
+		`{"colibriClass":"ReceiverAudioSubscription","exclude":["` + strings.Repeat("x", maxNameLength+1) + `"]}`,
+	} {
+		if m, err := Parse([]byte(in)); err == nil {
+			t.Errorf("%.80s is taken for %+v", in, m)
+		}
+	}
+}
+
 func TestRelayedMessageKeepsItsFieldsAndLosesItsForgedSender(t *testing.T) {
 	m, err := Parse([]byte(`{"colibriClass":"EndpointMessage","to":"","from":"forged","msgPayload":{"name":"endpoint-reaction","reactions":["like"],"n":12345678901234567890},"x":1}`))
 	if err != nil {
@@ -76,6 +103,8 @@ func TestOutgoing(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
 		{string(SenderConstraints("a-v0", 180)), `{"colibriClass":"SenderSourceConstraints","sourceName":"a-v0","maxHeight":180}`},
 		{string(SenderVideoConstraints(180)), `{"colibriClass":"SenderVideoConstraints","videoConstraints":{"idealHeight":180}}`},
+		{string(VideoSources([]Mapped{{Source: "a-v0", Owner: "a", SSRC: 4000000000, RTX: 2, VideoType: "CAMERA", Mid: "v0"}})), `{"colibriClass":"VideoSourcesMap","mappedSources":[{"source":"a-v0","owner":"a","ssrc":4000000000,"rtx":2,"videoType":"CAMERA","mid":"v0"}]}`},
+		{string(AudioSources([]Mapped{{Source: "a-a0", Owner: "a", SSRC: 1}})), `{"colibriClass":"AudioSourcesMap","mappedSources":[{"source":"a-a0","owner":"a","ssrc":1}]}`},
 		{string(ForwardedSources(nil)), `{"colibriClass":"ForwardedSources","forwardedSources":[]}`},
 		{string(LastNEndpoints([]string{"a"})), `{"colibriClass":"LastNEndpointsChangeEvent","lastNEndpoints":["a"]}`},
 		{string(DominantSpeaker("a", []string{"b"})), `{"colibriClass":"DominantSpeakerEndpointChangeEvent","dominantSpeakerEndpoint":"a","previousSpeakers":["b"],"silence":false}`},

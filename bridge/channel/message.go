@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"confab/bridge/alloc"
 )
@@ -69,6 +70,13 @@ type SelectedHeight struct{ MaxHeight int }
 type VideoType struct {
 	Source string
 	Type   alloc.VideoType
+}
+
+// AudioSubscription says which audio a receiver wants: of the names that are in
+// Include but not in Exclude, and with All of all others that are not in Exclude.
+type AudioSubscription struct {
+	All              bool
+	Include, Exclude []string
 }
 
 // Relayed is a message for other clients (EndpointMessage, EndpointStats).
@@ -145,6 +153,8 @@ func Parse(b []byte) (Incoming, error) {
 			return nil, fmt.Errorf("%s: source name of %d bytes", head.Class, len(m.SourceName))
 		}
 		return VideoType{m.SourceName, alloc.ParseVideoType(m.VideoType)}, nil
+	case classAudioSubscription:
+		return parseSubscription(b)
 	case classEndpointMessage, classEndpointStats:
 		r := Relayed{Stats: head.Class == classEndpointStats}
 		if err := json.Unmarshal(b, &r.fields); err != nil {
@@ -224,6 +234,45 @@ func parseConstraints(b []byte) (Incoming, error) {
 		return fail(err)
 	}
 	return out, nil
+}
+
+// parseSubscription reads both forms: of today, and the one with a mode and a list.
+func parseSubscription(b []byte) (Incoming, error) {
+	var m struct {
+		All              *bool
+		Include, Exclude []string
+		Mode             *string
+		List             []string
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("%s: %w", classAudioSubscription, err)
+	}
+	s := AudioSubscription{All: m.All == nil || *m.All, Include: m.Include, Exclude: m.Exclude}
+	if m.Mode != nil {
+		switch strings.ToLower(*m.Mode) {
+		case "all":
+			s = AudioSubscription{All: true}
+		case "none":
+			s = AudioSubscription{}
+		case "include":
+			s = AudioSubscription{Include: m.List}
+		case "exclude":
+			s = AudioSubscription{All: true, Exclude: m.List}
+		default:
+			return nil, fmt.Errorf("%s: unknown mode %.40q", classAudioSubscription, *m.Mode)
+		}
+	}
+	for _, names := range [][]string{s.Include, s.Exclude} {
+		if len(names) > maxNames {
+			return nil, fmt.Errorf("%s: %s", classAudioSubscription, errTooMany)
+		}
+		for _, n := range names {
+			if len(n) > maxNameLength {
+				return nil, fmt.Errorf("%s: %s", classAudioSubscription, errBadLength)
+			}
+		}
+	}
+	return s, nil
 }
 
 // names takes the newer of the two forms that is present; nil means neither.

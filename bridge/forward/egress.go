@@ -190,6 +190,9 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 	o := b.out
 	var rw rewrite
 	if b.proj == nil {
+		if b.paused.Load() && b.paused.Swap(false) {
+			b.shift = audioShift{} // its numbers went on meanwhile
+		}
 		if b.target.Load() < 0 || in.For != rtpx.ForAll && !eg.ep.media.Load().passes(in.For, w.e.cfg.StripRED) {
 			return
 		}

@@ -29,7 +29,9 @@ type Endpoint struct {
 	sources []*source
 	subs    map[string]*sub
 	slots   map[Kind]*slotTable // nil: SSRCs are those of the senders
-	closed  bool
+	// subscription is what audio it wants, nil: all.
+	subscription *Subscription
+	closed       bool
 
 	released sync.Once // by the worker
 
@@ -162,6 +164,9 @@ func (ep *Endpoint) subscribe(src *source, target rtpx.Layer) {
 
 // unsubscribe takes a subscription away. p.mu is held.
 func (ep *Endpoint) unsubscribe(b *sub) {
+	if b.src.Kind == Audio {
+		b.src.askFor(ep.subscription.named(b.src.Name), false)
+	}
 	delete(ep.subs, b.src.Name)
 	b.target.Store(int32(rtpx.NoLayer))
 	b.gone.Store(true)

@@ -60,7 +60,7 @@ func (ep *Endpoint) loudEnough(st *stream, level uint8, now int64) bool {
 		l.at.Store(now)
 	}
 	// Who has become louder than the quietest of them need not wait for the ticker.
-	return l.among.Load() || value > p.threshold.Load() || p.dominant.Load() == ep
+	return l.among.Load() || value > p.threshold.Load() || p.dominant.Load() == ep || st.src.asked.Load() > 0
 }
 
 // rank is one line of the ranking.

@@ -76,7 +76,7 @@ func (p *Pipeline) Attach(cfg EndpointConfig) (*Endpoint, error) {
 	p.relist()
 	for _, src := range p.sources {
 		if src.Kind == Audio {
-			ep.subscribe(src, 0)
+			ep.hear(src)
 		}
 	}
 	return ep, nil
@@ -269,10 +269,10 @@ func (p *Pipeline) setSources(ep *Endpoint, ds []Source) error {
 			if r == ep || r.subs[s.Name] != nil {
 				continue
 			}
-			if t, ok := targets[s][r]; ok {
+			if t, ok := targets[s][r]; ok && s.Kind == Video {
 				r.subscribe(s, t)
 			} else if s.Kind == Audio {
-				r.subscribe(s, 0)
+				r.hear(s)
 			}
 		}
 	}

@@ -28,6 +28,7 @@ type source struct {
 
 	heardAt atomic.Int64 // audio: when something other than silence was last forwarded
 	wished  wishes       // audio
+	asked   atomic.Int32 // audio: who ask for it by name
 
 	lastKeyframe atomic.Int64 // time of the last request, for all receivers
 	firSeq       atomic.Uint32
