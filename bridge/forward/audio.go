@@ -15,6 +15,11 @@ func (ep *Endpoint) audio(st *stream, pkt *rtpx.Packet, m *mediaTable, now int64
 
 	// Muted by force it is dropped whether it says how loud it is or not.
 	drop := ep.mutedAudio.Load() || in.PayloadLen() == 0
+	if !drop && !ep.mayTalk(len(pkt.Bytes()), now) {
+		// Audio goes to everybody unasked, so one sender could fill all their networks.
+		ep.stats.excess.Add(1)
+		drop = true
+	}
 	if e, ok := in.Ext(pkt.Bytes(), m.ext.AudioLevel); ok && !drop {
 		if level, _, ok := rtpx.AudioLevel(e); ok {
 			in.HasLevel, in.Level = true, e[0]
@@ -42,6 +47,13 @@ func (ep *Endpoint) audio(st *stream, pkt *rtpx.Packet, m *mediaTable, now int64
 		ep.recover(st, pkt, m, pos)
 	}
 	st.fanOut(pkt)
+}
+
+// mayTalk takes a packet of n bytes off what an endpoint may send. ep.mu is held.
+func (ep *Endpoint) mayTalk(n int, now int64) bool {
+	cfg := &ep.p.e.cfg
+	packets, bits := int64(cfg.AudioPackets), cfg.AudioBitrate
+	return ep.in.audioPackets.take(1, packets, packets, now) && ep.in.audioBits.take(8*int64(n), bits, bits, now)
 }
 
 // levelGap is the least time between two levels of an endpoint that count: half of

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"sync/atomic"
 
 	"confab/bridge/rtpx"
@@ -20,6 +21,7 @@ type egress struct {
 
 	tokens   int64 // bytes of retransmission that are allowed now
 	tokensAt int64
+	asked    allowance // packets that the receiver asks for again
 
 	link link
 }
@@ -465,6 +467,10 @@ func (w *worker) feedback(ep *Endpoint, b []byte) {
 				for i := 0; ; i++ {
 					pid, mask, ok := p.NACK(i)
 					if !ok {
+						break
+					}
+					if !eg.asked.take(1+int64(bits.OnesCount16(mask)), maxNacked, maxNacked, w.now) {
+						ep.stats.excess.Add(1)
 						break
 					}
 					w.resend(eg, o, pid)

@@ -115,6 +115,10 @@ type Config struct {
 	// StripRED takes redundant audio apart for everybody, also for those who can
 	// read it.
 	StripRED bool
+	// AudioPackets and AudioBitrate bound the audio of one endpoint, in packets and bits
+	// per second; what is above is dropped.
+	AudioPackets int
+	AudioBitrate int64
 	// MaxSources bounds the sources of one endpoint.
 	MaxSources int
 	// SlotDelay is how long nothing is sent under an SSRC of which a client was just
@@ -146,6 +150,8 @@ func DefaultConfig() Config {
 		KeyframeMax:           10,
 		KeyframeWindow:        10 * time.Second,
 		SilencePackets:        3,
+		AudioPackets:          500,
+		AudioBitrate:          2_000_000,
 		MaxSources:            40,
 		SlotDelay:             150 * time.Millisecond,
 		MaxStreams:            4096,
@@ -174,6 +180,8 @@ func (c Config) withDefaults() Config {
 	def(&c.KeyframeMax, d.KeyframeMax)
 	def(&c.KeyframeWindow, d.KeyframeWindow)
 	def(&c.SilencePackets, d.SilencePackets)
+	def(&c.AudioPackets, d.AudioPackets)
+	def(&c.AudioBitrate, d.AudioBitrate)
 	def(&c.MaxSources, d.MaxSources)
 	def(&c.SlotDelay, d.SlotDelay)
 	def(&c.MaxStreams, d.MaxStreams)

@@ -15,6 +15,12 @@ type ingress struct {
 
 	reportAt int64
 
+	remb *incoming // nil unless it is told by REMB
+
+	control      allowance // RTCP; the transport delivers one at a time
+	audioPackets allowance
+	audioBits    allowance
+
 	levels  [levelSlots]levelAt
 	nLevels int
 	levelAt int64 // when the last one came
@@ -110,6 +116,7 @@ func (ep *Endpoint) guard() {
 // media. ep.mu is held.
 func (ep *Endpoint) recordTransport(in *rtpx.Info, b []byte, m *mediaTable, now int64) {
 	if !m.transportCC {
+		ep.recordSendTime(in, b, m, now)
 		return
 	}
 	e, ok := in.Ext(b, m.ext.TransportCC)
@@ -188,6 +195,10 @@ func (ep *Endpoint) RTCP(pkt *rtpx.Packet) {
 		now = ep.p.e.cfg.Now()
 	}
 	ep.active.Store(now)
+	if !ep.in.control.take(1, maxControl, maxControl, now) {
+		ep.stats.excess.Add(1)
+		return
+	}
 	rest := pkt.Bytes()
 	feedback, any, ignored := false, false, uint64(0)
 	for {
@@ -277,7 +288,7 @@ func (ep *Endpoint) tick(now int64) {
 				blocks[n] = b
 				n++
 				if n == len(blocks) {
-					ep.sendReports(blocks[:n])
+					ep.sendReports(blocks[:n], now)
 					n = 0
 				}
 			}
@@ -285,16 +296,19 @@ func (ep *Endpoint) tick(now int64) {
 	}
 	if report {
 		ep.in.reportAt = now
-		if n > 0 {
-			ep.sendReports(blocks[:n])
-		}
+		ep.sendReports(blocks[:n], now)
 	}
 }
 
-// sendReports sends a receiver report. It goes without SDES, as JVB's.
-func (ep *Endpoint) sendReports(blocks []rtpx.ReportBlock) {
+// sendReports sends a receiver report, and what else is told as often. It goes without
+// SDES, as JVB's. ep.mu is held.
+func (ep *Endpoint) sendReports(blocks []rtpx.ReportBlock, now int64) {
 	pkt := ep.p.e.cfg.Pool.Get()
-	b := rtpx.AppendRR(pkt.Space()[:0], ep.feedback, blocks)
+	b := pkt.Space()[:0]
+	if len(blocks) > 0 {
+		b = rtpx.AppendRR(b, ep.feedback, blocks)
+	}
+	b = ep.appendREMB(b, now)
 	pkt.SetLen(len(b))
 	ep.sendRTCP(pkt)
 }

@@ -20,6 +20,7 @@ type Stats struct {
 	Recovered               uint64 // audio packets taken out of redundancy
 	Keyframes               uint64 // that arrived
 	LayerChanges            uint64 // layers of sources that came, went or changed size
+	Excess                  uint64 // more RTCP, audio or requests than one endpoint may send
 	Ignored                 uint64 // RTCP packets of kinds that mean nothing here
 	// Packets that senders sent and that were lost on the way, by their numbers.
 	InExpected, InLost uint64
@@ -63,7 +64,7 @@ func (t *transit) add(ns int64) {
 // endpointCounters are the counters of one sender.
 type endpointCounters struct {
 	recovered, received, bytes, duplicates, discarded, lost, nacks, keyframes, unknown, foreign, malformed, panics atomic.Uint64
-	ignored, keys, inExpected, inLost, outExpected, outLost                                                        atomic.Uint64
+	excess, ignored, keys, inExpected, inLost, outExpected, outLost                                                atomic.Uint64
 	sent, sentBytes, retransmitted                                                                                 atomic.Uint64
 }
 
@@ -82,6 +83,7 @@ func (s *Stats) addEndpoint(ep *Endpoint) {
 	s.Recovered += c.recovered.Load()
 	s.Keyframes += c.keys.Load()
 	s.Ignored += c.ignored.Load()
+	s.Excess += c.excess.Load()
 	s.InExpected += c.inExpected.Load()
 	s.InLost += c.inLost.Load()
 	s.OutExpected += c.outExpected.Load()

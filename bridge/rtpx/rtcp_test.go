@@ -60,6 +60,18 @@ func TestRTCPWriters(t *testing.T) {
 	}
 }
 
+func TestREMB(t *testing.T) {
+	t.Parallel()
+	for _, bps := range []uint64{0, 1, 1<<18 - 1, 1 << 18, 2_500_000, 1 << 40} {
+		b := AppendREMB(nil, 7, bps, []uint32{11, 12})
+		p, rest, ok := NextRTCP(b)
+		got, is := p.REMB()
+		if !ok || !is || len(rest) != 0 || p.Sender() != 7 || got > bps || bps-got > bps>>17 || b[16] != 2 || len(b) != 28 {
+			t.Errorf("%d: %d %v %x", bps, got, is, b)
+		}
+	}
+}
+
 func TestRTCPCompound(t *testing.T) {
 	t.Parallel()
 	b := marshal(t,

@@ -70,3 +70,22 @@ func appendRTCP(b []byte, typ, count uint8, size int) []byte {
 	b = append(b, 0x80|count, typ)
 	return binary.BigEndian.AppendUint16(b, uint16(size/4-1))
 }
+
+// AppendREMB appends a receiver estimated maximum bitrate for some SSRCs, at most 255
+// (draft-alvestrand-rmcat-remb-03 §2.2). bps is rounded down.
+func AppendREMB(b []byte, sender uint32, bps uint64, ssrcs []uint32) []byte {
+	ssrcs = ssrcs[:min(len(ssrcs), 255)]
+	b = appendRTCP(b, TypePSFB, FormatREMB, 20+4*len(ssrcs))
+	b = binary.BigEndian.AppendUint32(b, sender)
+	b = binary.BigEndian.AppendUint32(b, 0) // §2.2: media source is 0
+	b = append(b, "REMB"...)
+	exp := 0
+	for ; bps>>18 != 0; exp++ {
+		bps >>= 1
+	}
+	b = append(b, byte(len(ssrcs)), byte(exp)<<2|byte(bps>>16), byte(bps>>8), byte(bps))
+	for _, ssrc := range ssrcs {
+		b = binary.BigEndian.AppendUint32(b, ssrc)
+	}
+	return b
+}

@@ -139,6 +139,7 @@ func bridgeFigures(b bridge.Stats, jitsi bool) []figure {
 		counter("confab_bridge_packets_lost_total", "Packets of video lost on the way from senders.", f.Lost),
 		counter("confab_bridge_packets_overflow_total", "Packets dropped because a worker was behind.", f.Overflow),
 		counter("confab_bridge_packets_unsent_total", "Packets that the kernel did not take.", b.Sockets.Unsent),
+		counter("confab_bridge_excess_total", "Audio, RTCP packets and requests above what one endpoint may send.", f.Excess),
 		counter("confab_bridge_rtcp_ignored_total", "RTCP packets of kinds that mean nothing here.", f.Ignored),
 		counter("confab_bridge_nack_total", "Retransmissions asked of senders.", f.NacksSent),
 		counter("confab_bridge_retransmitted_total", "Packets sent again to receivers.", f.Retransmitted),

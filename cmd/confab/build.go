@@ -178,7 +178,7 @@ func (s *server) openMedia() error {
 	s.opened(sockets)
 	s.engine = forward.NewEngine(forward.Config{
 		Workers: b.Workers, NewBatch: bridge.NewBatches(sockets), Pool: tc.Pool, Log: s.logs.of("forward"),
-		LoudestN: b.Loudest, LoudestAbove: b.LoudestAbove, StripRED: b.REDPolicy == "strip",
+		LoudestN: b.Loudest, LoudestAbove: b.LoudestAbove, AudioBitrate: int64(b.MaxAudio), AudioPackets: b.MaxAudioPackets, StripRED: b.REDPolicy == "strip",
 	})
 	s.opened(s.engine)
 	return nil

@@ -186,6 +186,8 @@ type Config struct {
 		SRTPProfiles      []string       `toml:"srtp_profiles"`
 		IdleTimeout       Duration       `toml:"idle_timeout"`
 		MaxIngress        int            `toml:"max_ingress"`
+		MaxAudio          int            `toml:"max_audio"`
+		MaxAudioPackets   int            `toml:"max_audio_packets"`
 		MaxIngressPackets int            `toml:"max_ingress_packets"`
 	} `toml:"bridge"`
 

@@ -338,6 +338,8 @@ func (c *Config) validateMeetings(p *problems) {
 	p.listOf("bridge.srtp_profiles", b.SRTPProfiles, "GCM-128", "GCM-256", "CM-SHA1-80")
 	p.duration("bridge.idle_timeout", b.IdleTimeout, time.Second, 24*time.Hour)
 	p.between("bridge.max_ingress", b.MaxIngress, 100_000, math.MaxInt)
+	p.between("bridge.max_audio", b.MaxAudio, 10_000, math.MaxInt32)
+	p.between("bridge.max_audio_packets", b.MaxAudioPackets, 50, 100_000)
 	p.between("bridge.max_ingress_packets", b.MaxIngressPackets, 100, math.MaxInt)
 }
 
