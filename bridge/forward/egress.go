@@ -35,6 +35,7 @@ func (eg *egress) init(ep *Endpoint) {
 func (eg *egress) release() {
 	eg.sender = nil
 	eg.link.newest = nil
+	eg.link.pace.clear()
 	for _, o := range eg.outs {
 		o.hist.clear()
 	}
@@ -216,13 +217,14 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 		}
 	}
 	first := !o.started
-	if !w.send(eg, o, st, pkt, &rw, 0) {
+	later := o.video && w.waits(eg, paced{o, st, pkt, rw})
+	if !later && !w.send(eg, o, st, pkt, &rw, 0) {
 		return
 	}
 	if !o.started || rtpx.SeqNewer(rw.seq, o.last.seq) {
 		o.last, o.lastAt, o.ended, o.started = rw, w.now, in.End, true
 	}
-	if o.video {
+	if o.video && !later {
 		o.hist.add(pkt, st, rw, w.now, w.e.cfg.HistorySize)
 	}
 	if first || b.proj != nil && b.proj.switched {
@@ -380,8 +382,10 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 		l.padding.bytes += int64(n)
 	case again:
 		l.repair.bytes += int64(n)
+		l.pace.credit -= int64(n)
 	default:
 		l.video.bytes += int64(n)
+		l.pace.credit -= int64(n)
 		if m.rtx[pt] != 0 {
 			l.newest = o
 		}

@@ -46,6 +46,7 @@ type link struct {
 	newest *outStream // where video went last that can be sent again
 	probe  probe
 	pad    padder
+	pace   pacer
 	dummy  uint16 // number of the last padding on the feedback SSRC
 }
 
@@ -225,11 +226,12 @@ func (w *worker) lookAfterLinks() (sent int) {
 		if eg.sender == nil || w.now-l.lastAt > linkIdle && eg.ep.bw.ideal.Load() <= eg.ep.bw.sending.Load() {
 			l.listed = false
 			l.probe = probe{}
+			l.pace.clear()
 			continue
 		}
 		keep = append(keep, eg)
 		sent += w.lookAfter(eg)
-		w.hurry = w.hurry || l.probe.on
+		w.hurry = w.hurry || l.probe.on || l.pace.waiting()
 	}
 	clear(w.links[len(keep):])
 	w.links = keep
@@ -243,6 +245,7 @@ func (w *worker) lookAfterLinks() (sent int) {
 func (w *worker) lookAfter(eg *egress) (sent int) {
 	defer w.guard()
 	l, b := &eg.link, &eg.ep.bw
+	sent += w.sendPaced(eg, 0)
 	if l.probe.on {
 		sent += w.sendProbe(eg)
 	}

@@ -58,7 +58,8 @@ func (w *worker) sendProbe(eg *egress) (sent int) {
 	size := int64(p.Bytes())
 	// The first packet only starts the clock of the measurement.
 	due := min(p.Rate*(elapsed+probePeriod)/8e9, size)
-	sent = w.fill(eg, due-p.bytes, max(1, size/int64(max(1, p.Packets))))
+	sent = w.sendPaced(eg, due-p.bytes) // better than padding
+	sent += w.fill(eg, due-p.bytes, max(1, size/int64(max(1, p.Packets))))
 	if p.bytes >= size && p.packets >= p.Packets {
 		*p = probe{}
 	}
@@ -113,7 +114,7 @@ func (w *worker) sendPadding(eg *egress, estimate, elapsed int64) int {
 	p := &l.pad
 	state := l.est.State()
 	rate := p.rate(estimate, b.sending.Load(), b.next.Load(), congested(&state), w.now)
-	if rate == 0 {
+	if rate == 0 || l.pace.waiting() {
 		return 0
 	}
 	// Frames come in bursts: what was too much is taken off for a while, what was

@@ -55,7 +55,7 @@ type worker struct {
 	links   []*egress // whose network is estimated
 	linked  atomic.Int32
 	linksAt int64 // when they are looked after next
-	hurry   bool  // a probe is being sent
+	hurry   bool  // a probe is being sent, or video waits for its time
 	filling bool  // what is sent carries nothing new
 
 	arrived  [roundJobs]int64 // when the media packets of this round came

@@ -37,6 +37,10 @@ type Options struct {
 	Relay     string   // iceTransportPolicy relay over "udp" or "tcp"; empty allows all
 	NoResume  bool     // never enable stream management
 
+	// Through is the port of something on loopback that stands before the bridge's
+	// UDP port: a network that a test makes. 0: none.
+	Through int
+
 	// Observe sees every stanza, on the client's reader: it must not wait. With
 	// it, nothing is kept for Expect.
 	Observe func(*xmpp.Stanza)

@@ -110,6 +110,9 @@ func (t *transport) start(remote *jingle.Transport) (*jingle.Transport, error) {
 		return nil, fmt.Errorf("ice credentials: %w", err)
 	}
 	for _, k := range remote.Candidates {
+		if t.c.opt.Through != 0 {
+			k.IP, k.Port = "127.0.0.1", uint16(t.c.opt.Through)
+		}
 		host, err := ice.NewCandidateHost(&ice.CandidateHostConfig{
 			Network: k.Protocol, Address: k.IP, Port: int(k.Port), Component: 1, Priority: k.Priority, Foundation: k.Foundation,
 		})

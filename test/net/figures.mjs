@@ -30,7 +30,7 @@ export function series(scenario, run) {
         offered: empty(0), delivered: empty(0), media: empty(0), repair: empty(0), // kbit/s
         queue: empty(0), dropped: empty(0), lost: empty(0), // ms, packets
         height: empty(null), fps: empty(null), concealed: empty(null),
-        estimate: empty(null), target: empty(null)
+        estimate: empty(null), target: empty(null), padding: empty(null)
     };
 
     for (const p of run.packets) {
@@ -79,6 +79,7 @@ export function series(scenario, run) {
         if (view && i >= 0 && i < bins) {
             s.estimate[i] = view.estimate;
             s.target[i] = view.target;
+            s.padding[i] = view.padding;
         }
     }
 
@@ -96,11 +97,27 @@ function totals(sample) {
     };
 }
 
-/** What the bridge says about our receiver: kbit/s that it believes in, and the height that it forwards of the stage. */
+/**
+ * What the bridge says about our receiver: kbit/s that it believes in, for audio too, and the height that it means to
+ * forward of the stage, 0 for none.
+ */
 function bridgeView(debug, { endpoint, stage }) {
-    const receiver = debug.flatMap(c => c.Endpoints).find(e => e.ID === endpoint);
+    const all = debug.flatMap(c => c.Endpoints);
+    const receiver = all.find(e => e.ID === endpoint);
+    const source = `${stage}-v0`;
 
-    return receiver && { estimate: null, target: null, stage };
+    if (!receiver?.Network) {
+        return undefined;
+    }
+    const { Estimate: estimate, Audio: audio, Padding: padding } = receiver.Network;
+    const target = receiver.Receives?.find(r => r.Source === source)?.Target;
+    const layers = all.find(e => e.ID === stage)?.Sources?.find(r => r.Name === source)?.Layers;
+
+    return {
+        estimate: estimate ? (estimate + audio) / 1000 : null,
+        padding: padding / 1000,
+        target: target === 'none' ? 0 : layers?.find(l => l.ID === target)?.Height ?? null
+    };
 }
 
 /** Single figures, from the whole run and from the time after the beginning. */
@@ -110,6 +127,11 @@ export function figures(scenario, run, s) {
     const pick = name => steady.map(i => s[name][i]);
     const capacity = mean(pick('link'));
     const share = name => round(mean(pick(name)) / capacity * 100, 1);
+    const of = name => {
+        const known = pick(name).filter(v => v !== null);
+
+        return known.length ? round(mean(known) / capacity * 100, 1) : null;
+    };
     const last = totals(run.receiver.at(-1));
     const video = run.receiver.map(r => ({ at: r.at, ...totals(r) }));
     const framesAt = at => video.findLast(v => v.at <= at)?.frames ?? 0;
@@ -121,7 +143,8 @@ export function figures(scenario, run, s) {
         first720MS: round(video.find(v => v.height === 720)?.at),
         usePercent: share('delivered'),
         mediaPercent: share('media'),
-        estimatePercent: s.estimate.some(v => v !== null) ? round(mean(pick('estimate').filter(v => v !== null)) / capacity * 100, 1) : null,
+        estimatePercent: of('estimate'),
+        paddingPercent: of('padding'),
         queueP95MS: round(percentile(pick('queue'), 0.95)),
         queueMaxMS: round(Math.max(...pick('queue'))),
         droppedAtQueue: down.filter(p => p.dropped === 'queue').length,

@@ -15,6 +15,7 @@ export const clip = join(here, '.cache', 'clip.json');
 /** What lib-jitsi-meet lets a 720-line VP8 camera send: its standard bit rates. */
 const CAMERA = {
     seconds: 60,
+    warmUp: 8,
     fps: 30,
     layers: [
         { width: 320, height: 180, bitrate: 200000 },
