@@ -279,7 +279,10 @@ func begin(ctx context.Context, leg *swarm.Leg, text string, offered bool) error
 		return err
 	}
 	leg.Start(r, d.formats())
-	return leg.Ready(ctx)
+	if err := leg.Ready(ctx); err != nil {
+		return fmt.Errorf("connection of a publisher: %w", err)
+	}
+	return nil
 }
 
 func (j *janus) subscribe(ctx context.Context, s *swarm.Swarm, m *member, room uint32, all map[*member]*janusMember) error {
@@ -324,7 +327,10 @@ func (j *janus) subscribe(ctx context.Context, s *swarm.Swarm, m *member, room u
 	if _, err = j.message(ctx, handle, map[string]any{"request": "start"}, &janusJSEP{Type: "answer", SDP: d.answer(leg.Local())}); err != nil {
 		return err
 	}
-	return leg.Ready(ctx)
+	if err := leg.Ready(ctx); err != nil {
+		return fmt.Errorf("connection of a subscriber: %w", err)
+	}
+	return nil
 }
 
 // keepAlive keeps the session, which else ends after a minute.

@@ -172,7 +172,11 @@ func (l *Leg) turn(now int64) {
 func (l *Leg) check(now int64) {
 	l.checked = now
 	role := stun.Setter(ice.AttrControlled(uint64(l.index) + 1))
-	setters := []stun.Setter{stun.BindingRequest, stun.TransactionID, stun.NewUsername(l.rem.Ufrag + ":" + l.local.Ufrag)}
+	// Until one is answered they are retransmissions of one and the same.
+	if !l.connected && l.pending == [stun.TransactionIDSize]byte{} || l.connected {
+		l.pending = stun.NewTransactionID()
+	}
+	setters := []stun.Setter{stun.BindingRequest, stun.NewTransactionIDSetter(l.pending), stun.NewUsername(l.rem.Ufrag + ":" + l.local.Ufrag)}
 	if l.rem.Controlling {
 		role = ice.AttrControlling(uint64(l.index) + 1)
 		setters = append(setters, ice.UseCandidate())
@@ -182,7 +186,6 @@ func (l *Leg) check(now int64) {
 	if err != nil {
 		return
 	}
-	l.pending = m.TransactionID
 	l.put(m.Raw, l.remote)
 }
 

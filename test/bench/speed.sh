@@ -30,9 +30,9 @@ for shape in "${@:-1x50 10x10 1x500}"; do
 	for shape in $shape; do
 		for size in 1200 120; do
 			case $shape in
-			1x50) measure "1x50-$size" -rooms 4 -people 51 -senders 1 -rate 130 -size $size ;;
-			10x10) measure "10x10-$size" -rooms 3 -people 10 -senders 10 -rate 100 -size $size ;;
-			1x500) measure "1x500-$size" -rooms 1 -people 501 -senders 1 -video=false -audio -audio-size $size ;;
+			1x50) measure "1x50-$size" -rooms 4 -people 51 -senders 1 -rate 60 -size $size ;;
+			10x10) measure "10x10-$size" -rooms 3 -people 10 -senders 10 -rate 45 -size $size ;;
+			1x500) measure "1x500-$size" -rooms 1 -people 501 -senders 1 -video=false -audio -audio-interval 60ms -audio-size $size ;;
 			*) echo "no shape $shape" >&2 && exit 1 ;;
 			esac
 		done
