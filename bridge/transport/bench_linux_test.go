@@ -263,12 +263,16 @@ func (h *benchHandler) State(State)         {}
 func (h *benchHandler) ChannelOpen()        {}
 func (h *benchHandler) Message([]byte)      {}
 
-// BenchmarkForwarding is one camera to 50 receivers, with so many packets of it
+// BenchmarkForwarding is one camera to some receivers, with so many packets of it
 // under way at a time: 1 is an idle machine, 64 one that has no time to spare.
 func BenchmarkForwarding(b *testing.B) {
 	for _, size := range []int{1200, 120} {
-		for _, window := range []int{1, 8, 64} {
-			b.Run(fmt.Sprintf("size=%d/window=%d", size, window), func(b *testing.B) { benchForwarding(b, size, window, 50) })
+		for _, receivers := range []int{9, 50} {
+			for _, window := range []int{1, 8, 64} {
+				b.Run(fmt.Sprintf("size=%d/receivers=%d/window=%d", size, receivers, window), func(b *testing.B) {
+					benchForwarding(b, size, window, receivers)
+				})
+			}
 		}
 	}
 }

@@ -76,12 +76,13 @@ type TransportConfig struct {
 	Log        *slog.Logger // with the attributes of the endpoint; nil takes that of Sockets
 }
 
-// path is where datagrams of a transport go. Immutable but for heard.
+// path is where datagrams of a transport go. Immutable but for the atomics.
 type path struct {
 	local  *local
 	remote netip.AddrPort
 	dest   destination
 	heard  atomic.Int64 // when the last authenticated packet came this way
+	single atomic.Bool  // it takes no runs of datagrams
 }
 
 // Transport is the media connection of one endpoint.

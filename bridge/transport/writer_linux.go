@@ -83,7 +83,8 @@ type writer struct {
 	iovs  [sendSize]unix.Iovec // of the runs; datagrams that lie behind each other share one
 	count [sendSize]int        // datagrams of each run
 	ctls  [sendSize]segmentControl
-	plain bool // segmentation failed once: never again on this writer
+	cuts  bool // segmentation has worked
+	plain bool // the first try failed: never again on this writer
 	sizes runSizes
 
 	fn          func(fd uintptr) bool
@@ -139,7 +140,7 @@ func (w *writer) runs(i int) {
 		v.Base = &w.bufs[i][0]
 		v.SetLen(size)
 		iov++
-		for !w.plain && size <= maxSegment && i+k < w.n && k < maxSegments && w.to[i+k] == w.to[i] {
+		for !w.plain && !w.to[i].single.Load() && size <= maxSegment && i+k < w.n && k < maxSegments && w.to[i+k] == w.to[i] {
 			next := w.bufs[i+k]
 			if len(next) > size || total+len(next) > maxRun {
 				break
@@ -198,6 +199,7 @@ func (w *writer) flush(o outlet) (sent int) {
 		case 0:
 			for range w.sent {
 				k := w.count[w.first]
+				w.cuts = w.cuts || k > 1
 				done += k
 				sent += k
 				w.sizes.add(k)
@@ -209,7 +211,10 @@ func (w *writer) flush(o outlet) (sent int) {
 		default:
 			k := w.count[w.first]
 			if k > 1 && cannotSegment(w.errno) {
-				w.plain = true
+				// Either nothing here can segment, or only this path has an MTU
+				// that is too small.
+				w.plain = !w.cuts
+				w.to[done].single.Store(true)
 				w.runs(done)
 				continue
 			}
