@@ -155,8 +155,10 @@ func (s sender) WriteRTP(b forward.Batch, p []byte) error {
 	return b.(*Batch).Batch.Add(s.t, p)
 }
 
-// WriteRTCP sends at once.
-func (s sender) WriteRTCP(_ forward.Batch, p []byte) error { return s.t.WriteRTCP(p) }
+// WriteRTCP queues a compound packet there.
+func (s sender) WriteRTCP(b forward.Batch, p []byte) error {
+	return b.(*Batch).Batch.AddRTCP(s.t, p)
+}
 
 // Batch is a worker's queue towards the sockets.
 type Batch struct{ *transport.Batch }

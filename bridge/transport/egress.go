@@ -2,7 +2,6 @@ package transport
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/pion/rtcp"
@@ -12,61 +11,35 @@ import (
 	"confab/bridge/srtp"
 )
 
-// egress is the sending half. RTP belongs to the one egress worker that the
-// receiver is pinned to; RTCP, which comes from everywhere, has a lock.
+// egress is the sending half. It belongs to the one egress worker that the
+// receiver is pinned to.
 type egress struct {
-	rtp atomic.Pointer[srtp.Encrypter]
-
-	packets, bytes         atomic.Uint64 // written by the worker only
-	rtcpPackets, rtcpBytes atomic.Uint64
-
-	mu     sync.Mutex
-	rtcp   *pionsrtp.Context
+	rtp    atomic.Pointer[srtp.Encrypter]
+	rtcp   atomic.Pointer[pionsrtp.Context]
 	header rtcp.Header
-	buf    [rtpx.BufferSize + Overhead]byte
+
+	packets, bytes atomic.Uint64 // written by the worker only
 }
 
 func (e *egress) open(k *srtpKeys) {
 	e.rtp.Store(k.rtpOut)
-	e.mu.Lock()
-	e.rtcp = k.rtcpOut
-	e.mu.Unlock()
+	e.rtcp.Store(k.rtcpOut)
 }
 
 func (e *egress) close() {
 	e.rtp.Store(nil)
-	e.mu.Lock()
-	e.rtcp = nil
-	e.mu.Unlock()
+	e.rtcp.Store(nil)
 }
 
-// WriteRTCP encrypts one compound packet of at most rtpx.BufferSize bytes and
-// sends it at once. b is only read. Any goroutine may call it.
-func (t *Transport) WriteRTCP(b []byte) error {
-	if len(b) < 8 || len(b) > rtpx.BufferSize {
-		return fmt.Errorf("rtcp packet of %d bytes", len(b))
-	}
-	e := &t.out
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	way := t.path.Load()
-	if e.rtcp == nil || way == nil {
-		return ErrNotConnected
-	}
-	out, err := e.rtcp.EncryptRTCP(e.buf[:0], b, &e.header)
-	if err != nil {
-		return fmt.Errorf("encrypt rtcp: %w", err)
-	}
-	if _, err := way.local.write(out, way.remote); err != nil {
-		return fmt.Errorf("send rtcp: %w", err)
-	}
-	e.rtcpPackets.Add(1)
-	e.rtcpBytes.Add(uint64(len(out)))
-	return nil
+// sent counts a packet of n bytes.
+func (e *egress) sent(n int) {
+	// One writer, so a load and a store do, without a locked instruction.
+	e.packets.Store(e.packets.Load() + 1)
+	e.bytes.Store(e.bytes.Load() + uint64(n))
 }
 
-// Batch collects RTP packets for any number of transports and sends them in
-// few system calls. It belongs to one goroutine, and all RTP of a transport
+// Batch collects RTP and RTCP packets for any number of transports and sends them
+// in few system calls. It belongs to one goroutine, and all packets of a transport
 // must go through the batches of one goroutine at a time: the transport's
 // encryption state has no lock. (When a receiver moves to another worker, the
 // hand-over must be ordered, for instance by a channel.)
@@ -146,12 +119,35 @@ func (b *Batch) Add(t *Transport, plaintext []byte) error {
 	if err != nil {
 		return fmt.Errorf("encrypt rtp: %w", err)
 	}
+	b.put(t, out, way)
+	return nil
+}
+
+// put queues a packet that was encrypted at the end of the buffer.
+func (b *Batch) put(t *Transport, out []byte, way *path) {
 	b.outs[way.local.index].w.add(out, way)
 	b.used += len(out)
 	b.n++
-	// One writer, so a load and a store do, without a locked instruction.
-	t.out.packets.Store(t.out.packets.Load() + 1)
-	t.out.bytes.Store(t.out.bytes.Load() + uint64(len(out)))
+	t.out.sent(len(out))
+}
+
+// AddRTCP does the same with a compound packet of RTCP.
+func (b *Batch) AddRTCP(t *Transport, plaintext []byte) error {
+	keys, way := t.out.rtcp.Load(), t.path.Load()
+	if keys == nil || way == nil {
+		return ErrNotConnected
+	}
+	if len(plaintext) < 8 || len(plaintext) > rtpx.BufferSize {
+		return fmt.Errorf("rtcp packet of %d bytes", len(plaintext))
+	}
+	if b.n == sendSize {
+		b.Flush()
+	}
+	out, err := keys.EncryptRTCP(b.buf[b.used:b.used:b.used+slotSize], plaintext, &t.out.header)
+	if err != nil {
+		return fmt.Errorf("encrypt rtcp: %w", err)
+	}
+	b.put(t, out, way)
 	return nil
 }
 

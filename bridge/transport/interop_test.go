@@ -231,9 +231,10 @@ func TestPeerConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.WriteRTCP(raw); err != nil {
+	if err := b.AddRTCP(tr, raw); err != nil {
 		t.Fatal(err)
 	}
+	b.Flush()
 	wait(t, reports, "rtcp at the client")
 
 	if err := pc.GracefulClose(); err != nil && err != io.EOF {

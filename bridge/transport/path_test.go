@@ -114,9 +114,10 @@ func TestAllocs(t *testing.T) {
 		report := receiverReport(0x2222)
 		// One is pion's own, for the authenticated data of an SRTCP packet.
 		if n := testing.AllocsPerRun(100, func() {
-			if err := tr.WriteRTCP(report); err != nil {
+			if err := b.AddRTCP(tr, report); err != nil {
 				t.Fatal(err)
 			}
+			b.Flush()
 		}); n > 1 {
 			t.Errorf("%s: sending RTCP allocates %v times", profile, n)
 		}

@@ -95,7 +95,8 @@ func newReader(s *socket, pool *rtpx.Pool) *reader {
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	})
 	r.fn = func(fd uintptr) bool {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd,
+		// It never waits, so the scheduler need not know of it.
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
 			uintptr(unsafe.Pointer(&r.hdrs[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
 		r.n, r.errno = int(n), errno
 		return errno != unix.EAGAIN

@@ -341,8 +341,8 @@ func (t *Transport) Stats() Stats {
 	st.PacketsIn, st.BytesIn = t.in.packets, t.in.bytes
 	st.DecryptFailures, st.OverLimit, st.Early = t.in.decryptFailures, t.in.overLimit, t.in.early
 	t.in.mu.Unlock()
-	st.PacketsOut = t.out.packets.Load() + t.out.rtcpPackets.Load()
-	st.BytesOut = t.out.bytes.Load() + t.out.rtcpBytes.Load()
+	st.PacketsOut = t.out.packets.Load()
+	st.BytesOut = t.out.bytes.Load()
 	st.MessagesDropped, st.ChannelsRejected = t.chans.dropped.Load(), t.chans.rejected.Load()
 	return st
 }

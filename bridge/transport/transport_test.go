@@ -76,8 +76,8 @@ func exchange(t *testing.T, s *Sockets, tr *Transport, h *heard, c *client, seq 
 	if got := wait(t, c.rtp, "rtp at the client"); !bytes.Equal(got, down) {
 		t.Errorf("client got %x, want %x", got, down)
 	}
-	if err := tr.WriteRTCP(receiverReport(0x2222)); err != nil {
-		t.Fatal(err)
+	if err := b.AddRTCP(tr, receiverReport(0x2222)); err != nil || b.Flush() != 1 {
+		t.Error(err)
 	}
 	if got := wait(t, c.rtcp, "rtcp at the client"); !bytes.Equal(got, receiverReport(0x2222)) {
 		t.Errorf("client got %x", got)
@@ -519,7 +519,7 @@ func TestClosedSockets(t *testing.T) {
 	if err := tr.SetRemote(Description{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("set remote after close: %v", err)
 	}
-	if err := tr.WriteRTCP(receiverReport(1)); !errors.Is(err, ErrNotConnected) {
+	if err := s.NewBatch(0).AddRTCP(tr, receiverReport(1)); !errors.Is(err, ErrNotConnected) {
 		t.Errorf("rtcp after close: %v", err)
 	}
 	if err := tr.SendMessage(nil); !errors.Is(err, ErrNoChannel) {
