@@ -64,7 +64,7 @@ type Config struct {
 	MaxMessages int
 	// MessageRate and BroadcastRate are how many messages a second an endpoint may
 	// send over its channel, and of these to everybody, where one counts for every
-	// 4 KiB begun; what is above is dropped. Bursts may be twice and five times as
+	// 4 KiB and every 100 receivers begun; what is above is dropped. Bursts may be twice and five times as
 	// long.
 	MessageRate, BroadcastRate int
 	// MaxCPU is the share of the machine's CPUs that counts as full load, MaxPackets

@@ -103,7 +103,7 @@ func (ep *endpoint) received(b []byte, ws bool) {
 		return
 	}
 	// What goes to everybody costs as often as there are receivers.
-	if r, ok := m.(channel.Relayed); ok && r.To == "" && !ep.broadcasts.AllowN(now(), 1+len(b)>>12) {
+	if r, ok := m.(channel.Relayed); ok && r.To == "" && !ep.broadcasts.AllowN(now(), broadcastWeight(len(b), int(ep.c.size.Load()))) {
 		n.messagesDropped.Add(1)
 		return
 	}
@@ -117,6 +117,10 @@ func (ep *endpoint) received(b []byte, ws bool) {
 		ep.waiting.Add(-1)
 	}
 }
+
+// broadcastWeight is what a message of n bytes to so many counts for: one for every
+// 4 KiB begun, as often as there are 100 receivers begun.
+func broadcastWeight(n, receivers int) int { return (1 + n>>12) * (1 + receivers/100) }
 
 // send writes to the channel that the client used last, else to the one that is
 // open. Without any the message is lost: all state is sent when one opens, and

@@ -78,6 +78,7 @@ type Census struct {
 	HighLoss                          int           // of more than a tenth of what they are sent
 	RTT                               time.Duration // summed over RTTs endpoints
 	RTTs                              int
+	Unmatched                         uint64         // feedback about packets that were never sent, of those who are here
 	Profiles                          map[string]int // SRTP profile: endpoints
 }
 
@@ -95,6 +96,7 @@ func (c *Census) add(o *Census) {
 	c.Oversending += o.Oversending
 	c.Suspended += o.Suspended
 	c.HighLoss += o.HighLoss
+	c.Unmatched += o.Unmatched
 	c.RTT += o.RTT
 	c.RTTs += o.RTTs
 	for p, n := range o.Profiles {
@@ -149,6 +151,7 @@ func (c *Conference) count() {
 			n.HighLoss++
 		}
 		ep.outExpected, ep.outLost = st.OutExpected, st.OutLost
+		n.Unmatched += ep.fwd.Bandwidth().State.Counts.Unsent
 		if p := ep.transport.Profile(); p != "" {
 			n.Profiles[p]++
 		}

@@ -227,6 +227,51 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// The client changes networks and asks for a restart from its new address: it goes on
+// under the same keys, before and after its consent has run out.
+func TestRestartFromAnotherAddress(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint("consent lost ", lost), func(t *testing.T) {
+			t.Parallel()
+			s := listen(t, func(c *Config) {
+				c.RestartTransition, c.RenominateAfter = 50*time.Millisecond, time.Hour // only the restart moves it
+				if lost {
+					c.KeepaliveInterval = 20 * time.Millisecond
+					c.DisconnectedTimeout, c.FailedTimeout = 300*time.Millisecond, 300*time.Millisecond
+				}
+			})
+			tr, h, c := connect(t, s, nil)
+			exchange(t, s, tr, h, c, 1)
+			before := tr.Stats()
+			old := c.agents[0]
+			if lost {
+				_ = old.Close() // it answers no more
+				h.waitState(t, StateFailed)
+			}
+			c.nat.rebind(t)
+			d, err := tr.Restart()
+			if err != nil || d.Generation != 1 {
+				t.Fatalf("%+v, %v", d, err)
+			}
+			if err := tr.SetRemote(c.dial(d)); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the new address is used", func() bool { return tr.Stats().Remote == c.nat.addr() && tr.State() == StateConnected })
+			exchange(t, s, tr, h, c, 2)
+			if st := tr.Stats(); st.Remote == before.Remote || st.Profile != before.Profile {
+				t.Errorf("%+v, before %+v", st, before)
+			}
+			if r := s.Stats().Restarts; r.Started != 1 || r.Succeeded != 1 || r.Failed != 0 {
+				t.Errorf("%+v", r)
+			}
+			if !lost {
+				_ = old.Close()
+			}
+		})
+	}
+}
+
 // A restart that nobody answers is abandoned and harms nothing.
 func TestRestartAbandoned(t *testing.T) {
 	t.Parallel()

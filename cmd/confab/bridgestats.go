@@ -71,6 +71,8 @@ func jvbFigures(b bridge.Stats) []figure {
 		gauge("conferences_inactive", "Conferences in which nobody sends.", float64(n.ConferencesSilent)),
 		gauge("conferences_p2p", "Conferences of two in which nobody sends: they talk to each other directly.", float64(n.ConferencesP2P)),
 
+		gauge("tcc_unmatched_feedback", "Feedback about packets that were never sent.", float64(n.Unmatched)),
+
 		counter("ice_succeeded_total", "Endpoints that connected.", b.ICESucceeded),
 		counter("ice_succeeded_relayed_total", "Endpoints that connected through a relay.", b.ICERelayed),
 		counter("ice_failed_total", "Times that the way to an endpoint failed.", b.ICEFailed),
@@ -204,7 +206,7 @@ func stockStats(b bridge.Stats) map[string]any {
 		"endpoints": b.Endpoints, "local_endpoints": b.Endpoints, "participants": b.Endpoints, "visitors": n.Visitors,
 		"local_active_endpoints": b.Endpoints - min(b.Endpoints, n.Idle), "inactive_endpoints": n.Idle, "receive_only_endpoints": n.ReceiveOnly,
 		"endpoints_sending_audio": n.SendingAudio, "endpoints_sending_video": n.SendingVideo,
-		"num_eps_oversending": n.Oversending, "endpoints_with_suspended_sources": n.Suspended, "endpoints_with_high_outgoing_loss": n.HighLoss,
+		"num_eps_oversending": n.Oversending, "endpoints_with_suspended_sources": n.Suspended, "endpoints_with_high_outgoing_loss": n.HighLoss, "tcc_unmatched_feedback": n.Unmatched,
 		"endpoints_disconnected": b.Disconnected, "endpoints_reconnected": b.Reconnected,
 		"endpoints_ice_failed": b.EndpointsICEFailed, "dtls_failed_endpoints": b.EndpointsDTLSFailed,
 		"num_eps_no_msg_transport_after_delay": b.NoChannel,

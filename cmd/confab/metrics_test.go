@@ -65,7 +65,7 @@ func TestNamesOfTheStockBridge(t *testing.T) {
 		"endpoints_no_message_transport_after_delay_total", "ice_succeeded_total", "ice_succeeded_relayed_total", "ice_failed_total",
 		"ice_restarts_started_total", "ice_restarts_succeeded_total", "ice_restarts_failed_total", "ice_restarts_superseded_total",
 		"ice_restarts_rejected_total", "ice_restarts_not_established_total", "keyframes_received_total", "layering_changes_received_total",
-		"dominant_speaker_changes_total", "endpoints_oversending", "endpoints_with_suspended_sources", "queue_dropped_packets_total",
+		"dominant_speaker_changes_total", "endpoints_oversending", "endpoints_with_suspended_sources", "queue_dropped_packets_total", "tcc_unmatched_feedback",
 		"healthy", "drain_mode", "graceful_shutdown", "shutting_down",
 	} {
 		if !names["confab_bridge_"+want] || !names["jitsi_jvb_"+want] {
