@@ -17,7 +17,7 @@ const (
 	drainKey    = 400 * ms // than this more at first,
 	drainWait   = 2 * sec  // and for so long
 	drainHalf   = 400 * ms // by half at this much more than that,
-	drainMost   = 0.25     // and never by more than to this part
+	drainMost   = 0.45     // and never by more than to this part
 	patience    = 3 * sec  // and if that does not help, it is not our queue
 	progress    = 0.9
 	fallingFast = 0.9
