@@ -29,6 +29,7 @@ const (
 	severe       = 0.5
 	severeGrowth = 0.5
 	growFor      = 100 * ms
+	growLong     = 300 * ms // when less was sent than was estimated anyway
 	leastGrowth  = 0.1
 	stayFor      = 500 * ms
 )
@@ -272,9 +273,12 @@ func (e *Estimator) update(now, latest int64) {
 		// The link is full, so that what arrived of late is what it carries. Only if
 		// that is what was sent the queue is that of others.
 		in, out := short.in, short.out
-		since, growth := now-e.queue.since, e.queue.growth
+		since, growth, grow := now-e.queue.since, e.queue.growth, growFor
+		if e.app.limited {
+			grow = growLong
+		}
 		if in > 0 && (in < severe*min(e.aimd.rate, e.app.rate()) && growth > severeGrowth ||
-			in < stretched*out && (since >= growFor && growth > leastGrowth || since >= stayFor)) {
+			in < stretched*out && (since >= grow && growth > leastGrowth && e.queue.peaked() || since >= stayFor)) {
 			e.aimd.decrease(now, short.carried(in))
 		}
 		e.aimd.hold = true

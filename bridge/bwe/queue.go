@@ -51,6 +51,7 @@ type queue struct {
 
 	now, before int64 // the queue at the last two looks
 	since       int64 // congested since, 0: not
+	peak        int64 // the longest since then
 	told        int64 // when that was known of packets sent since then, 0: not yet
 	worst       int64 // the queue that did not get shorter since then
 }
@@ -150,8 +151,9 @@ func (q *queue) look(now, sent int64) (given bool) {
 		return false
 	}
 	if q.since == 0 {
-		q.since, q.told = now, 0
+		q.since, q.told, q.peak = now, 0, 0
 	}
+	q.peak = max(q.peak, q.now)
 	switch {
 	case sent < q.since: // before we sent less
 	case q.told == 0 || float64(q.now) < progress*float64(q.worst):
@@ -181,6 +183,9 @@ func (q *queue) congested() bool {
 
 // none says that packets of late did not wait, though some before them may have.
 func (q *queue) none() bool { return min(q.now, q.before) < noQueue }
+
+// peaked says that the queue is as long as never since it is one.
+func (q *queue) peaked() bool { return q.now >= q.peak }
 
 // falling says that a queue gets shorter.
 func (q *queue) falling() bool {
