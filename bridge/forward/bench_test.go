@@ -54,6 +54,7 @@ func newLoop(t testing.TB, receivers int) *loop {
 	}
 	l.alice.send(first)
 	b.settle()
+	b.pass(2 * time.Duration(paceUnknown)) // nothing is paced
 	return l
 }
 

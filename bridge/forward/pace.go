@@ -6,12 +6,15 @@ const (
 	// Video goes to a receiver at no more than paceFactor times the estimate.
 	// libwebrtc takes 2.5 for what it encoded for that estimate itself; a key frame of
 	// a camera that others watch in a better network may be far more than that.
-	paceFactor = 1.3
+	paceFactor = 1.1
 	// paceBurst is how much goes out at once: what the rate allows in this time. An
 	// ordinary frame is less, so that it never waits.
 	paceBurst = int64(40e6)
 	// paceDelay is in what time all that waits is to be gone, whatever the estimate.
 	paceDelay = int64(600e6)
+	// paceUnknown is for how long a receiver is taken for one that reports what
+	// arrives. The first key frame is what hurts most.
+	paceUnknown = int64(1e9)
 	// maxPaced bounds the packets that wait for one receiver.
 	maxPaced = 1024
 )
@@ -87,8 +90,8 @@ func (p *pacer) clear() {
 func (w *worker) waits(eg *egress, e paced) bool {
 	l := &eg.link
 	p := &l.pace
-	if !l.answered || !l.listed {
-		return false // nothing is known of its network
+	if !l.listed || !l.answered && w.now-l.firstAt > paceUnknown {
+		return false // it does not tell how its network is
 	}
 	if !p.waiting() {
 		p.earn(l.est.Estimate(), w.now)

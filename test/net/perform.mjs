@@ -140,7 +140,7 @@ async function line(child) {
 async function elsewhere(namespace) {
     const file = join(cache, 'chromium-far');
 
-    await writeFile(file, `#!/bin/sh\nexec nsenter --net=/run/netns/${namespace} ${chromium} "$@"\n`);
+    await writeFile(file, `#!/bin/sh\n# Playwright gives it a session of its own, see becomeImportant.\necho -15 > /proc/self/autogroup\nexec nsenter --net=/run/netns/${namespace} ${chromium} "$@"\n`);
     await chmod(file, 0o755);
 
     return file;
