@@ -13,6 +13,7 @@ type egress struct {
 	ep     *Endpoint
 	sender Sender
 	outs   map[uint32]*outStream // by SSRC on the wire
+	past   map[uint32]past       // SSRCs that were
 
 	due   []due // from dueAt on: what waits in this round of the worker
 	dueAt int
@@ -28,7 +29,7 @@ type egress struct {
 
 func (eg *egress) init(ep *Endpoint) {
 	eg.ep = ep
-	eg.outs = make(map[uint32]*outStream)
+	eg.outs, eg.past = make(map[uint32]*outStream), make(map[uint32]past)
 }
 
 // release lets go of the Sender and of all packets.
@@ -40,13 +41,6 @@ func (eg *egress) release() {
 		o.hist.clear()
 	}
 	clear(eg.outs)
-}
-
-// expire lets packets go that were sent before a time.
-func (eg *egress) expire(before int64) {
-	for _, o := range eg.outs {
-		o.expire(before)
-	}
 }
 
 // sub is one receiver's subscription to one source.
@@ -254,16 +248,6 @@ func (eg *egress) open(b *sub, a *address, limit int) bool {
 	}
 	b.out, b.at = o, a
 	return true
-}
-
-// out finds or makes the state of an SSRC, nil when there are too many.
-func (eg *egress) out(ssrc uint32, limit int) *outStream {
-	o := eg.outs[ssrc]
-	if o == nil && len(eg.outs) < limit {
-		o = &outStream{ssrc: ssrc}
-		eg.outs[ssrc] = o
-	}
-	return o
 }
 
 // send writes one packet for a receiver: a fresh header, only extensions of our

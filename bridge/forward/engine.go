@@ -124,7 +124,7 @@ type Config struct {
 	// SlotDelay is how long nothing is sent under an SSRC of which a client was just
 	// told: it has to negotiate first.
 	SlotDelay time.Duration
-	// MaxStreams bounds the outgoing streams remembered for one receiver.
+	// MaxStreams bounds the outgoing streams of one receiver.
 	MaxStreams int
 }
 

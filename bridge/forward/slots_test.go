@@ -467,3 +467,72 @@ func TestSlotsBeginLateAndFeedbackFindsItsSource(t *testing.T) {
 		t.Error("y is not seen")
 	}
 }
+
+// Sources come and go, each with SSRCs of its own: a receiver that takes no part in
+// SSRC rewriting keeps no more of those that went than where their numbers stand, and
+// one that comes back goes on from there.
+func TestStreamsOfSourcesThatWentAreForgotten(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(c *Config) { c.MaxStreams = 8 })
+	r := b.join("r")
+	sent := map[uint32]map[int64]string{}
+	numbers := map[uint32]*rtpx.Unwrapper{}
+	last := map[uint32]int64{}
+	visit := func(base uint32, again bool) {
+		t.Helper()
+		s := b.speaker(fmt.Sprint("p", base), base)
+		r.SetTarget(s.id+"-v0", 0)
+		if again { // it begins with numbers that it has used
+			s.audio.seq, s.audio.ts = 100, 1000
+		}
+		s.send(s.talk(5)...)
+		s.send(s.film(true, 0)...)
+		s.send(s.film(false, 0)...)
+		got := r.got()
+		if len(got) != 9 {
+			t.Fatalf("%d packets of %s", len(got), s.id)
+		}
+		// What was lost is sent again on the retransmission stream.
+		b.pass(50 * time.Millisecond)
+		v := got[len(got)-1]
+		r.sendRTCP(rtpx.AppendNACK(nil, 1, v.ssrc, []uint16{v.seq}))
+		for _, p := range append(got, r.got()...) {
+			if sent[p.ssrc] == nil {
+				sent[p.ssrc], numbers[p.ssrc] = map[int64]string{}, &rtpx.Unwrapper{}
+			}
+			pos := numbers[p.ssrc].Unwrap(p.seq)
+			if before, dup := sent[p.ssrc][pos]; dup && before != string(p.b) {
+				t.Fatalf("two packets under number %d of SSRC %d", p.seq, p.ssrc)
+			}
+			if l, ok := last[p.ssrc]; ok && (pos < l || pos-l > nearAhead) {
+				t.Fatalf("SSRC %d goes on with %d after %d", p.ssrc, pos, l)
+			}
+			sent[p.ssrc][pos], last[p.ssrc] = string(p.b), pos
+		}
+		s.Close()
+		for range 3 { // time for the worker to tidy up
+			b.pass(time.Duration(idleHistory))
+			r.sendRTCP(rtpx.AppendRR(nil, 1, nil))
+			b.settle()
+		}
+		outs := 0
+		r.w.call(func() { outs = len(r.eg.outs) })
+		if outs != 0 {
+			t.Fatalf("%d streams of nobody", outs)
+		}
+	}
+	for i := range uint32(9) { // more than there is room for at a time
+		visit(10_000*(i+1), false)
+	}
+	for range 3 {
+		visit(10_000, true)
+	}
+	if len(sent[10_150]) == 0 && len(sent[10_100]) == 0 {
+		t.Error("nothing was sent again")
+	}
+	past := 0
+	r.w.call(func() { past = len(r.eg.past) })
+	if past != 9*3 {
+		t.Errorf("%d streams are remembered", past)
+	}
+}
