@@ -4,6 +4,7 @@ import "math"
 
 const (
 	decreaseFactor = 0.85 // β of bridge.md §13.1
+	decreaseLittle = 0.92 // while hardly anything waits
 	increaseFactor = 0.08 // per second, far from the known capacity
 	ackedHeadroom  = 1.25 // the estimate may rise to so much of what arrives
 	ackedExtra     = 10_000
@@ -49,7 +50,7 @@ func (a *aimd) update(now int64, usage Usage, acked, carried float64, known bool
 				carried = min(carried, a.rate)
 				a.overused = now
 			}
-			a.decrease(now, carried)
+			a.decrease(now, carried, queued)
 		}
 	case Underuse:
 		a.hold = true
@@ -64,9 +65,12 @@ func (a *aimd) update(now int64, usage Usage, acked, carried float64, known bool
 	}
 }
 
-// decrease goes below what arrives.
-func (a *aimd) decrease(now int64, acked float64) {
+// decrease goes below what arrives, further with a long queue.
+func (a *aimd) decrease(now int64, acked float64, queued bool) {
 	to := decreaseFactor * acked
+	if !queued {
+		to = decreaseLittle * acked
+	}
 	if acked < a.lower() {
 		a.capacity = 0
 	}

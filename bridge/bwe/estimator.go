@@ -214,7 +214,7 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 		news++
 		latest = max(latest, sent)
 		e.loss.received(sent, size)
-		e.acked.add(sent, arrival, size, e.queue.wait(arrival-sent) >= busyWait)
+		e.acked.add(sent, arrival, size, e.queue.wait(arrival-sent))
 		e.prober.received(pos, sent, arrival, size)
 		e.queue.add(arrival-sent, arrival, size)
 		if d, ok := e.groups.add(sent, arrival); ok {
@@ -244,21 +244,21 @@ func (e *Estimator) update(now, latest int64) {
 	if e.queue.look(now, latest) {
 		e.least = e.rtt
 	}
+	before := e.aimd.rate
 	full := e.queue.congested()
 	e.usage = e.trend.usage
 	switch {
 	case full:
 		e.usage = Overuse
-	case e.queue.none():
+	case e.queue.none(before):
 		// What the trend sees was jitter, or is over.
 		e.usage = Normal
 	case e.usage == Overuse && e.queue.falling():
 		e.usage = Underuse
 	}
-	before := e.aimd.rate
 	if !e.queued && e.queue.standing() >= calmQueue {
 		e.queued, e.unqueued = true, before
-	} else if e.queue.none() {
+	} else if e.queue.none(before) {
 		if e.queued && e.queue.fell > 0 {
 			// The queue went away faster than a slow link could have sent it.
 			if r := min(e.unqueued, undo*e.queue.fell); r > before {
@@ -279,7 +279,7 @@ func (e *Estimator) update(now, latest int64) {
 		}
 		if in > 0 && (in < severe*min(e.aimd.rate, e.app.rate()) && growth > severeGrowth ||
 			in < stretched*out && (since >= grow && growth > leastGrowth && e.queue.peaked() || since >= stayFor)) {
-			e.aimd.decrease(now, short.carried(in))
+			e.aimd.decrease(now, short.carried(in), true)
 		}
 		e.aimd.hold = true
 	} else {

@@ -53,12 +53,15 @@ type bed struct {
 	// layers of the media; nil: the encoder follows the estimate, with padding up to it.
 	layers []int64
 	// keyBytes is the size of the key frame with which each of the layers is begun.
-	keyBytes []int
-	current  int     // layer
-	pace     float64 // of the estimate, 0: frames go out at once
-	paced    []int   // sizes of packets that wait for the pacer
-	credit   float64
-	keys     int64 // every so often a frame is six times as large, 0: never
+	keyBytes                 []int
+	audio                    bool // besides, and without numbers, and headers below RTP count
+	nextAudio                int64
+	chosen, downAt, patience int64
+	current                  int     // layer
+	pace                     float64 // of the estimate, 0: frames go out at once
+	paced                    []int   // sizes of packets that wait for the pacer
+	credit                   float64
+	keys                     int64 // every so often a frame is six times as large, 0: never
 
 	flight   []packet // sent, by arrival
 	back     []feedback
@@ -118,6 +121,10 @@ func (b *bed) run(d int64) {
 			b.nextFrame = b.now + sec/int64(b.fps)
 			b.frame()
 		}
+		if b.audio && b.now >= b.nextAudio {
+			b.nextAudio = b.now + 20*ms
+			b.l.busy = max(b.l.busy, b.now) + 170*8e9/b.l.rate(b.now)
+		}
 		b.pacer()
 		b.burst()
 		b.receive()
@@ -151,6 +158,14 @@ func (b *bed) media() int64 {
 		if r <= est && r <= b.want(b.now) {
 			best = r
 		}
+	}
+	if b.patience > 0 { // after a step down none up for a while
+		if best < b.chosen {
+			b.downAt = b.now
+		} else if best > b.chosen && b.now-b.downAt < b.patience {
+			best = b.chosen
+		}
+		b.chosen = best
 	}
 	return best
 }
@@ -271,9 +286,13 @@ func (b *bed) send(size, probe int) {
 		b.lost++
 		return
 	}
-	l.busy = max(l.busy, b.now) + int64(size)*8e9/rate
+	wire := int64(size)
+	if b.audio {
+		wire += 54
+	}
+	l.busy = max(l.busy, b.now) + wire*8e9/rate
 	at := l.busy + l.delay
-	b.waits = append(b.waits, l.busy-b.now-int64(size)*8e9/rate)
+	b.waits = append(b.waits, l.busy-b.now-wire*8e9/rate)
 	if l.noise > 0 {
 		at += b.rng.Int64N(l.noise)
 	}
@@ -343,4 +362,10 @@ func (b *bed) wait(part float64) int64 {
 	}
 	w := slices.Sorted(slices.Values(b.waits))
 	return w[min(int(part*float64(len(w))), len(w)-1)]
+}
+
+// estimate is a percentile of the estimate.
+func (b *bed) estimate(part float64) int64 {
+	e := slices.Sorted(slices.Values(b.estimates))
+	return e[min(int(part*float64(len(e))), len(e)-1)]
 }

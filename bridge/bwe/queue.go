@@ -181,8 +181,11 @@ func (q *queue) congested() bool {
 	return q.now >= fullQueue && q.before >= calmQueue && float64(q.now) >= fallingFast*float64(q.before)
 }
 
-// none says that packets of late did not wait, though some before them may have.
-func (q *queue) none() bool { return min(q.now, q.before) < noQueue }
+// none says that packets of late did not wait, though some before them may have. One
+// may wait for another, which takes a while at a low rate.
+func (q *queue) none(rate float64) bool {
+	return min(q.now, q.before) < noQueue+int64(packetBits*1e9/rate)
+}
 
 // peaked says that the queue is as long as never since it is one.
 func (q *queue) peaked() bool { return q.now >= q.peak }

@@ -6,14 +6,13 @@ const (
 	recentWindow = 200 * ms
 	ackedLeast   = 4 // packets
 	busyLeast    = 20 * ms
-	busyWait     = 5 * ms // in a queue, at least
 )
 
 // ackedPacket is a packet that arrived.
 type ackedPacket struct {
 	sent, arrival int64
 	size          int32
-	waited        bool // in a queue
+	wait          int32 // in a queue, µs
 }
 
 // throughput tells at which rate packets arrive. It is the lesser of the rates at
@@ -27,7 +26,7 @@ type throughput struct {
 func (t *throughput) reset() { t.n = 0 }
 
 // add puts a packet in its place by arrival.
-func (t *throughput) add(sent, arrival int64, size int, waited bool) {
+func (t *throughput) add(sent, arrival int64, size int, wait int64) {
 	i := t.n
 	for ; i > 0 && i > t.n-8; i-- {
 		p := &t.ring[(i-1)%ackedSize]
@@ -36,7 +35,7 @@ func (t *throughput) add(sent, arrival int64, size int, waited bool) {
 		}
 		t.ring[i%ackedSize] = *p
 	}
-	t.ring[i%ackedSize] = ackedPacket{sent, arrival, int32(size), waited}
+	t.ring[i%ackedSize] = ackedPacket{sent, arrival, int32(size), int32(min(max(wait, 0)/1000, 1<<31-1))}
 	t.n++
 }
 
@@ -84,7 +83,7 @@ func (t *throughput) of(window int64) (r rates) {
 		} else if d > gap2 {
 			gap2 = d
 		}
-		if p.waited && after.waited {
+		if int64(after.wait)*1000 >= d { // it was there before the one before it had passed
 			busy += int64(after.size)
 			busyFor += d
 		}
