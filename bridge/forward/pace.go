@@ -11,7 +11,7 @@ const (
 	// ordinary frame is less, so that it never waits.
 	paceBurst = int64(40e6)
 	// paceDelay is in what time all that waits is to be gone, whatever the estimate.
-	paceDelay = int64(600e6)
+	paceDelay = int64(1e9)
 	// paceUnknown is for how long a receiver is taken for one that reports what
 	// arrives. The first key frame is what hurts most.
 	paceUnknown = int64(1e9)

@@ -70,7 +70,7 @@ func TestKeyFramePaced(t *testing.T) {
 		}
 	}
 	// 16 kB at 220 kbit/s, or in what time they have.
-	if took < 400*time.Millisecond || took > 650*time.Millisecond {
+	if took < 400*time.Millisecond || took > 1050*time.Millisecond {
 		t.Errorf("%d packets in %v", len(video), took)
 	}
 
