@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,17 +20,21 @@ import (
 func (w *world) inBrewery() <-chan colibri2.Stats {
 	w.t.Helper()
 	out := make(chan colibri2.Stats, 64)
-	var room *xmpp.LocalPort
+	var made atomic.Pointer[xmpp.LocalPort]
 	room, err := w.router.NewLocalPort(w.s.cfg.Brewery.WithResource(w.s.cfg.ID), func(st *xmpp.Stanza) error {
 		if st.Kind == xmpp.Presence && st.Type == "" {
 			out <- colibri2.ParseStats(st.Child(colibri2.NSStats, "stats"))
-			room.Send(xmpp.NewStanza(xmpp.Presence, "", "", xmpp.JID{}, w.s.cfg.JID, st.Inner))
+			for made.Load() == nil {
+				runtime.Gosched()
+			}
+			made.Load().Send(xmpp.NewStanza(xmpp.Presence, "", "", xmpp.JID{}, w.s.cfg.JID, st.Inner))
 		}
 		return nil
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	made.Store(room)
 	return out
 }
 

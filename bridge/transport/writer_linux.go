@@ -145,7 +145,7 @@ func (w *writer) runs(i int) {
 			if len(next) > size || total+len(next) > maxRun {
 				break
 			}
-			if unsafe.Pointer(&next[0]) == unsafe.Add(unsafe.Pointer(v.Base), v.Len) {
+			if uintptr(unsafe.Pointer(&next[0])) == uintptr(unsafe.Pointer(v.Base))+uintptr(v.Len) {
 				v.Len += uint64(len(next))
 			} else {
 				v = &w.iovs[iov]
