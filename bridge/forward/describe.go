@@ -60,6 +60,7 @@ type Extensions struct {
 	TransportCC uint8
 	Mid         uint8
 	Dependency  uint8
+	VideoLayers uint8
 }
 
 // Set notes an extension by its URI; an unknown one is ignored.
@@ -77,6 +78,8 @@ func (e *Extensions) Set(uri string, id uint8) {
 		e.Mid = id
 	case rtpx.URIDependency:
 		e.Dependency = id
+	case rtpx.URIVideoLayers:
+		e.VideoLayers = id
 	}
 }
 

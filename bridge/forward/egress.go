@@ -84,6 +84,8 @@ type outStream struct {
 	rtx   *outStream // where its retransmissions go, nil when there is none
 
 	last    rewrite // of the newest packet
+	codec   codecState
+	numbers numberWindow // video only
 	lastAt  int64
 	started bool
 	ended   bool // the newest packet was the last of its frame
@@ -109,7 +111,10 @@ type rewrite struct {
 	ts        uint32
 	transport uint16 // transport-wide number
 	tl0       uint8
+	template  uint8  // what is added to template ids of the dependency descriptor
+	active    uint32 // decode targets to announce there, 0: as they came
 	marker    bool
+	empty     bool // no payload: it only takes its number's place
 }
 
 // idleHistory is after how long an unused stream gives its ring back (JVB: 15 s).
@@ -171,6 +176,11 @@ func (w *worker) forwardSome() {
 }
 
 func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
+	w.forwardAt(b, st, pkt, w.now)
+}
+
+// forwardAt forwards a packet that came at a time.
+func (w *worker) forwardAt(b *sub, st *stream, pkt *rtpx.Packet, at int64) {
 	eg := &b.ep.eg
 	if eg.sender == nil || b.gone.Load() {
 		return
@@ -201,12 +211,16 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 		if b.paused.Load() && b.paused.Swap(false) {
 			b.proj.suspend()
 		}
+		target := rtpx.Layer(b.target.Load())
 		var ok bool
-		rw, ok = b.proj.project(in, o, rtpx.Layer(b.target.Load()), w.now)
-		if b.proj.needKey {
+		rw, ok = b.proj.project(in, o, target, at)
+		if b.proj.missedKey && w.replay(b, target) {
+			rw, ok = b.proj.project(in, o, target, at)
+		}
+		if b.proj.needKey && !b.proj.replay {
 			b.asker.ask(b.src, w.now)
 		}
-		if !ok {
+		if !ok || !o.numbers.take(rw.seq) {
 			return
 		}
 	}
@@ -220,6 +234,9 @@ func (w *worker) forwardTo(b *sub, st *stream, pkt *rtpx.Packet) {
 	}
 	if o.video && !later {
 		o.hist.add(pkt, st, rw, w.now, w.e.cfg.HistorySize)
+	}
+	if b.proj != nil && in.Overtaken && in.Key && !b.proj.replay {
+		w.recollect(b, st) // nobody knew what they were when they came
 	}
 	if first || b.proj != nil && b.proj.switched {
 		if b.proj != nil {
@@ -260,6 +277,9 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 	from := st.src.ep.media.Load()
 	m := eg.ep.media.Load()
 	payload := in.Payload(pkt.Bytes())
+	if rw.empty {
+		payload = nil
+	}
 	pt, ok := m.outgoing(&from.pt[in.PT])
 	if from.pt[in.PT].red && (!ok || w.e.cfg.StripRED) {
 		// A receiver that cannot read redundant audio gets the primary block.
@@ -295,7 +315,7 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 	dd := -1
 	numbered := false
 	if o.video {
-		if in.HasOrientation {
+		if in.HasOrientation && !rw.empty {
 			w.ext1[0] = in.Orientation
 			x.Add(m.ext.Orientation, w.ext1[:1])
 		}
@@ -317,9 +337,14 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 		if o.mid != nil {
 			x.Add(m.ext.Mid, o.mid)
 		}
-		if in.HasDD && m.ext.Dependency != 0 {
-			dd = x.Count()
-			x.Add(m.ext.Dependency, in.DDRaw)
+		if in.HasDD && m.ext.Dependency != 0 && !rw.empty {
+			e := in.DDRaw
+			if rw.active != 0 || in.DD.HasStructure {
+				e = w.dd[:in.DD.PutDD(w.dd[:len(e)+rtpx.DDGrowth], e, rw.pictureID, rw.template, rw.active)]
+			} else {
+				dd = x.Count()
+			}
+			x.Add(m.ext.Dependency, e)
 		}
 	} else {
 		if in.HasLevel {
@@ -332,7 +357,7 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 	}
 	n, offsets := x.Put(b)
 	if dd >= 0 {
-		rtpx.SetDDFrame(b[offsets[dd]:], rw.pictureID)
+		rtpx.ShiftDD(b[offsets[dd]:], rw.pictureID, rw.template)
 	}
 	if asRTX {
 		binary.BigEndian.PutUint16(b[n:], rw.seq)
@@ -342,10 +367,11 @@ func (w *worker) send(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw
 		return false
 	}
 	copy(b[n:], payload)
-	switch in.Codec {
-	case rtpx.CodecVP8:
+	switch {
+	case rw.empty:
+	case in.Codec == rtpx.CodecVP8:
 		in.VP8.Rewrite(b[n:], rw.pictureID, rw.tl0)
-	case rtpx.CodecVP9:
+	case in.Codec == rtpx.CodecVP9:
 		in.VP9.Rewrite(b[n:], rw.pictureID, rw.tl0)
 	}
 	n += len(payload)
@@ -517,8 +543,12 @@ func (eg *egress) received(w *worker, o *outStream, r *rtpx.ReportBlock) {
 // resend sends a packet again that the receiver misses, unless it was sent less
 // than a round trip ago or the receiver's allowance is used up.
 func (w *worker) resend(eg *egress, o *outStream, seq uint16) {
+	if eg.sender == nil {
+		return
+	}
 	h := o.hist.get(seq)
-	if h == nil || eg.sender == nil {
+	if h == nil {
+		w.fillGap(eg, o, seq)
 		return
 	}
 	// JVB: at least min(0.9 RTT, RTT - 5 ms) since it was sent.
@@ -551,6 +581,19 @@ func (eg *egress) repairRate(most int64) int64 {
 
 // leastRepair is the bitrate that retransmission may have on any network.
 const leastRepair = 40_000
+
+// fillGap sends an empty packet under a number that the receiver misses but that
+// will never be sent, so that it does not go on asking.
+func (w *worker) fillGap(eg *egress, o *outStream, seq uint16) {
+	if o.sub == nil || o.sub.proj == nil || !o.sub.proj.dead(seq) {
+		return
+	}
+	h := o.hist.get(o.last.seq)
+	if h == nil || !o.numbers.take(seq) {
+		return
+	}
+	w.send(eg, o, h.st, h.pkt, &rewrite{seq: seq, ts: o.last.ts, empty: true}, 0)
+}
 
 // allow is a token bucket of half a second.
 func (eg *egress) allow(n int, now, bps int64) bool {

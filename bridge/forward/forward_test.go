@@ -126,6 +126,7 @@ func TestVideoIsPausedUntilTargetAndKeyFrame(t *testing.T) {
 	if len(bob.got()) != 0 || alice.plis() != 0 {
 		t.Fatal("video without a target")
 	}
+	b.pass(time.Second)
 	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
 	alice.send(enc[0].frame(false, 0, 2)...)
 	if len(bob.got()) != 0 {

@@ -27,14 +27,7 @@ func (g *gapMap) place(pos int64, drop bool) (out int64, ok bool) {
 		g.anchor(pos, pos)
 	}
 	if pos > g.last {
-		if pos-g.last >= gapWindow {
-			clear(g.dropped[:])
-		} else {
-			for i := g.last + 1; i <= pos; i++ {
-				g.dropped[i>>6&(gapWindow/64-1)] &^= 1 << (i & 63)
-			}
-		}
-		g.last = pos
+		g.advance(pos)
 		out = pos - g.off
 		if drop {
 			g.dropped[pos>>6&(gapWindow/64-1)] |= 1 << (pos & 63)
@@ -51,6 +44,25 @@ func (g *gapMap) place(pos int64, drop bool) (out int64, ok bool) {
 	return pos - g.off + int64(g.droppedSince(pos)), true
 }
 
+// skip takes all positions between the newest and pos out of the line.
+func (g *gapMap) skip(pos int64) {
+	for i := g.last + 1; i < pos && i-g.last < gapWindow; i++ {
+		g.place(i, true)
+	}
+}
+
+// advance makes pos the newest position; those between keep their place.
+func (g *gapMap) advance(pos int64) {
+	if pos-g.last >= gapWindow {
+		clear(g.dropped[:])
+	} else {
+		for i := g.last + 1; i <= pos; i++ {
+			g.dropped[i>>6&(gapWindow/64-1)] &^= 1 << (i & 63)
+		}
+	}
+	g.last = pos
+}
+
 // droppedSince counts the dropped positions in (pos, last].
 func (g *gapMap) droppedSince(pos int64) int {
 	n := 0
@@ -65,4 +77,32 @@ func (g *gapMap) droppedSince(pos int64) int {
 		i += left
 	}
 	return n
+}
+
+// numberWindow remembers which of the newest numbers of a stream were used. Under
+// SRTP a number must not be sent twice with different bytes (RFC 3711 §9.1).
+type numberWindow struct {
+	high uint16
+	set  bool
+	used [gapWindow / 64]uint64
+}
+
+// take notes a number as used; false when it was, or when it is too old to tell.
+func (w *numberWindow) take(n uint16) bool {
+	if d := n - w.high; !w.set || d < 0x8000 && d >= gapWindow {
+		*w = numberWindow{high: n, set: true}
+	} else if d < 0x8000 {
+		for i := w.high + 1; i != n+1; i++ {
+			w.used[i>>6&(gapWindow/64-1)] &^= 1 << (i & 63)
+		}
+		w.high = n
+	} else if w.high-n >= gapWindow {
+		return false
+	}
+	word, bit := &w.used[n>>6&(gapWindow/64-1)], uint64(1)<<(n&63)
+	if *word&bit != 0 {
+		return false
+	}
+	*word |= bit
+	return true
 }

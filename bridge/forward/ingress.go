@@ -44,9 +44,11 @@ type ingressStream struct {
 	losses losses
 	recv   reception
 
-	dd        rtpx.DDParser
-	structure structure
-	encoding  int
+	dd            rtpx.DDParser
+	parameterSets bool // H264: seen in the stream
+	structure     structure
+	keys          keyMemory
+	encoding      int
 
 	silence  int // packets of silence in a row
 	energy   energy
@@ -313,11 +315,15 @@ func (ep *Endpoint) sendReports(blocks []rtpx.ReportBlock, now int64) {
 	ep.sendRTCP(pkt)
 }
 
-// settle notices that an encoding fell silent. ep.mu is held.
+// settle notices that layers fell silent, and forgets key frames of the past.
+// ep.mu is held.
 func (ep *Endpoint) settle(st *stream, now int64) {
-	if s := &st.in.structure; s.active && now-s.lastAt > rateBuckets*rateBucket {
-		s.active = false
+	if st.in.structure.settle(now) {
 		ep.p.layersChanged(st.src.Name)
+	}
+	if k := &st.in.keys; len(k.pkts) > 0 && now-k.pkts[len(k.pkts)-1].Arrived > keyMemoryAge {
+		k.clear()
+		st.keyAt.Store(0)
 	}
 }
 
@@ -325,9 +331,18 @@ func (ep *Endpoint) settle(st *stream, now int64) {
 func (ep *Endpoint) layersOf(src *source, now int64) []rtpx.LayerInfo {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
+	layered := false // one encoding carries several sizes
+	for _, st := range src.streams {
+		s := &st.in.structure
+		layered = layered || s.spatial > 1 && s.live(now)
+	}
 	var ls []rtpx.LayerInfo
 	for i, st := range src.streams {
-		ls = st.in.structure.append(ls, i, now)
+		// Encodings that a sender does not use beside its layers have no place
+		// among them, because what they would be like is not known.
+		if s := &st.in.structure; !layered || s.live(now) {
+			ls = s.append(ls, i, now)
+		}
 	}
 	return ls
 }

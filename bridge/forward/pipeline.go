@@ -264,6 +264,11 @@ func (p *Pipeline) setSources(ep *Endpoint, ds []Source) error {
 		}
 	}
 	p.rebuild()
+	for _, s := range prev {
+		if byName[s.Name] != s {
+			s.forget()
+		}
+	}
 	for _, s := range keep {
 		for _, r := range p.endpoints {
 			if r == ep || r.subs[s.Name] != nil {

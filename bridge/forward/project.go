@@ -15,7 +15,12 @@ const (
 	flowing = int64(500e6)
 	// pendingTarget is how long a decode target may wait for a switch point.
 	pendingTarget = int64(250e6)
+	// frameTime is the least by which the timestamp grows where encodings change.
+	frameTime = int64(33_333_333)
 )
+
+// maxClosed is the longest gap that is closed: larger ones are jumps.
+const maxClosed = 256
 
 // frameMemory is how many frames a projection remembers its decisions about.
 const frameMemory = 128
@@ -23,24 +28,35 @@ const frameMemory = 128
 // projection turns the encodings of one video source into one continuous stream
 // for one receiver. It decides once per frame (of VP9 and AV1: once per layer
 // frame), so that all packets of a frame share its fate; it changes encodings
-// at key frames only. Its worker alone touches it.
+// and codecs at key frames only. Its worker alone touches it.
 //
 // What it leaves out leaves no gap in sequence numbers and VP8 picture ids;
-// what has not arrived yet keeps its place.
+// what has not arrived yet keeps its place. What turns out too late to be of no
+// use gives its place to an empty packet, so that the receiver doesn't ask for
+// it for ever.
 type projection struct {
-	cur     int // encoding that is forwarded, -1 none
-	needKey bool
+	cur   int        // encoding that is forwarded, -1 none
+	codec rtpx.Codec // of the current encoding
+	// needKey asks for a key frame; missedKey says that one that has passed by
+	// lately would do.
+	needKey, missedKey bool
 	// switched tells the egress that another encoding took over.
 	switched bool
+	// replay says that packets come out of the memory of key frames.
+	replay bool
+	tried  [maxEncodings]int64 // the remembered key frame that was looked at
 
-	numbers rtpx.Unwrapper // of the current encoding
-	seq     gapMap
-	first   int64 // position where the current encoding began
-	tsOff   uint32
-	tl0Off  uint8
-	idOff   uint16 // picture id (VP9), frame number (AV1)
-	pids    gapMap // picture id (VP8)
-	pidLast int64
+	numbers  rtpx.Unwrapper // of the current encoding
+	seq      gapMap
+	first    int64  // position where the current encoding began
+	firstOut uint16 // its number
+	tsOff    uint32
+	squeeze  bool   // frames from the memory are sent in less time than they took
+	shown    uint32 // newest timestamp that was sent
+	tl0Off   uint8
+	idOff    uint16 // picture id (VP9), frame number (AV1)
+	pids     gapMap // picture id (VP8)
+	pidLast  int64
 
 	keyAt  int64 // last key frame that was taken
 	curAt  int64 // last packet of the current encoding
@@ -49,89 +65,158 @@ type projection struct {
 
 	vp8 temporalState
 	vp9 vp9State
-	av1 av1State
+	dd  ddState
 
-	frames  [frameMemory]frame
-	nFrames int // ever
+	frames   [frameMemory]frame
+	nFrames  int    // since the current encoding began
+	newestTS uint32 // of any of them
+
+	newest       *frame // frame of the newest packet
+	newestEnd    bool   // that packet was its last one
+	newestMarker bool   // and the last one of its picture
 }
 
 // frame is a decision.
 type frame struct {
-	ts      uint32
-	id      uint16 // picture id or frame number as it came
-	out     uint16 // VP8: picture id as it goes
-	spatial uint8
-	accept  bool
+	ts       uint32
+	shown    uint32 // timestamp as it goes
+	id       uint16 // picture id or frame number as it came
+	out      uint16 // VP8: picture id as it goes
+	spatial  uint8
+	temporal uint8
+	accept   bool
+	top      bool // the last one of its picture that is forwarded
+	// aim is what was forwarded when it was decided: the spatial layer of VP9, the
+	// decode target of AV1. skip says that its whole picture was above the limit of
+	// temporal layers.
+	aim    int
+	skip   bool
+	active uint32 // decode targets to announce, 0: nothing to say
+}
+
+// codecState is where an outgoing stream stands in the numbers of each codec. It
+// survives changes of encoding, source and codec: the frame numbers of AV1 must
+// go on when VP8 was sent in between (bridge.md §11.2).
+type codecState struct {
+	vp8, vp9 struct {
+		set bool
+		id  uint16 // newest picture id
+		tl0 uint8
+	}
+	dd struct {
+		set      bool
+		frame    uint16 // newest frame number
+		template uint8  // first template id that is free
+	}
 }
 
 func newProjection() *projection { return &projection{cur: -1, keyAt: -1 << 62} }
 
 // suspend makes the next packet wait for a key frame.
-func (p *projection) suspend() { p.cur = -1 }
+func (p *projection) suspend() {
+	p.cur = -1
+	p.tried = [maxEncodings]int64{}
+}
 
 // project decides about a packet; o is where the outgoing stream stands. ok is
 // false when the packet is not for this receiver now.
 func (p *projection) project(in *rtpx.Info, o *outStream, target rtpx.Layer, now int64) (rw rewrite, ok bool) {
-	p.needKey = false
+	p.needKey, p.missedKey = false, false
 	if target < 0 {
-		p.cur = -1
+		p.suspend()
 		return rw, false
 	}
 	enc := int(in.Encoding)
 	if enc >= maxEncodings {
 		return rw, false
 	}
+	if enc == p.cur && p.numbers.Peek(in.Number) < p.first {
+		return rw, false // from before the switch
+	}
+	if in.Empty {
+		if enc != p.cur {
+			return rw, false
+		}
+		n, ok := p.seq.place(p.numbers.Unwrap(in.Number), false)
+		return rewrite{seq: uint16(n), ts: p.shown, empty: true}, ok
+	}
 	p.seenAt[enc] = now
 
 	var f *frame
-	if enc == p.cur {
+	late := false
+	if p.current(in) {
 		p.curAt, p.missed = now, 0
 		f = p.find(in)
+		late = p.numbers.Peek(in.Number) < p.seq.last
 	}
 	if f == nil {
-		accept := p.decide(in, o, target, now)
-		if enc != p.cur {
+		accept := p.decide(in, o, target, late, now)
+		if !p.current(in) {
 			return rw, false
 		}
 		f = p.remember(in, accept)
 	}
 
 	pos := p.numbers.Unwrap(in.Number)
-	if pos < p.first {
-		return rw, false // from before the switch
-	}
+	p.closeGap(in, f, pos)
+	held := pos <= p.seq.last
 	n, ok := p.seq.place(pos, !f.accept)
-	if !ok {
-		return rw, false
+	if !held {
+		p.newest, p.newestEnd, p.newestMarker = f, in.End, in.Marker
 	}
-	rw = rewrite{seq: uint16(n), ts: in.TS + p.tsOff, marker: in.Marker}
-	switch in.Codec {
-	case rtpx.CodecVP8:
+	if !ok {
+		if held && !f.accept {
+			// Its place was kept for it; it turned out to be of no use.
+			n, ok = p.seq.place(pos, false)
+		}
+		return rewrite{seq: uint16(n), ts: f.shown, empty: true}, ok
+	}
+	rw = rewrite{seq: uint16(n), ts: f.shown, marker: in.Marker}
+	switch {
+	case in.Codec == rtpx.CodecVP8:
 		rw.pictureID, rw.tl0 = f.out, in.VP8.TL0+p.tl0Off
-	case rtpx.CodecVP9:
+		if c := &o.codec.vp8; !c.set || after15(rw.pictureID, c.id) {
+			c.set, c.id, c.tl0 = true, rw.pictureID, rw.tl0
+		}
+	case in.Codec == rtpx.CodecVP9:
 		rw.pictureID, rw.tl0 = (in.VP9.PictureID+p.idOff)&0x7FFF, in.VP9.TL0+p.tl0Off
-		rw.marker = in.Marker || in.End && p.vp9.top(in)
-	case rtpx.CodecAV1:
-		if in.HasDD {
-			rw.pictureID = in.DD.Frame + p.idOff
-			rw.marker = in.Marker || in.End && p.av1.top(in)
+		rw.marker = in.Marker || in.End && f.top
+		if c := &o.codec.vp9; !c.set || after15(rw.pictureID, c.id) {
+			c.set, c.id, c.tl0 = true, rw.pictureID, rw.tl0
+		}
+	case in.HasDD:
+		rw.pictureID, rw.template, rw.active = in.DD.Frame+p.idOff, p.dd.template, f.active
+		rw.marker = in.Marker || in.End && f.top
+		c := &o.codec.dd
+		if !c.set || rtpx.SeqNewer(rw.pictureID, c.frame) {
+			c.set, c.frame = true, rw.pictureID
+		}
+		if in.DD.HasStructure {
+			s := in.DD.Structure
+			c.template = s.Offset + rw.template + uint8(s.Templates())
 		}
 	}
 	return rw, true
 }
 
-// decide is asked once per frame. It may switch to the packet's encoding.
-func (p *projection) decide(in *rtpx.Info, o *outStream, target rtpx.Layer, now int64) bool {
+// current says whether a packet belongs to what is forwarded.
+func (p *projection) current(in *rtpx.Info) bool {
+	return int(in.Encoding) == p.cur && in.Codec == p.codec
+}
+
+// decide is asked once per frame. It may switch to the packet's encoding. late
+// says that packets behind the frame were sent before it.
+func (p *projection) decide(in *rtpx.Info, o *outStream, target rtpx.Layer, late bool, now int64) bool {
 	enc, want := int(in.Encoding), target.Encoding()
-	if key := in.Key && in.Start || in.Codec == rtpx.CodecOther && p.cur < 0; key {
-		if !p.takeKey(enc, want, now) {
+	if key := in.Key && in.Start || in.Codec == rtpx.CodecOther && p.cur < 0; key && !late {
+		if !p.takeKey(in, want, now) {
 			return false
 		}
-		if enc != p.cur {
+		if !p.current(in) {
 			p.begin(in, o, now)
 		}
 		p.keyAt = now
-	} else if enc != p.cur {
+	} else if !p.current(in) {
 		p.watch(in, want, now)
 		return false
 	}
@@ -142,30 +227,32 @@ func (p *projection) decide(in *rtpx.Info, o *outStream, target rtpx.Layer, now 
 	switch {
 	case p.cur < want:
 		spatial, temporal = 7, 7
-	case p.cur > want:
+	case enc > want:
 		spatial, temporal = 7, 0
 	}
 	switch in.Codec {
 	case rtpx.CodecVP8:
-		return p.vp8.accept(in, temporal)
+		return p.vp8.accept(p, in, temporal, late)
 	case rtpx.CodecVP9:
-		return p.vp9.accept(in, spatial, temporal, &p.needKey)
-	case rtpx.CodecAV1:
+		return p.vp9.accept(p, in, spatial, temporal, late)
+	default:
 		if in.DDRaw != nil {
-			return p.av1.accept(p, in, spatial, temporal, now)
+			return p.dd.accept(p, in, spatial, temporal, late, now)
 		}
 	}
 	return true
 }
 
-// takeKey says whether to go on with a key frame of encoding enc when want is
-// the target.
-func (p *projection) takeKey(enc, want int, now int64) bool {
+// takeKey says whether to go on with a key frame when encoding want is the target.
+func (p *projection) takeKey(in *rtpx.Info, want int, now int64) bool {
+	enc := int(in.Encoding)
 	switch {
 	case enc > want:
 		return false
 	case p.cur < 0 || enc == p.cur:
 		return true
+	case in.Codec != p.codec:
+		return true // the sender changed codecs and sends nothing of the old one
 	case want > p.cur:
 		// Up, but not by an intermediate step when the better one flows.
 		if enc < p.cur {
@@ -183,16 +270,16 @@ func (p *projection) takeKey(enc, want int, now int64) bool {
 	return p.stale(now) // at the target, a lower encoding: only if ours dried up
 }
 
-// watch looks at a frame of another encoding and asks for a key frame if we
-// would rather have that encoding.
+// watch looks at a frame of another encoding, or of another codec, and asks for a
+// key frame if we would rather have that.
 func (p *projection) watch(in *rtpx.Info, want int, now int64) {
 	enc := int(in.Encoding)
 	switch {
 	case enc > want:
-	case p.cur < 0:
-		p.needKey = true
+	case p.cur < 0, enc == p.cur:
+		p.needKey, p.missedKey = true, true
 	case enc > p.cur, want < p.cur:
-		p.needKey = now-p.keyAt > keyGroup
+		p.needKey, p.missedKey = now-p.keyAt > keyGroup, true
 	default:
 		if in.End {
 			p.missed++
@@ -210,61 +297,73 @@ func (p *projection) stale(now int64) bool {
 // before (bridge.md §11.3).
 func (p *projection) begin(in *rtpx.Info, o *outStream, now int64) {
 	p.switched = o.started
-	p.cur = int(in.Encoding)
+	p.cur, p.codec = int(in.Encoding), in.Codec
 	p.curAt, p.missed = now, 0
-	p.nFrames = 0
+	p.nFrames, p.newest = 0, nil
 	p.numbers.Reset()
 	pos := p.numbers.Unwrap(in.Number)
 	p.first = pos
 
 	seq, ts := uint16(1), in.TS
+	p.squeeze, p.shown = false, ts
 	if o.started {
 		seq = o.last.seq + 1
 		if !o.ended {
 			seq++ // the receiver must not join the halves of two frames
 		}
-		// One frame of 33 ms, or as many as have passed.
-		ts = o.last.ts + uint32(max(now-o.lastAt, int64(33_333_333))/100*9/1000)
+		// One frame of 33 ms, or as many as have passed. Frames from the memory of
+		// key frames are of the past and must not shift the time of those to come.
+		since := now - o.lastAt
+		if p.squeeze = p.replay && since < frameTime; !p.squeeze {
+			since = max(since, frameTime)
+		}
+		p.shown = o.last.ts
+		ts = o.last.ts + uint32(since/100*9/1000)
 	}
 	p.seq.anchor(pos, 1<<16+int64(seq))
+	p.firstOut = seq
 	p.tsOff = ts - in.TS
 
 	p.tl0Off, p.idOff = 0, 0
-	switch in.Codec {
-	case rtpx.CodecVP8:
+	p.dd = newDDState()
+	switch {
+	case in.Codec == rtpx.CodecVP8:
 		p.pidLast = int64(in.VP8.PictureID)
 		out := p.pidLast
-		if o.started {
-			out = int64(o.last.pictureID) + 1
-			p.tl0Off = o.last.tl0 + 1 - in.VP8.TL0
+		if c := &o.codec.vp8; c.set {
+			out = int64(c.id) + 1
+			p.tl0Off = c.tl0 + 1 - in.VP8.TL0
 		}
 		p.pids.anchor(p.pidLast, out)
 		p.vp8 = temporalState{}
-	case rtpx.CodecVP9:
-		if o.started {
-			p.idOff = o.last.pictureID + 1 - in.VP9.PictureID
-			p.tl0Off = o.last.tl0 + 1 - in.VP9.TL0
+	case in.Codec == rtpx.CodecVP9:
+		if c := &o.codec.vp9; c.set {
+			p.idOff = c.id + 1 - in.VP9.PictureID
+			p.tl0Off = c.tl0 + 1 - in.VP9.TL0
 		}
 		p.vp9 = vp9State{}
-	case rtpx.CodecAV1:
-		if o.started && in.HasDD {
-			p.idOff = o.last.pictureID + 1 - in.DD.Frame
+	case in.DDRaw != nil:
+		if c := &o.codec.dd; c.set && in.HasDD {
+			p.idOff = c.frame + 1 - in.DD.Frame
+			p.dd.template = c.template - in.DD.Structure.Offset
 		}
-		p.av1 = av1State{target: -1, active: ^uint32(0)}
 	}
 }
 
 // find returns the decision about the frame of a packet, nil if there is none.
 func (p *projection) find(in *rtpx.Info) *frame {
+	if p.nFrames == 0 || rtpx.TSNewer(in.TS, p.newestTS) {
+		return nil
+	}
 	older := 0
 	for i := p.nFrames - 1; i >= 0 && i >= p.nFrames-frameMemory; i-- {
 		f := &p.frames[i%frameMemory]
-		if f.ts == in.TS && f.spatial == in.Spatial {
+		if f.ts == in.TS && (f.spatial == in.Spatial || in.DDRaw != nil && f.id == in.DD.Frame) {
 			return f
 		}
 		// The newest come last, but for a few that were late.
 		if rtpx.TSNewer(in.TS, f.ts) {
-			if older++; i == p.nFrames-1 || older == 8 {
+			if older++; older == 8 {
 				return nil
 			}
 		}
@@ -274,17 +373,30 @@ func (p *projection) find(in *rtpx.Info) *frame {
 
 // remember notes a decision and numbers the frame.
 func (p *projection) remember(in *rtpx.Info, accept bool) *frame {
+	shown := in.TS + p.tsOff
+	if p.squeeze {
+		if last := &p.frames[(p.nFrames+frameMemory-1)%frameMemory]; p.nFrames > 0 && last.ts == in.TS {
+			shown = last.shown
+		} else if rtpx.TSNewer(shown, p.shown) {
+			p.squeeze = false
+		} else {
+			shown = p.shown + 90 // 1 ms
+		}
+	}
+	if rtpx.TSNewer(shown, p.shown) {
+		p.shown = shown
+	}
+	if p.nFrames == 0 || rtpx.TSNewer(in.TS, p.newestTS) {
+		p.newestTS = in.TS
+	}
 	f := &p.frames[p.nFrames%frameMemory]
 	p.nFrames++
-	*f = frame{ts: in.TS, spatial: in.Spatial, accept: accept}
-	switch in.Codec {
-	case rtpx.CodecVP8:
+	*f = frame{ts: in.TS, shown: shown, spatial: in.Spatial, temporal: in.Temporal, accept: accept}
+	switch {
+	case in.Codec == rtpx.CodecVP8:
 		f.id = in.VP8.PictureID
 		// The id is a line of 15 or 7 bits that frames we drop leave.
-		size := int64(1 << 7)
-		if in.VP8.LongID {
-			size = 1 << 15
-		}
+		size := in.VP8.IDs()
 		d := (int64(f.id) - p.pidLast) % size
 		if d < -size/2 {
 			d += size
@@ -295,198 +407,100 @@ func (p *projection) remember(in *rtpx.Info, accept bool) *frame {
 		p.pidLast = max(p.pidLast, pos)
 		out, _ := p.pids.place(pos, !accept)
 		f.out = uint16(out) & 0x7FFF
-	case rtpx.CodecVP9:
+	case in.Codec == rtpx.CodecVP9:
 		f.id = in.VP9.PictureID
-	case rtpx.CodecAV1:
+		f.aim, f.skip = p.vp9.aim, p.vp9.skip
+		f.top = int(in.Spatial) == f.aim
+	case in.DDRaw != nil:
 		f.id = in.DD.Frame
+		f.aim, f.skip = p.dd.aim, p.dd.skip
+		f.top, f.active = p.dd.top(in), p.dd.announce(in)
 	}
 	return f
 }
 
-// accepted says whether a frame was forwarded, by its number; frames that are
-// not remembered count as forwarded.
-func (p *projection) accepted(id uint16) bool {
+// closeGap takes numbers out of the line that are missing before a packet but
+// certainly belong to a frame that is not forwarded. Without it the receiver
+// would ask for them, and get nothing: when they arrive they are dropped.
+func (p *projection) closeGap(in *rtpx.Info, f *frame, pos int64) {
+	g := p.newest
+	if n := pos - p.seq.last; g == nil || n <= 1 || n > maxClosed || f.accept && g.accept {
+		return
+	}
+	drop := false
+	switch {
+	case f == g:
+		drop = true
+	case !p.follows(in, f, g): // frames that we know nothing of lie between
+	case p.newestEnd:
+		drop = !in.Start && !f.accept
+	case in.Start:
+		drop = !g.accept
+	default:
+		drop = !f.accept && !g.accept
+	}
+	if drop {
+		p.seq.skip(pos)
+	}
+}
+
+// follows says whether frame f, that of a packet, comes right behind frame g.
+func (p *projection) follows(in *rtpx.Info, f, g *frame) bool {
+	switch {
+	case in.Codec == rtpx.CodecVP8:
+		return in.VP8.HasPictureID && int64(f.id) == (int64(g.id)+1)%in.VP8.IDs()
+	case in.Codec == rtpx.CodecVP9:
+		if f.id == g.id {
+			return f.spatial == g.spatial+1
+		}
+		return p.newestMarker && f.spatial == 0 && in.VP9.LongID && f.id == (g.id+1)&0x7FFF
+	case in.HasDD:
+		return f.id == g.id+1
+	}
+	return false
+}
+
+// accepted says whether a frame was forwarded, by its number; otherwise is the
+// answer for frames that are not remembered.
+func (p *projection) accepted(id uint16, otherwise bool) bool {
 	for i := p.nFrames - 1; i >= 0 && i >= p.nFrames-frameMemory; i-- {
 		if f := &p.frames[i%frameMemory]; f.id == id {
 			return f.accept
 		}
 	}
-	return true
+	return otherwise
 }
 
-// temporalState filters the temporal layers of VP8.
-type temporalState struct {
-	frames [maxTemporal]struct {
-		id       uint16
-		set      bool
-		accepted bool
+// beside returns a decision about another frame of the same picture, if there is
+// one: frames of a picture that come late go by what was said then.
+func (p *projection) beside(in *rtpx.Info) *frame {
+	for i := p.nFrames - 1; i >= 0 && i >= p.nFrames-frameMemory; i-- {
+		if f := &p.frames[i%frameMemory]; f.ts == in.TS {
+			return f
+		}
 	}
+	return nil
 }
 
-// accept decides about a frame by its temporal layer. A frame above the base is
-// of use only if the newest frame of its own or a lower layer was forwarded.
-func (t *temporalState) accept(in *rtpx.Info, limit int) bool {
-	v := &in.VP8
-	tid := int(v.TID)
-	ok := tid <= limit
-	if ok && tid > 0 && v.HasPictureID {
-		newest := -1
-		for i := 0; i <= tid; i++ {
-			f := &t.frames[i]
-			if f.set && (newest < 0 || after15(f.id, t.frames[newest].id)) {
-				newest = i
-			}
-		}
-		ok = newest < 0 || t.frames[newest].accepted || v.Sync && t.frames[0].accepted
-	}
-	if v.HasPictureID {
-		if f := &t.frames[tid]; !f.set || after15(v.PictureID, f.id) {
-			f.id, f.set, f.accepted = v.PictureID, true, ok
+// joins says whether a late frame of VP8 or VP9 can be decoded: whether the newest
+// frame before it, of its own or a lower temporal layer, was forwarded.
+func (p *projection) joins(in *rtpx.Info) bool {
+	var best *frame
+	for i := p.nFrames - 1; i >= 0 && i >= p.nFrames-frameMemory; i-- {
+		f := &p.frames[i%frameMemory]
+		if f.spatial == in.Spatial && f.temporal <= in.Temporal && rtpx.TSNewer(in.TS, f.ts) &&
+			(best == nil || rtpx.TSNewer(f.ts, best.ts)) {
+			best = f
 		}
 	}
-	return ok
+	return best != nil && best.accept
+}
+
+// dead says that a number that was not sent will never be: it lies before the
+// place where the current encoding began.
+func (p *projection) dead(seq uint16) bool {
+	return p.cur >= 0 && rtpx.SeqNewer(p.firstOut, seq)
 }
 
 // after15 says whether a comes after b in the circle of 15-bit picture ids.
 func after15(a, b uint16) bool { return a != b && (a-b)&0x7FFF < 0x4000 }
-
-// vp9State filters the layers of VP9.
-type vp9State struct {
-	spatial   int  // spatial layer that is forwarded
-	temporal  int  // temporal limit in force
-	layers    int  // spatial layers that the sender has
-	below     int  // frames of lower layers since one of ours
-	forwarded uint // bit per spatial layer: its newest frame was forwarded
-	keyTS     uint32
-	keyTop    int // top layer expected in the key picture
-}
-
-// accept decides about a layer frame. Going up needs a frame that depends on
-// nothing we left out; going down as well, because in K-SVC the lower layers
-// were not forwarded (bridge.md §11.4).
-func (s *vp9State) accept(in *rtpx.Info, spatial, temporal int, needKey *bool) bool {
-	v := &in.VP9
-	sid := int(v.SID)
-	if v.HasSS {
-		s.layers = int(v.Layers)
-	}
-	if s.layers > 0 {
-		spatial = min(spatial, s.layers-1)
-	}
-	if in.Key {
-		s.spatial, s.temporal, s.forwarded = 0, temporal, 0
-		s.keyTS, s.keyTop = in.TS, spatial
-	}
-	bit := uint(1) << sid
-	usable := (!v.InterPicture || s.forwarded&bit != 0) &&
-		(!v.InterLayer || sid == 0 || s.forwarded&(bit>>1) != 0)
-
-	s.temporal = min(s.temporal, temporal)
-	if int(v.TID) > s.temporal {
-		if int(v.TID) > temporal || !v.SwitchUp {
-			return false
-		}
-		s.temporal = int(v.TID)
-	}
-	ok := false
-	switch {
-	case sid == s.spatial:
-		s.below = 0
-		ok = usable
-		*needKey = !ok
-	case sid < s.spatial:
-		s.below++
-		switch {
-		case sid == spatial && usable:
-			s.spatial, ok = sid, true // down, without a key frame
-		default:
-			// Ours dried up, or the lower one cannot be joined here.
-			*needKey = sid == spatial || s.below > staleFrames*s.spatial
-			ok = usable && !v.NotUpperRef
-		}
-	case sid <= spatial:
-		ok = usable
-		*needKey = !ok
-		if ok {
-			s.spatial, s.below = sid, 0
-		}
-	}
-	if ok {
-		s.forwarded |= bit
-	} else {
-		s.forwarded &^= bit
-	}
-	return ok
-}
-
-// top says whether a frame is the last one of its picture that is forwarded.
-func (s *vp9State) top(in *rtpx.Info) bool {
-	if in.TS == s.keyTS {
-		return int(in.Spatial) == s.keyTop
-	}
-	return int(in.Spatial) == s.spatial
-}
-
-// av1State filters the layers of AV1 by its decode targets.
-type av1State struct {
-	target  int // decode target that is forwarded, -1 none
-	spatial int // its spatial layer
-	want    int
-	since   int64  // since when want differs from target
-	active  uint32 // decode targets that the sender produces
-	below   int    // frames of lower spatial layers since one of ours
-}
-
-// accept decides about a frame by what it means to the decode target
-// (bridge.md §11.5).
-func (s *av1State) accept(p *projection, in *rtpx.Info, spatial, temporal int, now int64) bool {
-	d := &in.DD
-	if !in.HasDD {
-		p.needKey = true // its structure was lost
-		return false
-	}
-	if d.HasActive {
-		s.active = d.Active
-	}
-	want := d.Structure.Target(spatial, temporal, s.active)
-	if want < 0 {
-		want = 0
-	}
-	if in.Key || s.target < 0 || s.target >= int(d.Structure.Targets) {
-		s.target = want
-	}
-	if s.want != want {
-		s.want, s.since = want, now
-	}
-	down := false
-	if want != s.target {
-		if d.DTIs[want] == rtpx.Switch && s.refersToForwarded(p, d) {
-			s.target = want
-		} else if d.Structure.TargetSpatial[want] != d.Structure.TargetSpatial[s.target] && now-s.since > pendingTarget {
-			p.needKey = true
-		}
-		down = want < s.target
-	}
-	s.spatial = int(d.Structure.TargetSpatial[s.target])
-	if int(d.Spatial) < s.spatial {
-		if s.below++; s.below > staleFrames*s.spatial {
-			p.needKey = true // ours dried up
-		}
-	} else {
-		s.below = 0
-	}
-	dti := d.DTIs[s.target]
-	return dti >= rtpx.Switch || dti == rtpx.Discardable && !down
-}
-
-func (s *av1State) refersToForwarded(p *projection, d *rtpx.DD) bool {
-	for _, diff := range d.Diffs[:d.NDiffs] {
-		if !p.accepted(d.Frame - diff) {
-			return false
-		}
-	}
-	return true
-}
-
-// top says whether a frame is of the highest spatial layer of the decode target.
-func (s *av1State) top(in *rtpx.Info) bool { return int(in.Spatial) == s.spatial }

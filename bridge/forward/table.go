@@ -47,6 +47,8 @@ type stream struct {
 	Encoding
 
 	in ingressStream // guarded by src.ep.mu
+	// keyAt is when the key frame came that in.keys begins with, 0 without.
+	keyAt atomic.Int64
 
 	// reports is the newest sender report, one copy per worker.
 	reports []senderReport
@@ -77,6 +79,16 @@ func newSource(ep *Endpoint, d Source, workers int) *source {
 		s.streams = append(s.streams, st)
 	}
 	return s
+}
+
+// forget lets go of what the streams have kept of a source that is gone.
+func (s *source) forget() {
+	s.ep.mu.Lock()
+	defer s.ep.mu.Unlock()
+	for _, st := range s.streams {
+		st.in.keys.clear()
+		st.keyAt.Store(0)
+	}
 }
 
 // same says whether a description means this very source.

@@ -42,22 +42,35 @@ func (ep *Endpoint) video(r route, pkt *rtpx.Packet, m *mediaTable, now int64) {
 		ep.stats.malformed.Add(1)
 		drop = true
 	}
-	n, ok := s.gaps.place(s.number.Unwrap(in.Seq), drop)
+	pos := s.number.Unwrap(in.Seq)
+	n, ok := s.gaps.place(pos, drop)
 	if !ok {
 		ep.stats.discarded.Add(1)
-		return
+		if n, ok = s.gaps.place(pos, false); !drop || !ok {
+			return
+		}
+		// Its number was kept for it, so the receivers wait for it.
+		in.Empty, in.HasDD, in.DDRaw = true, false, nil
 	}
 	in.Number = uint16(n)
 	in.Encoding = st.enc
 
-	if in.Key && in.TS+1 != s.keyTS {
-		s.keyTS = in.TS + 1
-		ep.stats.keys.Add(1)
-	}
-
-	news := s.structure.learn(in)
-	if s.structure.count(in, len(pkt.Bytes()), now) || news {
-		ep.p.layersChanged(st.src.Name)
+	if !in.Empty {
+		if in.Key && in.TS+1 != s.keyTS {
+			s.keyTS = in.TS + 1
+			ep.stats.keys.Add(1)
+		}
+		news := s.structure.learn(in)
+		if e, ok := in.Ext(pkt.Bytes(), m.ext.VideoLayers); ok {
+			news = st.src.announced(e) || news
+		}
+		if s.structure.count(in, len(pkt.Bytes()), now) || news {
+			// bridge.md §11.1: tell before the packet is handed on. Receivers that
+			// are allotted the layer because of it find its key frame in the memory.
+			ep.p.layersChanged(st.src.Name)
+		}
+		in.Overtaken = s.keys.keep(pkt, now, len(s.losses.missing) > 0)
+		st.keyAt.Store(s.keys.at)
 	}
 	st.fanOut(pkt)
 }
@@ -85,8 +98,16 @@ func parseVideo(pkt *rtpx.Packet, s *ingressStream, m *mediaTable) bool {
 		in.Key = v.Start && v.Key()
 		in.Spatial, in.Temporal = v.SID, v.TID
 	case rtpx.CodecH264:
-		in.Key = rtpx.H264Key(payload)
+		var h rtpx.H264
+		if !h.Parse(payload) {
+			return false
+		}
+		// A picture that starts anew begins with its parameter sets, unless the
+		// sender gives them elsewhere.
+		s.parameterSets = s.parameterSets || h.SPS
+		in.Key = h.SPS || h.IDR && !s.parameterSets
 		in.Start = in.Key
+		parseDependency(pkt, s, m)
 	case rtpx.CodecAV1:
 		var a rtpx.AV1
 		if !a.Parse(payload) {
@@ -94,17 +115,24 @@ func parseVideo(pkt *rtpx.Packet, s *ingressStream, m *mediaTable) bool {
 		}
 		in.Key = a.Key
 		in.Start = a.Key
-		e, ok := in.Ext(b, m.ext.Dependency)
-		if !ok {
-			break
-		}
-		in.HasDD = s.dd.Parse(e, &in.DD)
-		in.DDRaw = e
-		in.Start, in.End = in.DD.Start, in.DD.End
-		in.Spatial, in.Temporal = in.DD.Spatial, in.DD.Temporal
-		in.Key = in.HasDD && in.DD.Start && in.DD.HasStructure && in.DD.NDiffs == 0
+		parseDependency(pkt, s, m)
 	}
 	return true
+}
+
+// parseDependency fills Info from the dependency descriptor, if there is one. It
+// is all that can be read of encrypted media (bridge.md §17).
+func parseDependency(pkt *rtpx.Packet, s *ingressStream, m *mediaTable) {
+	in := &pkt.Info
+	e, ok := in.Ext(pkt.Bytes(), m.ext.Dependency)
+	if !ok {
+		return
+	}
+	in.HasDD = s.dd.Parse(e, &in.DD)
+	in.DDRaw = e
+	in.Start, in.End = in.DD.Start, in.DD.End
+	in.Spatial, in.Temporal = in.DD.Spatial, in.DD.Temporal
+	in.Key = in.HasDD && in.DD.Start && in.DD.HasStructure && in.DD.NDiffs == 0
 }
 
 // askLost sends a NACK for what is missing of a stream and due. ep.mu is held.

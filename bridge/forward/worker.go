@@ -51,6 +51,9 @@ type worker struct {
 	exts    rtpx.ExtWriter
 	ext1    [1]byte // data of elements while a packet is put together
 	ext2    [3]byte
+	dd      [256 + rtpx.DDGrowth]byte // a dependency descriptor that is written anew
+
+	recalled [keyMemorySize + 1]*rtpx.Packet // scratch of recollect
 
 	links   []*egress // whose network is estimated
 	linked  atomic.Int32

@@ -87,27 +87,31 @@ func TestVP9(t *testing.T) {
 	}
 }
 
-func TestH264Key(t *testing.T) {
+func TestH264(t *testing.T) {
 	t.Parallel()
-	for s, want := range map[string]bool{
-		"65 88":                     true,  // IDR slice
-		"67 42 E0 1F":               true,  // SPS
-		"41 9A":                     false, // slice
-		"68 CE":                     false, // PPS alone
-		"78 0003 67 42E0 0002 68CE": true,  // STAP-A with SPS
-		"78 0002 419A 0002 6588":    true,  // STAP-A with IDR behind a slice
-		"78 0002 419A 0002 419A":    false,
-		"78 0009 67":                false, // cut
-		"7C 85 88":                  true,  // FU-A, start of an IDR
-		"7C 05 88":                  false, // FU-A, middle of an IDR
-		"7C 81 88":                  false,
-		"7C":                        false,
-		"":                          false,
-		"79 0001 0002 6588":         true, // STAP-B
+	for s, want := range map[string]H264{
+		"65 88":                               {IDR: true},
+		"67 42 E0 1F":                         {SPS: true},
+		"41 9A":                               {}, // slice
+		"68 CE":                               {}, // PPS alone
+		"78 0003 67 42E0 0002 68CE":           {SPS: true},
+		"78 0003 67 42E0 0002 68CE 0002 6588": {SPS: true, IDR: true}, // STAP-A
+		"78 0002 419A 0002 6588":              {IDR: true},
+		"78 0002 419A 0002 419A":              {},
+		"78 0009 67":                          {},          // cut
+		"7C 85 88":                            {IDR: true}, // FU-A, start
+		"7C 05 88":                            {},          // FU-A, middle of an IDR
+		"7C 81 88":                            {},
+		"7C":                                  {},
+		"79 0001 0002 6588":                   {IDR: true}, // STAP-B
 	} {
-		if got := H264Key(unhex(t, s)); got != want {
-			t.Errorf("%s: %v", s, got)
+		var h H264
+		if !h.Parse(unhex(t, s)) || h != want {
+			t.Errorf("%s: %+v", s, h)
 		}
+	}
+	if (&H264{}).Parse(nil) {
+		t.Error("nothing was parsed")
 	}
 }
 
@@ -156,7 +160,8 @@ func FuzzCodecs(f *testing.F) {
 			}
 			v9.Rewrite(b, 1, 2)
 		}
-		H264Key(b)
+		var h H264
+		h.Parse(b)
 		var a AV1
 		a.Parse(b)
 	})

@@ -82,14 +82,22 @@ type DD struct {
 
 	Diffs [maxFrameDiffs]uint16 // frames that this one refers to: Frame - diff
 	DTIs  [MaxDecodeTargets]DTI
+
+	maskAt   uint16 // bit in the descriptor where the mask of active targets is, or would be
+	maskBits uint8  // its length there, 0 when it is absent
 }
 
 // DDParser parses the descriptors of one RTP stream and keeps its newest
 // structure. A structure that is repeated unchanged is not allocated again.
 type DDParser struct {
-	cur *DDStructure
-	raw []byte // bytes of the descriptor that brought cur
+	cur   *DDStructure
+	raw   []byte // bytes of the descriptor that brought cur
+	frame uint16 // frame that brought cur
 }
+
+// lateStructure is by how many frames a key frame may be late: its structure is
+// then older than that of the packets to come.
+const lateStructure = 64
 
 // Structure is the newest structure, nil before the first.
 func (p *DDParser) Structure() *DDStructure { return p.cur }
@@ -115,17 +123,26 @@ func (p *DDParser) Parse(e []byte, d *DD) bool {
 		customDTIs = r.flag()
 		customDiffs = r.flag()
 		r.flag() // custom chains: forwarding does not use chains
-		if d.HasStructure && !p.structure(e, &r) {
+	}
+	s := p.cur
+	if d.HasStructure {
+		// AV1 RTP appendix A.8.2: only the first packet of a frame carries one.
+		if !d.Start {
+			d.HasStructure = false
+			return false
+		}
+		if s = p.structure(e, &r, d.Frame); s == nil {
 			d.HasStructure = false
 			return false
 		}
 	}
-	s := p.cur
 	if s == nil {
 		return false
 	}
 	d.Structure = s
+	d.maskAt = uint16(24 + r.at)
 	if d.HasActive {
+		d.maskBits = s.Targets
 		d.Active = r.u(int(s.Targets))
 	} else if d.HasStructure {
 		d.HasActive = true
@@ -163,23 +180,32 @@ func (p *DDParser) Parse(e []byte, d *DD) bool {
 	return !r.over
 }
 
-// structure reads a template dependency structure and makes it the newest. r
-// stands behind the five flags of e.
-func (p *DDParser) structure(e []byte, r *bits) bool {
+// structure reads a template dependency structure and makes it the newest, unless
+// it came late. r stands behind the five flags of e. It returns nil when the
+// structure is malformed.
+func (p *DDParser) structure(e []byte, r *bits, frame uint16) *DDStructure {
 	// The structure lies in the same bits whenever the bytes behind the frame
 	// number are equal, whatever frame carries it.
 	if p.cur != nil && string(p.raw) == string(e[3:]) {
-		s := p.cur
-		r.skip(s.size(e[3:]))
-		return !r.over
+		r.skip(p.cur.size(e[3:]))
+		if r.over {
+			return nil
+		}
+		if SeqNewer(frame, p.frame) {
+			p.frame = frame
+		}
+		return p.cur
 	}
 	s, ok := parseStructure(r)
 	if !ok {
-		return false
+		return nil
 	}
-	p.cur = s
+	if p.cur != nil && SeqNewer(p.frame, frame) && p.frame-frame < lateStructure {
+		return s
+	}
+	p.cur, p.frame = s, frame
 	p.raw = append(p.raw[:0], e[3:]...)
-	return true
+	return s
 }
 
 // size is the length in bits of the structure that begins behind five flags.
@@ -295,8 +321,82 @@ func walkStructure(r *bits, s *DDStructure) bool {
 	return true
 }
 
-// SetDDFrame writes another frame number into a copy of a descriptor.
-func SetDDFrame(e []byte, frame uint16) { binary.BigEndian.PutUint16(e[1:], frame) }
+// Templates is the number of templates; their ids begin with Offset.
+func (s *DDStructure) Templates() int { return len(s.templates) }
+
+// DDGrowth is by how many bytes PutDD may lengthen a descriptor: five flags and a
+// mask of MaxDecodeTargets bits.
+const DDGrowth = 5
+
+// PutDD writes descriptor e, from which d was parsed, into dst with another frame
+// number, with template ids that are shifted, and, unless active is 0, with that
+// mask of active decode targets. dst must have len(e) + DDGrowth bytes. It
+// returns the length.
+func (d *DD) PutDD(dst, e []byte, frame uint16, shift uint8, active uint32) int {
+	if active == 0 {
+		n := copy(dst, e)
+		ShiftDD(dst[:n], frame, shift)
+		if shift != 0 && d.HasStructure {
+			w := bitFields{b: dst[:n], at: 29}
+			w.u(uint32(d.Structure.Offset+shift)&(maxTemplates-1), 6)
+		}
+		return n
+	}
+	size := len(e) + DDGrowth
+	clear(dst[:size])
+	w := bitFields{b: dst[:size], at: 24}
+	flags := uint32(0)
+	if len(e) > 3 {
+		flags = uint32(e[3] >> 3)
+	}
+	copy(dst, e[:3])
+	ShiftDD(dst, frame, shift)
+	w.u(flags|0x08, 5)
+	r := bits{b: e, at: 29}
+	if d.HasStructure {
+		w.u((r.u(6)+uint32(shift))&(maxTemplates-1), 6)
+		w.copy(&r, int(d.maskAt)-r.at)
+	}
+	w.u(active, int(d.Structure.Targets))
+	if len(e) > 3 {
+		r.skip(int(d.maskBits))
+		w.copy(&r, len(e)*8-r.at)
+	}
+	return (w.at + 7) / 8
+}
+
+// ShiftDD writes another frame number into a copy of a descriptor without
+// structure and shifts its template id.
+func ShiftDD(e []byte, frame uint16, shift uint8) {
+	e[0] = e[0]&0xC0 | (e[0]+shift)&0x3F
+	binary.BigEndian.PutUint16(e[1:], frame)
+}
+
+// bitFields writes big-endian bit fields over what is there.
+type bitFields struct {
+	b  []byte
+	at int
+}
+
+func (w *bitFields) u(v uint32, n int) {
+	for i := n - 1; i >= 0; i-- {
+		bit := byte(1) << (7 - w.at&7)
+		if v>>i&1 != 0 {
+			w.b[w.at>>3] |= bit
+		} else {
+			w.b[w.at>>3] &^= bit
+		}
+		w.at++
+	}
+}
+
+// copy moves n bits over.
+func (w *bitFields) copy(r *bits, n int) {
+	for ; n > 0; n -= 32 {
+		k := min(n, 32)
+		w.u(r.u(k), k)
+	}
+}
 
 // bits reads big-endian bit fields. Reading past the end gives zeros and sets over.
 type bits struct {

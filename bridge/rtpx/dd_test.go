@@ -91,9 +91,64 @@ func TestDependencyDescriptor(t *testing.T) {
 		t.Error("new structure")
 	}
 	b := l2t1key(51, 20)
-	SetDDFrame(b, 0xABCD)
+	ShiftDD(b, 0xABCD, 0)
 	if !p.Parse(b, &d) || d.Frame != 0xABCD {
 		t.Error("frame number")
+	}
+}
+
+// TestPutDD rewrites descriptors of all kinds and reads them again.
+func TestPutDD(t *testing.T) {
+	t.Parallel()
+	var in, out DDParser
+	var d, got DD
+	own := (&bitWriter{b: ddOf(9, 6), n: 24}).u(0b00110, 5).u(1, 2).u(3, 2).u(2, 2).u(0x12-1, 8).u(0, 2)
+	masked := (&bitWriter{b: ddOf(10, 6), n: 24}).u(0b01110, 5).u(0b01, 2).u(1, 2).u(3, 2).u(2, 2).u(0x12-1, 8).u(0, 2)
+	for _, e := range [][]byte{l2t1key(5, 6), ddOf(6, 8), own.b, masked.b, l2t1key(11, 62), ddOf(12, 1), l2t1key(13, 62)} {
+		for _, c := range []struct {
+			shift  uint8
+			active uint32
+		}{{0, 0}, {0, 1}, {9, 0}, {9, 2}, {60, 3}} {
+			if !in.Parse(e, &d) {
+				t.Fatalf("%x not parsed", e)
+			}
+			var dst [300]byte
+			n := d.PutDD(dst[:len(e)+DDGrowth], e, 0xABCD, c.shift, c.active)
+			if d.HasStructure {
+				out = DDParser{}
+			} else {
+				out.cur.Offset = d.Structure.Offset + c.shift
+			}
+			if !out.Parse(dst[:n], &got) {
+				t.Fatalf("%x became %x", e, dst[:n])
+			}
+			want := d.Active
+			if c.active != 0 {
+				want = c.active
+			}
+			if got.Frame != 0xABCD || got.Spatial != d.Spatial || got.DTIs != d.DTIs || got.Diffs != d.Diffs || got.NDiffs != d.NDiffs ||
+				got.HasStructure != d.HasStructure || got.Active != want || got.Start != d.Start || got.End != d.End {
+				t.Errorf("%x %+v became %x:\n%+v\n%+v", e, c, dst[:n], d, got)
+			}
+			if d.HasStructure && (got.Structure.Offset != (d.Structure.Offset+c.shift)&63 || got.Structure.Heights != d.Structure.Heights) {
+				t.Errorf("structure: %+v", got.Structure)
+			}
+		}
+	}
+}
+
+func TestLateStructure(t *testing.T) {
+	t.Parallel()
+	var p DDParser
+	var d DD
+	p.Parse(l2t1key(50, 6), &d)
+	if !p.Parse(l2t1key(48, 20), &d) || d.Structure.Offset != 20 || p.Structure().Offset != 6 {
+		t.Error("a late key frame took the structure of newer frames away")
+	}
+	middle := l2t1key(60, 30)
+	middle[0] &^= 0x80
+	if p.Parse(middle, &d) || p.Structure().Offset != 6 {
+		t.Error("a structure in the middle of a frame")
 	}
 }
 
@@ -120,6 +175,22 @@ func FuzzDependencyDescriptor(f *testing.F) {
 			}
 			if ok {
 				d.Structure.Target(7, 7, ^uint32(0))
+				dst := make([]byte, len(e)+DDGrowth)
+				for _, active := range []uint32{0, 5} {
+					n := d.PutDD(dst, e, 0x1234, 7, active)
+					var again DD
+					q := DDParser{cur: d.Structure}
+					if d.HasStructure {
+						q.cur = nil
+					} else {
+						s := *d.Structure
+						s.Offset += 7
+						q.cur = &s
+					}
+					if !q.Parse(dst[:n], &again) || again.Frame != 0x1234 || again.DTIs != d.DTIs || again.Diffs != d.Diffs || again.Spatial != d.Spatial {
+						t.Fatalf("%x became %x (active %d)\n%+v\n%+v", e, dst[:n], active, d, again)
+					}
+				}
 			}
 		}
 	})

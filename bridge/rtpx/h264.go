@@ -12,16 +12,20 @@ const (
 	nalFUB   = 29
 )
 
-// H264Key says that a payload begins, or lies at the beginning of, a picture
-// that starts decoding anew: it holds an IDR slice or a sequence parameter set,
-// alone, aggregated, or as the first fragment (RFC 6184 §5.6 to §5.8).
-func H264Key(p []byte) bool {
+// H264 is what the bridge needs of the NAL units in a payload.
+type H264 struct {
+	IDR bool // begins a slice of a picture that refers to no other
+	SPS bool // holds a sequence parameter set, with which such a picture begins
+}
+
+// Parse looks at the NAL units of a payload: alone, aggregated, or the first
+// fragment of one (RFC 6184 §5.6 to §5.8). It returns false for an empty payload.
+func (h *H264) Parse(p []byte) bool {
+	*h = H264{}
 	if len(p) < 1 {
 		return false
 	}
 	switch t := p[0] & 0x1F; t {
-	case nalIDR, nalSPS:
-		return true
 	case nalSTAPA, nalSTAPB:
 		at := 1
 		if t == nalSTAPB {
@@ -31,19 +35,26 @@ func H264Key(p []byte) bool {
 			n := int(binary.BigEndian.Uint16(p[at:]))
 			at += 2
 			if n == 0 || at+n > len(p) {
-				return false
+				break
 			}
-			if u := p[at] & 0x1F; u == nalIDR || u == nalSPS {
-				return true
-			}
+			h.unit(p[at])
 			at += n
 		}
 	case nalFUA, nalFUB:
-		if len(p) < 2 || p[1]&0x80 == 0 { // S bit
-			return false
+		if len(p) >= 2 && p[1]&0x80 != 0 { // S bit
+			h.unit(p[1])
 		}
-		u := p[1] & 0x1F
-		return u == nalIDR || u == nalSPS
+	default:
+		h.unit(t)
 	}
-	return false
+	return true
+}
+
+func (h *H264) unit(header byte) {
+	switch header & 0x1F {
+	case nalIDR:
+		h.IDR = true
+	case nalSPS:
+		h.SPS = true
+	}
 }

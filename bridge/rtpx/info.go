@@ -56,6 +56,10 @@ type Info struct {
 	Start bool // known to be the first packet of a (layer) frame
 	End   bool // last packet of a (layer) frame
 	Key   bool // lies at the start of a frame that needs no earlier one
+	// Empty says that the packet brought nothing, but its number is awaited.
+	Empty bool
+	// Overtaken says that packets behind this key frame came before its first one.
+	Overtaken bool
 
 	// For says who gets a packet of redundant audio (RFC 2198).
 	For Audience

@@ -99,6 +99,14 @@ func (v *VP8) Parse(p []byte) bool {
 	return true
 }
 
+// IDs is how many picture ids there are: the descriptor has 7 or 15 bits for them.
+func (v *VP8) IDs() int64 {
+	if v.LongID {
+		return 1 << 15
+	}
+	return 1 << 7
+}
+
 // Rewrite puts another picture id and TL0PICIDX into a copy of the payload
 // that v was parsed from; fields that the descriptor lacks stay away.
 func (v *VP8) Rewrite(p []byte, pictureID uint16, tl0 uint8) {
