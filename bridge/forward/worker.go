@@ -15,7 +15,7 @@ import (
 // The more, the longer the runs that one receiver gets at once, which is what
 // sending costs; but with a full round the last receiver waits for milliseconds.
 const (
-	roundJobs    = 64
+	roundJobs    = 256
 	roundPackets = 2048
 )
 

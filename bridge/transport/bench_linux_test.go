@@ -69,7 +69,7 @@ func cpuPerPacket(b *testing.B, since time.Duration, packets int) {
 func benchSockets(b *testing.B) *Sockets {
 	cfg := testConfig()
 	cfg.Sockets = 1
-	cfg.MaxIngress, cfg.MaxIngressPackets = 9e9, 1e9
+	cfg.MaxIngress, cfg.MaxIngressPackets, cfg.SocketBuffer = 9e9, 1e9, 4<<20
 	s, err := Listen(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
