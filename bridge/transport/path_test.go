@@ -74,6 +74,19 @@ func sink(tb testing.TB, t *Transport) {
 	t.mu.Unlock()
 }
 
+// leastAllocs is testing.AllocsPerRun without what the goroutines of ICE and SCTP
+// allocate meanwhile on a busy machine: the least of some measurements.
+func leastAllocs(runs int, f func()) float64 {
+	least := testing.AllocsPerRun(runs, f)
+	for range 4 {
+		if least == 0 {
+			break
+		}
+		least = min(least, testing.AllocsPerRun(runs, f))
+	}
+	return least
+}
+
 func TestAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("allocation counts mean nothing under the race detector")
@@ -99,7 +112,7 @@ func TestAllocs(t *testing.T) {
 		sink(t, tr)
 		b, plain := s.NewBatch(0), rtpPacket(0x2222, 0, payload)
 		seq := 0
-		if n := testing.AllocsPerRun(100, func() {
+		if n := leastAllocs(100, func() {
 			for range batchSize {
 				seq++
 				plain[2], plain[3] = byte(seq>>8), byte(seq)
@@ -113,7 +126,7 @@ func TestAllocs(t *testing.T) {
 		}
 		report := receiverReport(0x2222)
 		// One is pion's own, for the authenticated data of an SRTCP packet.
-		if n := testing.AllocsPerRun(100, func() {
+		if n := leastAllocs(100, func() {
 			if err := b.AddRTCP(tr, report); err != nil {
 				t.Fatal(err)
 			}
