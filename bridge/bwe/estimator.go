@@ -283,7 +283,9 @@ func (e *Estimator) update(now, latest int64) {
 		}
 		e.aimd.hold = true
 	} else {
-		e.aimd.update(now, e.usage, acked, long.carried(acked), known, e.rtt, e.queue.standing() > calmQueue)
+		// Where little was sent before, the short time tells better.
+		carried := max(long.carried(acked), short.carried(short.acked()))
+		e.aimd.update(now, e.usage, acked, carried, known, e.rtt, e.queue.standing() > calmQueue)
 	}
 	if e.aimd.rate < before {
 		e.prober.dropped(now)

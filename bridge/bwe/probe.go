@@ -28,7 +28,7 @@ const (
 	probeEarly    = 500 * ms // between probes at first,
 	probeFirst    = 5 * sec  // for so long
 	probeLeast    = 2 * sec  // between probes that failed
-	probeMost     = 5 * sec
+	probeMost     = 4 * sec
 	probeAge      = 300 * ms // over the round trip: older packets without news are no time to probe
 	probeReceived = 0.8      // of packets and bytes, for a result
 	probeTrust    = 0.9      // of a result that the network limited
