@@ -5,6 +5,7 @@ package forward
 // that had it or with one that claims it, and no SRTP packet index may be used twice.
 type past struct {
 	last            rewrite
+	codec           codecState
 	lastAt          int64
 	packets, octets uint32
 }
@@ -49,7 +50,7 @@ func (eg *egress) retire(o *outStream) {
 		eg.link.newest = nil
 	}
 	if o.started {
-		eg.past[o.ssrc] = past{last: o.last, lastAt: o.lastAt, packets: o.packets, octets: o.octets}
+		eg.past[o.ssrc] = past{last: o.last, codec: o.codec, lastAt: o.lastAt, packets: o.packets, octets: o.octets}
 	}
 }
 
@@ -65,8 +66,12 @@ func (eg *egress) out(ssrc uint32, limit int) *outStream {
 	}
 	o = &outStream{ssrc: ssrc}
 	if known {
-		o.last, o.lastAt, o.packets, o.octets = was.last, was.lastAt, was.packets, was.octets
+		o.last, o.codec, o.lastAt, o.packets, o.octets = was.last, was.codec, was.lastAt, was.packets, was.octets
 		o.started, o.ended = true, true
+		o.numbers.high, o.numbers.set = was.last.seq, true
+		for i := range o.numbers.used { // all of before
+			o.numbers.used[i] = ^uint64(0)
+		}
 		delete(eg.past, ssrc)
 	}
 	eg.outs[ssrc] = o
