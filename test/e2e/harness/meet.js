@@ -475,7 +475,7 @@ window.meet = (() => {
 
             for (const s of report.values()) {
                 if (s.type === 'inbound-rtp') {
-                    receivers.set(s.trackIdentifier, s);
+                    receivers.set(s.trackIdentifier, { ...s, codec: report.get(s.codecId)?.mimeType });
                 } else if (s.type === 'transport' && s.selectedCandidatePairId) {
                     const pair = report.get(s.selectedCandidatePairId);
                     const local = report.get(pair?.localCandidateId);
@@ -505,7 +505,7 @@ window.meet = (() => {
                     packets: s.packetsReceived ?? 0,
                     lost: s.packetsLost ?? 0,
                     ...track.getType() === 'video'
-                        ? { frames: s.framesDecoded ?? 0, width: s.frameWidth, height: s.frameHeight }
+                        ? { frames: s.framesDecoded ?? 0, width: s.frameWidth, height: s.frameHeight, codec: s.codec }
                         : { energy: s.totalAudioEnergy ?? 0 }
                 };
             }
