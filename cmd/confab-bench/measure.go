@@ -74,6 +74,12 @@ type result struct {
 	Capacity, Factor                      float64  // most packets/s without loss, and the rate it was at
 	Half                                  *result  `json:",omitempty"`
 	Steps                                 []step   `json:",omitempty"`
+	Failed                                string   `json:",omitempty"` // why there is nothing of this round
+}
+
+// whole are the results of the rounds that there is something of.
+func whole(rs []result) []result {
+	return slices.DeleteFunc(slices.Clone(rs), func(r result) bool { return r.Failed != "" })
 }
 
 // spreadOf is how evenly receivers were served.
@@ -84,6 +90,9 @@ type step struct {
 	Factor, PacketsPerSecond, PerCore, LossPercent, MissingPercent, P99 float64
 	Held                                                                bool
 }
+
+// quiet is the rate of sending while rooms fill.
+const quiet = 0.2
 
 // enterTime bounds how long a room takes to fill.
 const enterTime = 90 * time.Second
@@ -99,6 +108,7 @@ func (m *measuring) run(ctx context.Context, t *target, c contender, s *shape, r
 	if err != nil {
 		return r, err
 	}
+	sw.SetRate(quiet) // until all are there, or nobody else gets in where a server is slow
 	began := time.Now()
 	var all []*member
 	for i := range s.rooms {
@@ -117,6 +127,7 @@ func (m *measuring) run(ctx context.Context, t *target, c contender, s *shape, r
 		return r, err
 	}
 	since := time.Since(began).Seconds()
+	sw.SetRate(1)
 	one := func(seconds float64) (result, error) { return m.once(ctx, c, s, sw, all, seconds) }
 	if !m.find {
 		if err = wait(ctx, 2*time.Second); err == nil {

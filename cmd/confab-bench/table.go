@@ -33,8 +33,11 @@ func table(_ context.Context, args []string) error {
 		per := map[string]float64{}
 		best, bestName := 0.0, ""
 		for _, server := range []string{"confab", "janus", "galene", "livekit", "ceiling"} {
-			rs := file.Results[server]
+			rs := whole(file.Results[server])
 			if len(rs) == 0 {
+				if failed := file.Results[server]; len(failed) > 0 {
+					fmt.Printf("| %s | %s | %s | | | | |\n", load, server, failed[0].Failed)
+				}
 				continue
 			}
 			mid := func(f func(*result) float64) float64 {
