@@ -281,15 +281,19 @@ const (
 	growth                = 1.6
 	mostGrowth            = 1000
 	bisections            = 3
+
+	settle   = time.Second
+	recovery = 3 * time.Second
 )
 
 // capacity raises the rate until packets are lost and narrows it down. The result
 // is that of the highest rate that held.
 func (m *measuring) capacity(ctx context.Context, t *target, name string, sw *swarm.Swarm, one func(seconds float64) (result, error)) (best result, err error) {
 	var steps []step
-	try := func(factor float64) (r result, held bool, err error) {
+	low, high := 0.0, 0.0
+	once := func(factor float64) (r result, held bool, err error) {
 		sw.SetRate(factor)
-		if err := wait(ctx, time.Second); err != nil {
+		if err := wait(ctx, settle); err != nil {
 			return r, false, err
 		}
 		if r, err = one(float64(m.seconds)); err != nil {
@@ -301,7 +305,20 @@ func (m *measuring) capacity(ctx context.Context, t *target, name string, sw *sw
 			name, factor, r.PacketsPerSecond, r.PerCore, r.Cores, r.LossPercent, r.MissingPercent, r.P99, r.ClientCores)
 		return r, held, nil
 	}
-	low, high := 0.0, 0.0
+	// try gives a rate a second chance, for what else the machine may have done, and
+	// lets the server and its estimates of the network recover in between.
+	try := func(factor float64) (r result, held bool, err error) {
+		for range 2 {
+			if r, held, err = once(factor); held || err != nil {
+				return r, held, err
+			}
+			sw.SetRate(max(low, 1))
+			if err := wait(ctx, recovery); err != nil {
+				return r, false, err
+			}
+		}
+		return r, held, nil
+	}
 	for f := 1.0; f < mostGrowth; f *= growth {
 		r, held, err := try(f)
 		if err != nil {
