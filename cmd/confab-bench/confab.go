@@ -15,6 +15,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/logging"
 	"github.com/pion/sctp"
+	"golang.org/x/sync/errgroup"
 
 	"confab/internal/meettest"
 	"confab/internal/swarm"
@@ -49,6 +50,9 @@ func (c confab) join(ctx context.Context, s *swarm.Swarm, room string, members [
 		closeAll(members)
 	}
 	ends := make([]*confabMember, len(members))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	accepting, accepted := errgroup.WithContext(ctx)
 	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
 		cm := &confabMember{m: m, room: room, began: time.Now(), offers: make(chan *jingle.Jingle, 4), open: make(chan struct{})}
 		cl, err := meettest.Dial(ctx, meettest.Options{URL: c.t.url, Domain: c.t.domain, Silent: true, Observe: cm.observe})
@@ -63,13 +67,15 @@ func (c confab) join(ctx context.Context, s *swarm.Swarm, room string, members [
 		if err := cl.Join(ctx, room); err != nil {
 			return fmt.Errorf("join %s: %w", room, err)
 		}
+		// The offer comes when there are two.
+		accepting.Go(func() error { return cm.accept(accepted, s) })
 		return nil
 	})
-	if err == nil {
-		// The first offer comes with the second participant.
-		err = inParallel(ctx, len(ends), members, func(ctx context.Context, m *member) error {
-			return ends[slices.Index(members, m)].accept(ctx, s)
-		})
+	if err != nil {
+		cancel()
+	}
+	if e := accepting.Wait(); err == nil {
+		err = e
 	}
 	if err != nil {
 		leave()

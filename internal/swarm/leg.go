@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -122,7 +123,13 @@ func (l *Leg) Ready(ctx context.Context) error {
 	case <-l.ready:
 		return l.err
 	case <-ctx.Done():
-		return ctx.Err()
+		state := "ICE"
+		l.s.Do(func() {
+			if l.connected {
+				state = "DTLS"
+			}
+		})
+		return fmt.Errorf("%s of %v: %w", state, l.local.Address, ctx.Err())
 	}
 }
 
