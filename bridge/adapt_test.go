@@ -454,11 +454,11 @@ func TestClimbsByProbing(t *testing.T) {
 	t.Parallel()
 	inStudio(t, func(s *studio) {
 		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
-		v := s.viewer("bob", 400_000, 20*time.Millisecond)
+		v := s.viewer("bob", 280_000, 20*time.Millisecond)
 		v.wants(720, "alice-v0")
 		s.run(20 * time.Second)
 		if l := v.last().layer; l.Encoding() != 0 || l < 0 {
-			t.Errorf("%v over 400 kbit/s", l)
+			t.Errorf("%v over 280 kbit/s", l)
 		}
 		v.setRate(4_000_000)
 		s.run(10 * time.Second)

@@ -116,8 +116,10 @@ func (al *Allocator) screen(a *candidates, active []rtpx.LayerInfo, fits func(in
 	}
 }
 
-// camera picks layers of a camera: up to the preferred height with all frame rates,
-// above it at the full one only.
+// camera picks layers of a camera: below the preferred height with all frame rates,
+// from there on with the full one and half of it. JVB has the full one only there;
+// half of it is a step between sizes that else are three times apart, needs no key
+// frame, and makes use of networks that carry less than the next size takes.
 func (al *Allocator) camera(a *candidates, active []rtpx.LayerInfo, fits func(int) bool, lowest int, fastest float64, maxHeight int) {
 	preferredHeight, preferredFPS := -1, -1.0
 	if maxHeight > 180 || maxHeight < 0 {
@@ -127,7 +129,7 @@ func (al *Allocator) camera(a *candidates, active []rtpx.LayerInfo, fits func(in
 	minHeight := -1
 	for _, l := range active {
 		below := preferredHeight < 0 || l.Height < preferredHeight
-		admitted := fits(l.Height) && (l.FPS == 0 || l.FPS >= preferredFPS)
+		admitted := fits(l.Height) && (l.FPS == 0 || l.FPS >= preferredFPS/2)
 		if !(below && fits(l.Height) || admitted || l.Height == lowest) {
 			continue
 		}
