@@ -15,6 +15,7 @@ import (
 
 	"confab/bridge"
 	"confab/bridge/alloc"
+	"confab/bridge/bwe"
 	"confab/bridge/forward"
 	"confab/bridge/rtpx"
 	"confab/bridge/transport"
@@ -179,6 +180,8 @@ func (s *server) openMedia() error {
 	s.engine = forward.NewEngine(forward.Config{
 		Workers: b.Workers, NewBatch: bridge.NewBatches(sockets), Pool: tc.Pool, Log: s.logs.of("forward"),
 		LoudestN: b.Loudest, LoudestAbove: b.LoudestAbove, AudioBitrate: int64(b.MaxAudio), AudioPackets: b.MaxAudioPackets, StripRED: b.REDPolicy == "strip",
+		Bandwidth:      bwe.Config{Start: int64(b.StartBitrate), Min: int64(b.MinBitrate), Max: int64(b.MaxBitrate)},
+		EstimateChange: b.BWEChangeThreshold,
 	})
 	s.opened(s.engine)
 	return nil
@@ -316,6 +319,12 @@ func (s *server) buildBridge() (err error) {
 	bc.InitialDrain = b.Drain
 	bc.ShutdownDelay = shutdownDelay
 	bc.VideoSlots, bc.AudioSlots = b.SSRCLimitVideo, b.SSRCLimitAudio
+	bc.Alloc.InitialMaxHeight, bc.Alloc.PreferredHeight = b.InitialMaxHeight, b.StageHeight
+	bc.Alloc.OversendOnStage, bc.Alloc.MaxOversend = b.OversendStage, alloc.Bitrate(b.OversendMax)
+	if b.AssumedBandwidthLimit > 0 {
+		bc.Alloc.AssumedBandwidthLimit = alloc.Bitrate(b.AssumedBandwidthLimit)
+	}
+	bc.TrustBWE = b.TrustBWE
 	s.bridge, err = bridge.NewService(bc, s.router, s.sockets, s.engine, s.logs.of("bridge"))
 	return err
 }

@@ -189,6 +189,17 @@ type Config struct {
 		MaxAudio          int            `toml:"max_audio"`
 		MaxAudioPackets   int            `toml:"max_audio_packets"`
 		MaxIngressPackets int            `toml:"max_ingress_packets"`
+
+		InitialMaxHeight      int     `toml:"initial_max_height"`
+		StageHeight           int     `toml:"stage_height"`
+		OversendStage         bool    `toml:"oversend_stage"`
+		OversendMax           int     `toml:"oversend_max"`
+		StartBitrate          int     `toml:"start_bitrate"`
+		MinBitrate            int     `toml:"min_bitrate"`
+		MaxBitrate            int     `toml:"max_bitrate"`
+		TrustBWE              bool    `toml:"trust_bwe"`
+		BWEChangeThreshold    float64 `toml:"bwe_change_threshold"`
+		AssumedBandwidthLimit int     `toml:"assumed_bandwidth_limit"`
 	} `toml:"bridge"`
 
 	TURN struct {

@@ -341,6 +341,14 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("bridge.max_audio", b.MaxAudio, 10_000, math.MaxInt32)
 	p.between("bridge.max_audio_packets", b.MaxAudioPackets, 50, 100_000)
 	p.between("bridge.max_ingress_packets", b.MaxIngressPackets, 100, math.MaxInt)
+	p.between("bridge.initial_max_height", b.InitialMaxHeight, 0, 4320)
+	p.between("bridge.stage_height", b.StageHeight, 0, 4320)
+	p.between("bridge.oversend_max", b.OversendMax, 0, math.MaxInt)
+	p.between("bridge.min_bitrate", b.MinBitrate, 1000, 1_000_000_000)
+	p.between("bridge.max_bitrate", b.MaxBitrate, b.MinBitrate, 1_000_000_000)
+	p.between("bridge.start_bitrate", b.StartBitrate, b.MinBitrate, max(b.MinBitrate, b.MaxBitrate))
+	p.check(b.BWEChangeThreshold > 0 && b.BWEChangeThreshold <= 1, "bridge.bwe_change_threshold", "%v is not above 0 and up to 1", b.BWEChangeThreshold)
+	p.between("bridge.assumed_bandwidth_limit", b.AssumedBandwidthLimit, 0, math.MaxInt)
 }
 
 func (c *Config) validateIntegrations(p *problems) {
