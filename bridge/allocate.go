@@ -126,7 +126,9 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 			up = up || known && was == wanted && d.Target > last
 			down = down || known && was == wanted && d.Target < last && d.Ideal >= last
 		}
-		a.ideals[d.Source] = d.Ideal
+		if ideal, known := a.ideals[d.Source]; !known || ideal != d.Ideal {
+			a.ideals[d.Source] = d.Ideal
+		}
 	}
 	if len(a.targets) > len(res.Decisions) {
 		changed = true
