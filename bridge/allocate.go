@@ -15,6 +15,10 @@ import (
 // nothing is known to have changed.
 const tableAge = 200 * time.Millisecond
 
+// starving is how long the first source is kept in its least layer over a network
+// that carries less than half of it.
+const starving = 3 * time.Second
+
 // allocation is what was decided for one receiver.
 type allocation struct {
 	at        time.Time
@@ -22,7 +26,8 @@ type allocation struct {
 	effective map[string]int // source: the height it counts for at its sender
 	forwarded []string       // the last ForwardedSources
 	climb     climb
-	resend    bool // the packet path may have lost targets
+	starved   time.Time // since when even the least of the first source is far too much
+	resend    bool      // the packet path may have lost targets
 
 	// For those who look.
 	available, sending, ideal, next alloc.Bitrate
@@ -97,7 +102,8 @@ func (c *Conference) available(ep *endpoint) (bps alloc.Bitrate, estimate, repai
 func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 	a := &ep.alloc
 	available, estimate, repair := c.available(ep)
-	req := alloc.Request{Receiver: ep.id, Constraints: ep.want, Available: available, Table: c.table, Last: a.targets, UpgradeLimit: a.climb.limit(available, at)}
+	req := alloc.Request{Receiver: ep.id, Constraints: ep.want, Available: available, Table: c.table, Last: a.targets, UpgradeLimit: a.climb.limit(available, at),
+		Floor: a.starved.IsZero() || at.Sub(a.starved) < starving}
 	if ep.oldHeight != 0 {
 		req.Constraints = withSelectedHeight(ep.want, ep.oldHeight)
 	}
@@ -143,6 +149,11 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 	}
 	a.at, a.available, a.sending, a.ideal, a.next = at, available, res.Sending, res.Ideal, res.Next
 	a.oversending, a.suspended = res.Oversending, res.Suspended
+	if res.Sending <= 2*min(available, alloc.Unlimited/2) {
+		a.starved = time.Time{}
+	} else if a.starved.IsZero() {
+		a.starved = at
+	}
 	if available != alloc.Unlimited {
 		a.climb.decided(up, down, res.Sending, at)
 	}

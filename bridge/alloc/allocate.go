@@ -67,6 +67,9 @@ type Request struct {
 	// UpgradeLimit, if not 0, bounds what all targets may take when one becomes
 	// better than it was.
 	UpgradeLimit Bitrate
+	// Floor keeps the least layer of the first source while it is shown, whether it
+	// fits or not: showing it again would take a key frame.
+	Floor bool
 }
 
 // Decision is what a receiver gets of one source.
@@ -152,7 +155,7 @@ func (al *Allocator) Allocate(r *Request) Result {
 			al.all[i].target = len(al.all[i].layers) - 1
 		}
 	} else {
-		d := division{c: &al.Config, all: al.all, remaining: remaining, upgrades: r.UpgradeLimit}
+		d := division{c: &al.Config, all: al.all, remaining: remaining, upgrades: r.UpgradeLimit, floor: r.Floor}
 		if d.upgrades == 0 {
 			d.upgrades = Unlimited
 		}

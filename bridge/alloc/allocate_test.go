@@ -125,6 +125,17 @@ func TestLimitedBandwidth(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", k.name, k.got, k.want)
 		}
 	}
+	// What is shown first stays in its least layer where it does not fit, if asked.
+	for _, k := range []struct {
+		floor bool
+		shown rtpx.Layer
+		want  string
+	}{{true, rtpx.MakeLayer(1, 0, 2), "a-v0:E0S0T0 b-v0:none"}, {false, rtpx.MakeLayer(1, 0, 2), "a-v0:none b-v0:none"}, {true, rtpx.NoLayer, "a-v0:none b-v0:none"}} {
+		last := map[string]rtpx.Layer{"a-v0": k.shown, "b-v0": 0}
+		if got := run(c, Request{Receiver: "me", Constraints: want(-1, 720), Available: 20_000, Table: NewTable([]Source{a, b}, nil), Last: last, Floor: k.floor}); got != k.want {
+			t.Errorf("floor %v, shown %v: got %s", k.floor, k.shown, got)
+		}
+	}
 	// A screen on stage may exceed the limit, within measure.
 	share := desktop(camera("s-v0", 600))
 	r := c.Allocate(Request{Receiver: "me", Constraints: want(-1, -1, "s-v0"), Available: 150_000, Table: NewTable([]Source{share}, nil)})

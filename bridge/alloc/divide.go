@@ -9,6 +9,7 @@ type division struct {
 	remaining Bitrate
 	used      Bitrate
 	upgrades  Bitrate
+	floor     bool
 }
 
 // divide raises targets step by step until nothing more fits (bridge.md §14.5).
@@ -39,10 +40,6 @@ func (d *division) divide() (oversending bool) {
 	}
 }
 
-// firstSlack is how much more than there is the least layer of the first source may
-// take while it is shown: a moment of a worse network should not cost a key frame.
-const firstSlack = 1.5
-
 // price is what a layer must fit with: more than it takes if it would be better
 // than what is shown, less if it is shown.
 func (d *division) price(a *candidates, l int) Bitrate {
@@ -51,8 +48,8 @@ func (d *division) price(a *candidates, l int) Bitrate {
 	case a.last >= len(a.layers): // nothing is shown yet
 	case l > a.last:
 		rate *= 1 + d.c.UpgradeMargin
-	case l == 0 && a == &d.all[0]:
-		rate /= firstSlack
+	case l == 0 && d.floor && a == &d.all[0]:
+		return 0
 	default:
 		rate *= 1 - d.c.KeepMargin
 	}
@@ -64,7 +61,8 @@ func (d *division) fits(a *candidates, l int, limit Bitrate) bool {
 	if l > a.last && d.used-a.cost()+Bitrate(a.layers[l].Bitrate) > d.upgrades {
 		return false
 	}
-	return d.price(a, l) <= limit
+	price := d.price(a, l)
+	return price <= limit || price == 0
 }
 
 // improve raises the target of a source by what fits and returns the cost.
