@@ -203,7 +203,7 @@ func TestSilentLayersComeWhenThereIsRoom(t *testing.T) {
 			t.Errorf("%v while the best layer is silent", l)
 		}
 		k.set(2, 1_500_000)
-		s.run(3 * time.Second)
+		s.run(8 * time.Second)
 		if st := v.ep.fwd.Bandwidth(); st.Video < 1_000_000 || v.last().layer != rtpx.MakeLayer(2, 0, 2) {
 			t.Errorf("%+v", st)
 		}
