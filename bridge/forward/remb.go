@@ -14,6 +14,10 @@ import (
 // rembInterval separates the feedback that the estimator gets.
 const rembInterval = int64(100e6)
 
+// rembPause is after how long without packets the sender's clock is taken for a new
+// one: it tells differences of up to 32 s.
+const rembPause = int64(16e9)
+
 // maxREMB is how many SSRCs a REMB names (bridge.md §8.4).
 const maxREMB = 8
 
@@ -32,9 +36,12 @@ type incoming struct {
 
 // arrived notes a packet of n bytes that left when its sender says.
 func (r *incoming) arrived(abs uint32, n int, now int64) {
-	if r.next == 0 {
+	switch {
+	case r.next == 0:
 		r.sent, r.next = now, now+rembInterval
-	} else {
+	case now-r.heard > rembPause:
+		r.sent = now // how often its clock began anew nobody can tell
+	default:
 		// 6.18 fixed point seconds that begin anew every 64 s.
 		r.sent += int64(int32(abs<<8-r.last<<8)>>8) * 1e9 >> 18
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"confab/bridge/bwe"
 	"confab/bridge/rtpx"
 )
 
@@ -114,5 +115,34 @@ func TestNoREMBUnasked(t *testing.T) {
 		if got := alice.rembs(t); len(got) != 0 {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// The sender's clock begins anew every 64 s, so a pause of half a minute or more could
+// be any; what comes after it is measured all the same.
+func TestREMBAfterPause(t *testing.T) {
+	t.Parallel()
+	r := incoming{est: bwe.New(bwe.DefaultConfig())}
+	now, clock := int64(1000e9), int64(7777e9)
+	send := func(n int, apart, delayed time.Duration) {
+		for range n {
+			clock += int64(apart)
+			now += int64(apart + delayed)
+			var abs [3]byte
+			rtpx.PutAbsSendTime(abs[:], clock)
+			r.arrived(uint32(abs[0])<<16|uint32(abs[1])<<8|uint32(abs[2]), 1200, now)
+		}
+	}
+	send(500, 10*time.Millisecond, 0)
+	before := r.est.Estimate()
+	now += int64(40 * time.Second)
+	clock += int64(40 * time.Second)
+	send(500, 10*time.Millisecond, 0)
+	if after := r.est.Estimate(); after < before {
+		t.Errorf("estimate %d after a pause, %d before", after, before)
+	}
+	send(300, 10*time.Millisecond, 10*time.Millisecond) // half of it goes through
+	if after := r.est.Estimate(); after > before*3/4 {
+		t.Errorf("estimate %d over a network of half the rate, %d before", after, before)
 	}
 }
