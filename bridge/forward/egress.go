@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"sync/atomic"
 
@@ -254,7 +255,19 @@ func (eg *egress) open(b *sub, a *address, limit int) bool {
 	if o == nil {
 		return false
 	}
-	o.rtx = nil
+	if o.started && (o.sub == nil || o.sub.gone.Load()) {
+		for _, p := range eg.outs {
+			if p.rtx == o { // its numbers are those of media now
+				p.rtx = nil
+			}
+		}
+	}
+	if x := o.rtx; x != nil && x.ssrc != a.rtx {
+		o.rtx = nil
+		if eg.over(x, math.MaxInt64) {
+			eg.retire(x) // expire only finds those of a source
+		}
+	}
 	if a.rtx != 0 {
 		o.rtx = eg.out(a.rtx, limit)
 	}

@@ -563,4 +563,43 @@ func TestRetransmissionSSRCBecomesPrimary(t *testing.T) {
 	if got := bob.got(); len(got) != 1 || got[0].ssrc != 10 || got[0].seq != 4 {
 		t.Fatalf("%+v", got)
 	}
+	// What is missed of the old one does not take numbers of the new one.
+	bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{1}))
+	bob.got()
+	alice.send(enc[0].frame(false, 0, 1)...)
+	if got := bob.got(); len(got) != 1 || got[0].ssrc != 110 || got[0].seq != 5 {
+		t.Fatalf("%+v", got)
+	}
+	for _, o := range bob.eg.outs {
+		if o.rtx == bob.eg.outs[110] {
+			t.Errorf("retransmissions of %d would go out among media", o.ssrc)
+		}
+	}
+}
+
+// A sender that signals other SSRCs for retransmissions again and again leaves nothing
+// behind with who receives it.
+func TestRetransmissionSSRCsChange(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	bob := b.join("bob")
+	cam, enc := camera("alice-v0", 10, 1)
+	alice := b.join("alice", cam)
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	for i := range uint32(20) {
+		alice.SetSources([]Source{{Name: "alice-v0", Kind: Video, Encodings: []Encoding{{SSRC: 10, RTX: 100 + i}}}})
+		alice.send(enc[0].frame(true, 0, 2)...)
+		got := bob.got()
+		if len(got) != 2 {
+			t.Fatalf("round %d: %+v", i, got)
+		}
+		b.pass(time.Second)
+		bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{got[0].seq}))
+		if got = bob.got(); len(got) != 1 || got[0].ssrc != 100+i {
+			t.Fatalf("round %d: %+v", i, got)
+		}
+	}
+	if n := len(bob.eg.outs); n != 2 {
+		t.Errorf("%d streams", n)
+	}
 }
