@@ -216,9 +216,8 @@ func (ep *Endpoint) Detach() {
 	}
 	ep.closed = true
 	delete(p.endpoints, ep.id)
-	p.relist()
+	p.e.retire(ep, p.relist)
 	p.mu.Unlock()
-	p.e.retire(ep)
 	p.dominant.CompareAndSwap(ep, nil)
 }
 

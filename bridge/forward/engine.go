@@ -325,22 +325,23 @@ func (e *Engine) leastLoaded() *worker {
 // who left is still counted.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	s := e.gone
 	s.LayerChanges = e.layerChanges.Load()
-	ps := *e.pipelines.Load()
-	e.mu.Unlock()
 	for _, w := range e.workers {
 		s.addWorker(w)
 	}
-	for _, p := range ps {
+	for _, p := range *e.pipelines.Load() {
 		s.addPipeline(p)
 	}
 	return s
 }
 
-// retire keeps the counters of an endpoint that is off its pipeline's list.
-func (e *Engine) retire(ep *Endpoint) {
+// retire keeps the counters of an endpoint that relist takes off its pipeline's
+// list, so that Stats finds them in one place at any time.
+func (e *Engine) retire(ep *Endpoint, relist func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.gone.addEndpoint(ep)
+	relist()
 }
