@@ -9,7 +9,6 @@ import "slices"
 type Table struct {
 	sources []Source
 	index   map[string]int
-	enabled int // how many have a picture; they come first
 }
 
 // NewTable orders sources, which come endpoint by endpoint in the order in which
@@ -50,9 +49,6 @@ func NewTable(sources []Source, speakers []string) *Table {
 	})
 	for i := range t.sources {
 		t.index[t.sources[i].Name] = i
-		if t.sources[i].Type.Enabled() {
-			t.enabled++
-		}
 	}
 	return t
 }

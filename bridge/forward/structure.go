@@ -20,10 +20,10 @@ type structure struct {
 	lastAt     int64
 	settled    int64
 
-	// aims are the target bitrates of the sender's video layers allocation, fps
-	// its frame rates.
-	aims [maxSpatial][maxTemporal]int64
-	fps  [maxSpatial]uint8
+	// planned are the layers that the sender's video layers allocation has a bitrate
+	// for, fps its frame rates.
+	planned [maxSpatial][maxTemporal]bool
+	fps     [maxSpatial]uint8
 }
 
 // settleEvery is how often silence is looked for.
@@ -46,7 +46,7 @@ func (s *structure) learn(in *rtpx.Info) (news bool) {
 		if news {
 			s.init(s.encoding)
 			s.interLayer, s.active = [maxSpatial]int64{}, 0
-			s.aims, s.fps = [maxSpatial][maxTemporal]int64{}, [maxSpatial]uint8{}
+			s.planned, s.fps = [maxSpatial][maxTemporal]bool{}, [maxSpatial]uint8{}
 			for i := range s.rates {
 				for _, r := range s.rates[i] {
 					if r != nil {
@@ -99,7 +99,7 @@ func (src *source) announced(e []byte) (news bool) {
 	if !v.Parse(e) {
 		return false
 	}
-	var aims [maxEncodings][maxSpatial][maxTemporal]int64
+	var planned [maxEncodings][maxSpatial][maxTemporal]bool
 	for i := range v.Layers[:v.N] {
 		l := &v.Layers[i]
 		if int(l.Stream) >= len(src.streams) {
@@ -108,7 +108,7 @@ func (src *source) announced(e []byte) (news bool) {
 		s := &src.streams[l.Stream].in.structure
 		below := int64(0)
 		for t := range int(l.Temporal) {
-			aims[l.Stream][l.Spatial][t] = l.Bitrate[t] - below
+			planned[l.Stream][l.Spatial][t] = l.Bitrate[t] > below
 			below = l.Bitrate[t]
 		}
 		if h := min(l.Width, l.Height); h > 0 {
@@ -118,13 +118,9 @@ func (src *source) announced(e []byte) (news bool) {
 	}
 	for i, st := range src.streams {
 		s := &st.in.structure
-		for sp := range aims[i] {
-			for t := range aims[i][sp] {
-				// A layer that begins or ends is news, how it goes up and down is not.
-				news = news || (aims[i][sp][t] > 0) != (s.aims[sp][t] > 0)
-			}
-		}
-		s.aims = aims[i]
+		// A layer that begins or ends is news, how it goes up and down is not.
+		news = news || planned[i] != s.planned
+		s.planned = planned[i]
 	}
 	return news
 }
@@ -193,14 +189,13 @@ func (s *structure) append(ls []rtpx.LayerInfo, encoding int, now int64) []rtpx.
 		if s.fps[sp] > 0 {
 			fps = float64(s.fps[sp])
 		}
-		cum, aim := below, int64(0)
+		cum := below
 		for t := range int(s.temporal) {
 			own := int64(0)
 			if r := s.rates[sp][t]; r != nil {
 				own = r.bps(now)
 			}
 			cum += own
-			aim += s.aims[sp][t]
 			l := rtpx.LayerInfo{
 				ID:     rtpx.MakeLayer(encoding, sp, t),
 				Height: int(s.heights[sp]),
@@ -208,9 +203,6 @@ func (s *structure) append(ls []rtpx.LayerInfo, encoding int, now int64) []rtpx.
 			}
 			if own > 0 {
 				l.Bitrate = cum
-			}
-			if s.aims[sp][t] > 0 {
-				l.Aim = aim
 			}
 			ls = append(ls, l)
 		}

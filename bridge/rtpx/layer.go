@@ -42,7 +42,4 @@ type LayerInfo struct {
 	// Bitrate is bits per second of the layer with all it depends on; 0 means
 	// that nothing arrived lately.
 	Bitrate int64
-	// Aim is what the sender aims at for this layer alone, in bits per second, by
-	// its video layers allocation; 0 when it tells nothing.
-	Aim int64
 }
