@@ -14,8 +14,9 @@ type past struct {
 const pastFactor = 4
 
 // expire lets packets go that were sent before a time, and the streams of sources
-// that have gone.
+// that have gone. Nothing is due.
 func (eg *egress) expire(before int64) {
+	clear(eg.due[:cap(eg.due)])
 	for _, o := range eg.outs {
 		o.expire(before)
 		if o.sub != nil && eg.over(o, before-idleHistory) {

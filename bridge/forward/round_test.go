@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"confab/bridge/rtpx"
 )
@@ -79,4 +80,38 @@ func TestRoundPanic(t *testing.T) {
 	if n := b.e.workers[0].panics.Swap(0); n != 1 {
 		t.Errorf("%d panics counted", n)
 	}
+}
+
+// Who has left stays in no list that is used again.
+func TestRoundForgets(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(c *Config) { c.Workers = 1 })
+	alice := b.join("alice", mic("alice-a0", 1))
+	bob, carol := b.join("bob"), b.join("carol")
+	release := hold(b.e.workers[0])
+	for i := range uint16(5) {
+		alice.send(opus(1, 10+i, 20))
+	}
+	release()
+	b.settle()
+	if len(bob.got()) != 5 {
+		t.Fatal("bob did not hear alice")
+	}
+	alice.Close()
+	carol.Close()
+	b.pass(time.Duration(housekeeping))
+	b.settle()
+	w := b.e.workers[0]
+	w.call(func() {
+		for _, d := range bob.eg.due[:cap(bob.eg.due)] {
+			if d != (due{}) {
+				t.Errorf("packet of %s", d.sub.src.Name)
+			}
+		}
+		for _, eg := range w.due[:cap(w.due)] {
+			if eg != nil {
+				t.Errorf("receiver %s", eg.ep.id)
+			}
+		}
+	})
 }

@@ -129,6 +129,7 @@ func (w *worker) drain() {
 		n += w.lookAfterLinks()
 		if w.now >= w.nextHouse {
 			w.nextHouse = w.now + housekeeping
+			clear(w.due[:cap(w.due)]) // who has left is not to stay in memory
 			for ep := range w.egresses {
 				ep.eg.expire(w.now - int64(w.e.cfg.HistoryAge))
 			}
