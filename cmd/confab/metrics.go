@@ -96,7 +96,7 @@ func (c *collector) figures(b bridge.Stats) []figure {
 	out = append(out, focusFigures(f)...)
 	out = append(out, bridgeFigures(b, c.s.now().Metrics.JitsiNames)...)
 	out = append(out, panicFigure("xmpp", x.Panics), panicFigure("muc", uint64(m.Panics)),
-		panicFigure("focus", uint64(f.Panics)), panicFigure("bridge", b.Panics))
+		panicFigure("focus", uint64(f.Panics)))
 	if c.s.files != nil {
 		n, bytes := c.s.files.Stats()
 		out = append(out, gauge("confab_shared_files", "Files that meetings share.", float64(n)),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"confab/bridge"
+	"confab/bridge/forward"
 	"confab/extdisco/relay"
 	"confab/focus"
 
@@ -47,6 +48,20 @@ func TestFiguresAreDistinct(t *testing.T) {
 			t.Errorf("%s %q", f.name, f.label)
 		}
 		seen[key] = true
+	}
+}
+
+// A panic about a packet is one of the bridge's.
+func TestPanicsOfThePacketPath(t *testing.T) {
+	t.Parallel()
+	var n float64
+	for _, f := range bridgeFigures(bridge.Stats{Panics: 1, Forward: forward.Stats{Panics: 2}}, false) {
+		if f.name == "confab_panics_total" && f.label == "bridge" {
+			n += f.value
+		}
+	}
+	if n != 3 {
+		t.Errorf("%v panics", n)
 	}
 }
 
