@@ -272,34 +272,41 @@ func (ep *Endpoint) tick(now int64) {
 	if s := &ep.in; s.twcc.Pending() && now-s.twccAt >= int64(cfg.FeedbackInterval) {
 		ep.sendTransportFeedback(now)
 	}
-	report := now-ep.in.reportAt >= int64(cfg.ReportInterval)
+	for _, src := range *ep.sending.Load() {
+		if src.Kind == Video {
+			for _, st := range src.streams {
+				ep.askLost(st, now)
+				ep.settle(st, now)
+			}
+		}
+	}
+	if now-ep.in.reportAt >= int64(cfg.ReportInterval) {
+		ep.in.reportAt = now
+		ep.report(now)
+	}
+}
+
+// report tells the sender how its streams arrive. ep.mu is held.
+func (ep *Endpoint) report(now int64) {
 	var blocks [31]rtpx.ReportBlock
 	n := 0
 	for _, src := range *ep.sending.Load() {
 		for _, st := range src.streams {
-			if src.Kind == Video {
-				ep.askLost(st, now)
-				ep.settle(st, now)
-			}
-			if !report {
+			b, ok := st.in.recv.report(st.SSRC, now)
+			if !ok {
 				continue
 			}
-			if b, ok := st.in.recv.report(st.SSRC, now); ok {
-				ep.stats.inExpected.Add(uint64(st.in.recv.expected))
-				ep.stats.inLost.Add(uint64(st.in.recv.lost))
-				blocks[n] = b
-				n++
-				if n == len(blocks) {
-					ep.sendReports(blocks[:n], now)
-					n = 0
-				}
+			ep.stats.inExpected.Add(uint64(st.in.recv.expected))
+			ep.stats.inLost.Add(uint64(st.in.recv.lost))
+			blocks[n] = b
+			n++
+			if n == len(blocks) {
+				ep.sendReports(blocks[:n], now)
+				n = 0
 			}
 		}
 	}
-	if report {
-		ep.in.reportAt = now
-		ep.sendReports(blocks[:n], now)
-	}
+	ep.sendReports(blocks[:n], now)
 }
 
 // sendReports sends a receiver report, and what else is told as often. It goes without
