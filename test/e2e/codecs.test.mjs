@@ -5,11 +5,16 @@ import { test } from 'node:test';
 
 import { figure, until } from './harness/figures.mjs';
 import { everybodySeesEverybody, gather, stage } from './harness/meeting.mjs';
+import { generation } from './harness/paths.mjs';
 
-for (const codec of (process.env.CODECS ?? 'AV1,VP9,H264,VP8').split(',')) {
+// The library of 2021 names one codec instead of an order and knows no AV1; told VP9, a browser of
+// today goes on with VP8.
+const known = generation() === 2021 ? 'H264,VP8' : 'AV1,VP9,H264,VP8';
+
+for (const codec of (process.env.CODECS ?? known).split(',')) {
     test(`two pages with ${codec}`, { timeout: 180000 }, async t => {
         const { browser } = await stage(t, `codec-${codec}`, { bitrate: 4000 });
-        const config = { videoQuality: { codecPreferenceOrder: [ codec ] } };
+        const config = { videoQuality: { codecPreferenceOrder: [ codec ], preferredCodec: codec } };
         const [ ann, bob ] = await gather(browser, `codec${codec}`.toLowerCase(), [ 'Ann', 'Bob' ], { config });
 
         await everybodySeesEverybody([ ann, bob ]);
