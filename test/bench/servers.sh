@@ -57,6 +57,8 @@ start_confab() {
 		command_rate = 0
 		connections_per_ip = 0
 		requests_per_ip = 0
+		[bridge]
+		max_bitrate = 1000000000
 		[rooms]
 		max_occupants = 0
 		join_rate = 0
