@@ -152,6 +152,7 @@ func (r *receiver) take(srcs []jingle.Source, groups []jingle.SSRCGroup, owner s
 			r.names[s.SSRC] = s.Name
 		}
 		delete(r.removed, s.SSRC)
+		r.overtook(s.SSRC)
 	}
 	return ""
 }
@@ -231,6 +232,8 @@ func (r *receiver) mapOne(m mappedSource, audio bool) (rule string) {
 		m.at = old.at
 	} else {
 		m.at = time.Now()
+		r.overtook(m.SSRC)
+		r.overtook(m.RTX)
 		// With a new SSRC for a source LJM takes the one before away, even from whoever
 		// has it now.
 		if before, ok := r.firstOf[m.Source]; ok && r.names[before] != "" {
@@ -257,6 +260,17 @@ func (r *receiver) mapOne(m mappedSource, audio bool) (rule string) {
 	}
 	r.changes.changed()
 	return ""
+}
+
+// overtaking is how many packets of an SSRC may come before the signalling of it:
+// they take another way, and on a busy machine the client reads it later.
+const overtaking = 50
+
+// overtook forgives the packets that came before their signalling.
+func (r *receiver) overtook(ssrc uint32) {
+	if r.strange[ssrc] <= overtaking {
+		delete(r.strange, ssrc)
+	}
 }
 
 // retire keeps the statistics of a source that an SSRC no longer carries.
@@ -463,8 +477,8 @@ func (c *Client) SSRCs() (n int) {
 	return len(s.receiver.mapped)
 }
 
-// Strange counts packets by SSRC that were never signalled: a browser would drop
-// them.
+// Strange counts packets by SSRC that were never signalled, or long before: a browser
+// would drop them.
 func (c *Client) Strange() map[uint32]int {
 	out := map[uint32]int{}
 	if s := c.currentSession(); s != nil {
