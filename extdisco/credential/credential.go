@@ -1,10 +1,18 @@
-// Package credential makes and checks the time-limited TURN credentials that the
-// XEP-0215 answer hands out and the relay verifies: the "REST API for access to
-// TURN services" scheme that coturn, prosody and pion share.
+// Package credential makes and checks the credentials of TURN clients: the
+// time-limited ones that the XEP-0215 answer hands out and the relay verifies, after
+// the "REST API for access to TURN services" scheme that coturn, prosody and pion
+// share, and those of long-term users.
 //
 //	username = EXPIRY [":" ID]                      EXPIRY in Unix seconds
 //	password = base64(HMAC-SHA1(secret, username))
 //	key      = MD5(username ":" realm ":" password)   (RFC 8489 §9.2.2)
+//
+// Rules of this package:
+//   - No input or output: who keeps secrets and users puts them into a Keyring.
+//   - A username is hostile: it is bounded before anything is computed of it, and
+//     what an unknown one costs does not depend on what it says.
+//   - A username that can be a time-limited one is nothing else: long-term users have
+//     no such names.
 package credential
 
 import (
@@ -46,18 +54,36 @@ func (s Secrets) Mint(now time.Time, ttl time.Duration, id string) (Credential, 
 }
 
 // Parse splits a username into its expiry and the part that names the session.
-// coturn accepts both orders, so both are accepted here.
+// coturn accepts both orders, EXPIRY:ID and ID:EXPIRY, so both are accepted here.
 func Parse(username string) (expires time.Time, id string, ok bool) {
 	first, rest, _ := strings.Cut(username, ":")
-	if sec, err := strconv.ParseInt(first, 10, 64); err == nil && sec >= 0 {
-		return time.Unix(sec, 0), rest, true
+	if expires, ok = expiry(first); ok {
+		return expires, rest, true
 	}
 	if i := strings.LastIndexByte(username, ':'); i >= 0 {
-		if sec, err := strconv.ParseInt(username[i+1:], 10, 64); err == nil && sec >= 0 {
-			return time.Unix(sec, 0), username[:i], true
+		if expires, ok = expiry(username[i+1:]); ok {
+			return expires, username[:i], true
 		}
 	}
 	return time.Time{}, "", false
+}
+
+// maxDigits bounds an expiry, so that it can be calculated with: the year 33658.
+const maxDigits = 12
+
+// expiry reads Unix seconds: digits and nothing else.
+func expiry(s string) (time.Time, bool) {
+	if s == "" || len(s) > maxDigits {
+		return time.Time{}, false
+	}
+	var sec int64
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return time.Time{}, false
+		}
+		sec = 10*sec + int64(s[i]-'0')
+	}
+	return time.Unix(sec, 0), true
 }
 
 // Keys are the long-term keys that MESSAGE-INTEGRITY of this username may be
@@ -66,10 +92,16 @@ func Parse(username string) (expires time.Time, id string, ok bool) {
 func (s Secrets) Keys(username, realm string) [][]byte {
 	out := make([][]byte, len(s))
 	for i, secret := range s {
-		sum := md5.Sum([]byte(username + ":" + realm + ":" + password(secret, username)))
-		out[i] = sum[:]
+		key := Key(username, realm, password(secret, username))
+		out[i] = key[:]
 	}
 	return out
+}
+
+// Key is the long-term key of RFC 8489 §9.2.2, with MD5: the only algorithm that TURN
+// clients use. Who has it needs no password.
+func Key(username, realm, password string) [md5.Size]byte {
+	return md5.Sum([]byte(username + ":" + realm + ":" + password))
 }
 
 func password(secret, username string) string {
