@@ -203,24 +203,38 @@ type Config struct {
 	} `toml:"bridge"`
 
 	TURN struct {
-		Mode         string       `toml:"mode"`
-		Port         int          `toml:"port"`
-		UDP          bool         `toml:"udp"`
-		TCP          bool         `toml:"tcp"`
-		TLS          bool         `toml:"tls"`
-		TLSPort      int          `toml:"tls_port"`
-		Share443     bool         `toml:"share_443"`
-		Realm        string       `toml:"realm"`
-		Secrets      []Secret     `toml:"secrets"`
-		TTL          Duration     `toml:"ttl"`
-		Servers      []TURNServer `toml:"servers"`
-		MinPort      int          `toml:"min_port"`
-		MaxPort      int          `toml:"max_port"`
-		QuotaUser    int          `toml:"quota_user"`
-		QuotaAddress int          `toml:"quota_address"`
-		QuotaTotal   int          `toml:"quota_total"`
-		MaxBPS       int          `toml:"max_bps"`
-		Peers        struct {
+		Mode             string       `toml:"mode"`
+		Listen           []string     `toml:"listen"`
+		Port             int          `toml:"port"`
+		UDP              bool         `toml:"udp"`
+		TCP              bool         `toml:"tcp"`
+		TLS              bool         `toml:"tls"`
+		DTLS             bool         `toml:"dtls"`
+		TLSPort          int          `toml:"tls_port"`
+		Share443         bool         `toml:"share_443"`
+		ShareMediaPort   bool         `toml:"share_media_port"`
+		RFC5780          bool         `toml:"rfc5780"`
+		AltPort          int          `toml:"alt_port"`
+		Realm            string       `toml:"realm"`
+		Secrets          []Secret     `toml:"secrets"`
+		TTL              Duration     `toml:"ttl"`
+		Servers          []TURNServer `toml:"servers"`
+		RelayAddresses   []string     `toml:"relay_addresses"`
+		MinPort          int          `toml:"min_port"`
+		MaxPort          int          `toml:"max_port"`
+		TCPRelay         bool         `toml:"tcp_relay"`
+		Mobility         bool         `toml:"mobility"`
+		Fingerprint      string       `toml:"fingerprint"`
+		Software         bool         `toml:"software"`
+		MaxLifetime      Duration     `toml:"max_lifetime"`
+		NonceTTL         Duration     `toml:"nonce_ttl"`
+		UnauthorizedRate int          `toml:"unauthorized_rate"`
+		QuotaUser        int          `toml:"quota_user"`
+		QuotaAddress     int          `toml:"quota_address"`
+		QuotaTotal       int          `toml:"quota_total"`
+		MaxBPS           int          `toml:"max_bps"`
+		TotalBPS         int          `toml:"total_bps"`
+		Peers            struct {
 			Allow      []string `toml:"allow"`
 			Deny       []string `toml:"deny"`
 			Private    string   `toml:"private"`
@@ -255,6 +269,9 @@ type Config struct {
 	Log struct {
 		Level      string            `toml:"level"`
 		Format     string            `toml:"format"`
+		Output     string            `toml:"output"`
+		File       string            `toml:"file"`
+		Facility   string            `toml:"facility"`
 		Components map[string]string `toml:"components"`
 	} `toml:"log"`
 

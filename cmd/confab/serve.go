@@ -18,7 +18,11 @@ import (
 // serve runs the server until ctx ends. out gets the summary for people, errOut
 // the log.
 func serve(ctx context.Context, cfg Config, re reloads, out, errOut io.Writer) (err error) {
-	logs := newLogs(cfg, errOut)
+	logs, err := openLogs(cfg, errOut)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, logs.close()) }()
 	log := logs.of("main")
 	if err := makeDataDir(cfg.DataDir); err != nil {
 		return err

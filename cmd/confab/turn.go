@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -58,6 +59,13 @@ func (s *server) openTURN() error {
 // not bind all: the addresses of network.bind, loopback for a test server.
 func (s *server) turnListen() []netip.AddrPort {
 	port := uint16(s.cfg.TURN.Port)
+	if list := addresses(s.cfg.TURN.Listen); len(list) > 0 {
+		out := make([]netip.AddrPort, len(list))
+		for i, a := range list {
+			out[i] = netip.AddrPortFrom(a, port)
+		}
+		return out
+	}
 	if len(s.cfg.Network.Bind) > 0 || s.loopbackOnly() != nil {
 		// What the bridge was told to bind, interfaces resolved to their addresses.
 		locals := s.sockets.Locals()
@@ -69,6 +77,17 @@ func (s *server) turnListen() []netip.AddrPort {
 	out := []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), port)}
 	if s.cfg.Network.IPv6 && haveIPv6() {
 		out = append(out, netip.AddrPortFrom(netip.IPv6Unspecified(), port))
+	}
+	return out
+}
+
+// addresses are those of a list that the configuration has checked.
+func addresses(list []string) []netip.Addr {
+	out := make([]netip.Addr, 0, len(list))
+	for _, text := range list {
+		if a, err := netip.ParseAddr(text); err == nil {
+			out = append(out, a.Unmap())
+		}
 	}
 	return out
 }
@@ -117,10 +136,14 @@ func (s *server) turnOverTLS(rc *relay.Config, listen []netip.AddrPort) error {
 // opened on and what clients see of it: the bridge's own candidates say both.
 func (s *server) relayAddresses() []relay.Address {
 	var v4, v6 *relay.Address
+	only := addresses(s.cfg.TURN.RelayAddresses)
 	for _, c := range s.sockets.Candidates() {
 		a := relay.Address{Bind: c.Addr.Addr(), Public: c.Addr.Addr()}
 		if c.Related.IsValid() {
 			a.Bind = c.Related.Addr()
+		}
+		if len(only) > 0 && !slices.Contains(only, a.Bind) {
+			continue
 		}
 		at := &v4
 		if a.Bind.Is6() {

@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"net/mail"
@@ -170,6 +171,13 @@ func (p *problems) prefixes(key string, list []string) {
 	}
 }
 
+func (p *problems) addresses(key string, list []string) {
+	for _, s := range list {
+		a, err := netip.ParseAddr(s)
+		p.check(err == nil && a.Zone() == "", key, `%q is no address such as "192.0.2.1"`, s)
+	}
+}
+
 // validate returns all mistakes.
 func (c *Config) validate() []string {
 	p := &problems{cfg: c}
@@ -205,6 +213,9 @@ func (c *Config) validate() []string {
 	levels := []string{"debug", "info", "warn", "error"}
 	p.oneOf("log.level", c.Log.Level, levels...)
 	p.oneOf("log.format", c.Log.Format, "auto", "text", "json")
+	p.oneOf("log.output", c.Log.Output, "stderr", "syslog", "file")
+	p.check(c.Log.Output != "file" || filepath.IsAbs(c.Log.File), "log.file", "%q is no path from the root", c.Log.File)
+	p.oneOf("log.facility", c.Log.Facility, slices.Sorted(maps.Keys(facilities))...)
 	for name, level := range c.Log.Components {
 		p.check(slices.Contains(components, name), "log.components", "%q is none of %s", name, strings.Join(components, ", "))
 		p.check(slices.Contains(levels, level), "log.components", "%s = %q is none of %s", name, level, strings.Join(levels, ", "))
@@ -377,6 +388,16 @@ func (c *Config) validateTURN(p *problems) {
 	p.oneOf("turn.mode", t.Mode, "full", "stun", "off")
 	p.between("turn.port", t.Port, 0, 65535)
 	p.between("turn.tls_port", t.TLSPort, 0, 65535)
+	p.between("turn.alt_port", t.AltPort, 1, 65535)
+	p.check(!t.RFC5780 || t.AltPort != t.Port, "turn.alt_port", "is the same as turn.port")
+	p.check(!t.DTLS || t.TLSPort != 0, "turn.dtls", "needs turn.tls_port, whose number it uses")
+	p.check(!t.TCPRelay || len(t.Peers.Allow) > 0, "turn.tcp_relay", "needs turn.peers.allow: it relays to nobody else")
+	p.addresses("turn.listen", t.Listen)
+	p.addresses("turn.relay_addresses", t.RelayAddresses)
+	for _, a := range t.RelayAddresses {
+		ip, err := netip.ParseAddr(a)
+		p.check(err != nil || !ip.IsUnspecified(), "turn.relay_addresses", "%q is no single address", a)
+	}
 	p.between("turn.min_port", t.MinPort, 1024, 65535)
 	p.between("turn.max_port", t.MaxPort, t.MinPort, 65535)
 	// RFC 8489 §14.9: a REALM is less than 128 characters.
@@ -389,6 +410,12 @@ func (c *Config) validateTURN(p *problems) {
 	p.between("turn.quota_address", t.QuotaAddress, 1, math.MaxInt)
 	p.between("turn.quota_total", t.QuotaTotal, 0, math.MaxInt)
 	p.between("turn.max_bps", t.MaxBPS, 0, math.MaxInt)
+	p.between("turn.total_bps", t.TotalBPS, 0, math.MaxInt)
+	p.oneOf("turn.fingerprint", t.Fingerprint, "auto", "always")
+	// Ten minutes is what RFC 8656 §7.2 grants by itself.
+	p.duration("turn.max_lifetime", t.MaxLifetime, 10*time.Minute, 24*time.Hour)
+	p.duration("turn.nonce_ttl", t.NonceTTL, 30*time.Second, 24*time.Hour)
+	p.between("turn.unauthorized_rate", t.UnauthorizedRate, 0, math.MaxInt32)
 	p.prefixes("turn.peers.allow", t.Peers.Allow)
 	p.prefixes("turn.peers.deny", t.Peers.Deny)
 	p.oneOf("turn.peers.private", t.Peers.Private, "auto", "on", "off")
