@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"bridge/...":          {"bridge/rtpx"}, // the packet path knows no XMPP
 	"bridge/rtpx":         {},
 	"bridge/srtp":         {},
-	"bridge/transport":    {"bridge/rtpx", "bridge/srtp"},
+	"bridge/transport":    {"bridge/rtpx", "bridge/srtp", "internal/datagram"},
 	"bridge/forward":      {"bridge/rtpx", "bridge/bwe"},
 	"bridge/channel":      {"bridge/alloc"},
 	"extdisco":            {"xmpp", "extdisco/credential"},
@@ -43,11 +43,12 @@ var mayImport = map[string][]string{
 	"web/api":             {},
 	"cmd/confab": {"xmpp/...", "xmpp", "muc", "muc/...", "focus", "focus/...", "bridge", "bridge/...",
 		"extdisco", "extdisco/...", "storage", "storage/...", "web", "web/..."},
-	"cmd/confab-bench": {"internal/meettest", "internal/meettest/...", "internal/swarm", "xmpp", "xmpp/xep/..."},
-	"internal/swarm":   {"bridge/rtpx"},
-	"internal/mailbox": {},
-	"internal/...":     {"..."}, // the test client, which the server doesn't import
-	"test/...":         {"..."},
+	"cmd/confab-bench":  {"internal/meettest", "internal/meettest/...", "internal/swarm", "xmpp", "xmpp/xep/..."},
+	"internal/swarm":    {"bridge/rtpx"},
+	"internal/mailbox":  {},
+	"internal/datagram": {},
+	"internal/...":      {"..."}, // the test client, which the server doesn't import
+	"test/...":          {"..."},
 }
 
 // confined are modules that only these packages may import.
