@@ -1,6 +1,9 @@
 package main
 
 import (
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"confab/bridge"
@@ -24,7 +27,8 @@ type figure struct {
 }
 
 // labelled are the metrics with a label.
-var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_bridge_srtp_endpoints": "profile",
+var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_turn_packets_total": "dir", "confab_turn_dropped_total": "reason",
+	"confab_turn_allocations": "transport", "confab_turn_refused_total": "code", "confab_bridge_srtp_endpoints": "profile",
 	"confab_side_rooms": "service", "confab_side_occupants": "service", "confab_bridge_datagrams_dropped_total": "reason", "confab_panics_total": "component"}
 
 // newRegistry returns a registry of our figures and those of the process: its
@@ -120,15 +124,33 @@ func (c *collector) figures(b bridge.Stats) []figure {
 }
 
 func relayFigures(r relay.Stats) []figure {
-	return []figure{
-		gauge("confab_turn_allocations", "Live TURN allocations.", float64(r.Allocations)),
+	const dropped, help = "confab_turn_dropped_total", "Packets dropped by the relay, by reason."
+	out := []figure{
+		counter("confab_turn_allocations_total", "TURN allocations made.", r.Created),
+		counter("confab_stun_bindings_total", "STUN Binding requests answered.", r.Bindings),
+		counter("confab_turn_packets_total", "Packets relayed.", r.PacketsToPeers, "to_peers"),
+		counter("confab_turn_packets_total", "Packets relayed.", r.PacketsFromPeers, "from_peers"),
 		counter("confab_turn_bytes_total", "Bytes relayed.", r.BytesToPeers, "to_peers"),
 		counter("confab_turn_bytes_total", "Bytes relayed.", r.BytesFromPeers, "from_peers"),
-		counter("confab_turn_refused_peers_total", "Packets and permissions to peers that policy refuses.", r.RefusedPeer),
+		counter(dropped, help, r.RefusedPeer, "refused_peer"),
+		counter(dropped, help, r.OverRate, "over_rate"),
+		counter(dropped, help, r.Unallocated, "no_allocation"),
+		counter(dropped, help, r.Unbound, "no_channel"),
+		counter(dropped, help, r.Unpermitted, "no_permission"),
+		counter(dropped, help, r.QueueDrops, "slow_client"),
+		counter(dropped, help, r.Garbage, "garbage"),
+		counter("confab_turn_unanswered_total", "Requests of strangers left without an answer, and connections refused: over the rate.", r.OverBudget),
 		counter("confab_turn_bad_credentials_total", "Requests with a wrong or expired credential.", r.BadCredential),
 		counter("confab_turn_over_quota_total", "Allocations refused by quota.", r.OverQuota),
-		counter("confab_turn_over_rate_total", "Packets dropped above turn.max_bps.", r.OverRate),
+		panicFigure("turn", r.Panics),
 	}
+	for _, transport := range []string{"udp", "tcp", "tls", "dtls"} {
+		out = append(out, gauge("confab_turn_allocations", "Live TURN allocations, by the client's transport.", float64(r.ByTransport[transport]), transport))
+	}
+	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {
+		out = append(out, counter("confab_turn_refused_total", "Requests answered with an error, by code.", r.Refused[code], strconv.Itoa(code)))
+	}
+	return out
 }
 
 // panicFigure has the name and the help of the one that web counts itself.

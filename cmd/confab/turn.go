@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"confab/extdisco"
 	"confab/extdisco/credential"
@@ -29,7 +30,7 @@ func (s *server) openTURN() error {
 		rc.UDP = listen
 	}
 	if t.Mode == "full" {
-		rc.Secrets = s.turnSecrets()
+		rc.Credentials = timeLimited(s.turnSecrets())
 		if t.TCP {
 			rc.TCP = listen
 		}
@@ -42,7 +43,7 @@ func (s *server) openTURN() error {
 	rc.Relays = s.relayAddresses()
 	if len(rc.Relays) == 0 {
 		rc.Relays = []relay.Address{{Bind: netip.IPv4Unspecified(), Public: netip.IPv4Unspecified()}}
-		rc.Secrets = nil // no address to relay from: STUN only
+		rc.Credentials = nil // no address to relay from: STUN only
 	}
 	var err error
 	if rc.Peers, err = s.peerPolicy(); err != nil {
@@ -284,4 +285,15 @@ func (s *server) turnSecrets() credential.Secrets {
 		out = credential.Secrets{string(s.secrets.TURN)}
 	}
 	return out
+}
+
+// timeLimited are the credentials of shared secrets.
+type timeLimited credential.Secrets
+
+func (t timeLimited) Lookup(username, realm string, _ time.Time) (credential.Identity, bool) {
+	expires, id, ok := credential.Parse(username)
+	if id == "" {
+		id = username
+	}
+	return credential.Identity{ID: id, Expires: expires, Keys: credential.Secrets(t).Keys(username, realm)}, ok
 }

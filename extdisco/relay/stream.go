@@ -1,169 +1,362 @@
 package relay
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"confab/extdisco/stun"
+	"confab/internal/datagram"
 )
 
-// gatedListener bounds what connections that have shown no credential can hold:
-// their number per address and in all, and their time.
-type gatedListener struct {
+const (
+	// firstBuffer is the longest message of a connection that has no allocation,
+	// maxFrame the longest of all: ChannelData with its head.
+	firstBuffer = 4 << 10
+	maxFrame    = stun.ChannelHeaderSize + 64<<10
+	// recordSize is how much is written at a time: a TLS record.
+	recordSize = 16 << 10
+	// maxControl bounds the answers that a client does not read.
+	maxControl = 64 << 10
+	// writeTimeout is how long one write may take until the client is given up.
+	writeTimeout = 30 * time.Second
+)
+
+// listener takes TCP, TLS or DTLS connections. It bounds what those that have shown
+// no credential can hold: their number per address and in all, and their time.
+type listener struct {
 	net.Listener
-	perIP, total int
-	authTimeout  time.Duration
-	in           *intake
+	server *Server
+	kind   string
 
-	mu         sync.Mutex
-	conns      map[string]*gatedListenerConn // by remote address
-	perIPCount map[netip.Addr]int
-	closed     bool
-	wg         sync.WaitGroup
+	mu     sync.Mutex
+	conns  map[*stream]struct{}
+	perIP  map[netip.Addr]int
+	closed bool
+	open   sync.WaitGroup
 }
 
-func newGatedListener(ln net.Listener, perIP, total int, authTimeout time.Duration, in *intake) *gatedListener {
-	return &gatedListener{Listener: ln, perIP: perIP, total: total, authTimeout: authTimeout, in: in,
-		conns: map[string]*gatedListenerConn{}, perIPCount: map[netip.Addr]int{}}
+func newListener(s *Server, ln net.Listener, kind string) *listener {
+	return &listener{Listener: ln, server: s, kind: kind, conns: map[*stream]struct{}{}, perIP: map[netip.Addr]int{}}
 }
 
-// gatedListenerConn ends itself unless it gets an allocation in time. Its Read
-// returns one whole message at a time, so that pion's own cutting, in which
-// lengths near 65,536 wrap round and stand still, has nothing left to do.
-type gatedListenerConn struct {
-	net.Conn
-	owner    *gatedListener
-	ip       netip.Addr
-	messages *bufio.Reader
-	timer    *time.Timer
-	once     sync.Once
-}
-
-// maxMessage is the longest message that pion handles (its InboundMTU is 1600).
-const maxMessage = 1599
-
-var errNoMessage = errors.New("neither STUN nor ChannelData")
-
-// Read returns the next message that is let in. What can be none, or is too
-// long, ends the connection: on a stream there is no way to find the next one.
-func (c *gatedListenerConn) Read(p []byte) (int, error) {
-	for {
-		head, err := c.messages.Peek(4)
-		if err != nil {
-			return 0, err
-		}
-		n := int(binary.BigEndian.Uint16(head[2:]))
-		switch head[0] >> 6 {
-		case 0:
-			if n%4 != 0 {
-				n = maxMessage
-			}
-			n += 20
-		case 1:
-			n = 4 + (n+3)&^3 // RFC 8656 §12.5: padded on a stream
-		default:
-			n = maxMessage + 1
-		}
-		if n > min(maxMessage, len(p)) {
-			c.owner.in.counters.garbage.Add(1)
-			return 0, errNoMessage
-		}
-		b, err := c.messages.Peek(n)
-		if err != nil {
-			return 0, err
-		}
-		if !plausible(b) {
-			c.owner.in.counters.garbage.Add(1)
-			return 0, errNoMessage
-		}
-		in := c.owner.in.admit(b, c.ip)
-		copy(p, b)
-		if _, err := c.messages.Discard(n); err != nil {
-			return 0, err
-		}
-		if in {
-			return n, nil
+func (l *listener) accept() {
+	for delay := 5 * time.Millisecond; ; {
+		conn, err := l.Accept()
+		switch {
+		case err == nil:
+			delay = 5 * time.Millisecond
+			l.take(conn)
+		case errors.Is(err, net.ErrClosed) || l.isClosed():
+			return
+		default: // out of descriptors, for example
+			l.server.log.Warn("turn connection not accepted", "transport", l.kind, "err", err)
+			time.Sleep(delay)
+			delay = min(2*delay, time.Second)
 		}
 	}
 }
 
-func (l *gatedListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.admit(conn); c != nil {
-			return c, nil
-		}
-		l.in.counters.overBudget.Add(1)
+func (l *listener) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+func (l *listener) take(conn net.Conn) {
+	cfg := &l.server.cfg
+	remote := addrPort(conn.RemoteAddr())
+	ip := remote.Addr()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.conns) >= cfg.Conns || l.perIP[ip] >= cfg.ConnsPerAddress {
+		l.server.counters.overBudget.Add(1)
 		_ = conn.Close()
+		return
 	}
+	lowWater(conn)
+	s := &stream{listener: l, conn: conn, at: addrPort(conn.LocalAddr()), kick: make(chan struct{}, 1)}
+	s.client = &client{leg: s, addr: remote}
+	s.timer = time.AfterFunc(cfg.AuthTimeout, func() { _ = conn.Close() })
+	l.conns[s] = struct{}{}
+	l.perIP[ip]++
+	l.open.Go(s.run)
 }
 
-func (l *gatedListener) admit(conn net.Conn) net.Conn {
-	var ip netip.Addr
-	if ta, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		ip = ta.AddrPort().Addr().Unmap()
-	}
+func (l *listener) gone(s *stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.conns) >= l.total || l.perIPCount[ip] >= l.perIP {
-		return nil
-	}
-	c := &gatedListenerConn{Conn: conn, owner: l, ip: ip, messages: bufio.NewReaderSize(conn, maxMessage)}
-	c.timer = time.AfterFunc(l.authTimeout, func() { _ = c.Close() })
-	l.conns[conn.RemoteAddr().String()] = c
-	l.perIPCount[ip]++
-	l.wg.Add(1)
-	return c
+	delete(l.conns, s)
+	decrement(l.perIP, s.client.addr.Addr())
 }
 
-// authorized lets the connection of an allocation live on; when the allocation
-// is gone its time runs again.
-func (l *gatedListener) authorized(remote string, yes bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch c, ok := l.conns[remote]; {
-	case !ok:
-	case yes:
-		c.timer.Stop()
-	default:
-		c.timer.Reset(l.authTimeout)
-	}
-}
-
-func (c *gatedListenerConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() {
-		c.timer.Stop()
-		c.owner.mu.Lock()
-		delete(c.owner.conns, c.RemoteAddr().String())
-		if c.owner.perIPCount[c.ip]--; c.owner.perIPCount[c.ip] <= 0 {
-			delete(c.owner.perIPCount, c.ip)
-		}
-		c.owner.mu.Unlock()
-		c.owner.wg.Done()
-	})
-	return err
-}
-
-// Close ends the listener and all its connections.
-func (l *gatedListener) Close() error {
-	err := l.Listener.Close()
+// close ends the listener and all its connections.
+func (l *listener) close() error {
 	l.mu.Lock()
 	l.closed = true
-	conns := make([]*gatedListenerConn, 0, len(l.conns))
-	for _, c := range l.conns {
-		conns = append(conns, c)
+	for s := range l.conns {
+		_ = s.conn.Close()
 	}
 	l.mu.Unlock()
-	for _, c := range conns {
-		_ = c.Close()
-	}
-	l.wg.Wait()
+	err := l.Listener.Close()
+	l.open.Wait()
 	return err
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	var ap netip.AddrPort
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		ap = a.AddrPort()
+	case *net.UDPAddr:
+		ap = a.AddrPort()
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// stream is a connection: a goroutine reads, another writes.
+type stream struct {
+	listener *listener
+	conn     net.Conn
+	at       netip.AddrPort
+	client   *client
+	timer    *time.Timer // ends it unless it has an allocation
+	member   atomic.Bool // it has one
+
+	kick    chan struct{}
+	mu      sync.Mutex
+	control []byte // answers
+	media   []byte // frames of data, from start on
+	start   int
+	closed  bool
+}
+
+func (s *stream) network() string       { return s.listener.kind }
+func (s *stream) local() netip.AddrPort { return s.at }
+
+func (s *stream) run() {
+	defer s.end()
+	var writing sync.WaitGroup
+	writing.Go(s.write)
+	s.read()
+	s.mu.Lock()
+	s.closed = true
+	close(s.kick)
+	s.mu.Unlock()
+	_ = s.conn.Close()
+	writing.Wait()
+}
+
+// end ends the allocation as well: nobody else can use it, unless it can move
+// (RFC 8016).
+func (s *stream) end() {
+	s.timer.Stop()
+	if a := s.client.held.Load(); a != nil {
+		a.mu.Lock()
+		if a.ticket == (ticket{}) && a.client.Load() == s.client {
+			s.listener.server.end(a, "connection closed")
+		}
+		a.mu.Unlock()
+	}
+	s.listener.gone(s)
+}
+
+// authorized lets a connection that has an allocation live on; without one its time
+// runs again.
+func (s *stream) authorized(yes bool) {
+	s.member.Store(yes)
+	if yes {
+		s.timer.Stop()
+	} else {
+		s.timer.Reset(s.listener.server.cfg.AuthTimeout)
+	}
+}
+
+func (s *stream) read() {
+	server := s.listener.server
+	size := firstBuffer
+	if s.listener.kind == "dtls" {
+		size = recordSize // what one read returns is one message
+	}
+	buf := make([]byte, size)
+	have := 0
+	for {
+		n, err := s.conn.Read(buf[have:])
+		if err != nil {
+			return
+		}
+		have += n
+		f := server.flights.Get().(*flight)
+		f.now = server.clock()
+		used, need := have, 0
+		if s.listener.kind == "dtls" {
+			s.take(f, buf[:have])
+		} else {
+			used, need = s.frames(f, buf[:have])
+		}
+		f.flush()
+		server.flights.Put(f)
+		if used < 0 {
+			server.counters.garbage.Add(1)
+			return // on a stream there is no way to find the next message
+		}
+		have = copy(buf, buf[used:have])
+		if need > len(buf) {
+			buf = append(make([]byte, 0, need), buf[:have]...)[:need]
+		} else if s.member.Load() && len(buf) < recordSize {
+			buf = append(make([]byte, 0, recordSize), buf[:have]...)[:recordSize]
+		}
+	}
+}
+
+// frames takes the whole messages at the beginning of b. used is their length, or -1
+// if there is none and can be none; need is that of the message that has begun.
+func (s *stream) frames(f *flight, b []byte) (used, need int) {
+	for len(b)-used >= 4 {
+		size := stun.FrameSize(b[used:])
+		if size == 0 || size > maxFrame || size > firstBuffer && !s.member.Load() {
+			s.explain(b)
+			return -1, 0
+		}
+		if len(b)-used < size {
+			return used, size
+		}
+		s.take(f, b[used:used+size])
+		used += size
+	}
+	return used, 0
+}
+
+// explain tells somebody who has opened the port in a browser.
+func (s *stream) explain(b []byte) {
+	if s.listener.kind == "tcp" && (bytes.HasPrefix(b, []byte("GET ")) || bytes.HasPrefix(b, []byte("HEAD"))) {
+		_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = s.conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
+	}
+}
+
+func (s *stream) take(f *flight, b []byte) {
+	server := s.listener.server
+	if b[0]>>6 == 1 {
+		server.channelData(f, s.client, b)
+		return
+	}
+	server.message(f, arrival{leg: s, from: s.client.addr, client: s.client}, b)
+}
+
+// send queues a message. Of media that a client does not read in time the oldest is
+// dropped: late media is worth nothing, and nobody else waits for it.
+func (s *stream) send(f *flight, head, body []byte, _ *datagram.Destination) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	if head == nil && binary.BigEndian.Uint16(body) != stun.Data|stun.Indication {
+		if len(s.control)+len(body) > maxControl {
+			_ = s.conn.Close() // it asks and does not read
+			return
+		}
+		s.control = append(s.control, body...)
+	} else {
+		s.makeRoom(len(head) + len(body) + 3)
+		s.media = append(append(s.media, head...), body...)
+		if s.listener.kind != "dtls" {
+			var zeros [3]byte // RFC 8656 §12.5
+			s.media = append(s.media, zeros[:-(len(head)+len(body))&3]...)
+		}
+	}
+	if n := len(f.streams); n == 0 || f.streams[n-1] != s {
+		f.streams = append(f.streams, s)
+	}
+}
+
+func (s *stream) makeRoom(n int) {
+	for len(s.media)-s.start+n > s.listener.server.cfg.Queue && s.start < len(s.media) {
+		s.start += s.frame(s.media[s.start:])
+		s.listener.server.counters.queueDrops.Add(1)
+	}
+	if s.start > len(s.media)/2 {
+		s.media = s.media[:copy(s.media, s.media[s.start:])]
+		s.start = 0
+	}
+}
+
+// frame is the length of the queued message that b begins with.
+func (s *stream) frame(b []byte) int {
+	n := stun.FrameSize(b)
+	if s.listener.kind == "dtls" && b[0]>>6 == 1 { // not padded
+		n = stun.ChannelHeaderSize + int(binary.BigEndian.Uint16(b[2:]))
+	}
+	return n
+}
+
+func (s *stream) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// write writes what is queued, answers first, then as many whole messages as fit a
+// record.
+func (s *stream) write() {
+	out := make([]byte, 0, recordSize)
+	for range s.kick {
+		for {
+			if out = s.next(out[:0]); len(out) == 0 {
+				break
+			}
+			_ = s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+			if !s.put(out) {
+				_ = s.conn.Close()
+				break
+			}
+		}
+	}
+}
+
+// next moves what is to be written next from the queues to out.
+func (s *stream) next(out []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out = append(out, s.control...)
+	s.control = s.control[:0]
+	for s.start < len(s.media) {
+		n := s.frame(s.media[s.start:])
+		if len(out) > 0 && len(out)+n > recordSize {
+			break
+		}
+		out = append(out, s.media[s.start:s.start+n]...)
+		s.start += n
+	}
+	if s.start == len(s.media) {
+		s.media, s.start = s.media[:0], 0
+	}
+	return out
+}
+
+func (s *stream) put(b []byte) bool {
+	if s.listener.kind != "dtls" {
+		_, err := s.conn.Write(b)
+		return err == nil
+	}
+	for len(b) > 0 { // a message to a record
+		n := s.frame(b)
+		if _, err := s.conn.Write(b[:n]); err != nil {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
 }

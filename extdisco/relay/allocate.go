@@ -1,0 +1,363 @@
+package relay
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"confab/extdisco/stun"
+	"confab/internal/datagram"
+)
+
+// wish is what an Allocate request asks for.
+type wish struct {
+	families     [2]bool // IPv4, IPv6
+	additional   bool    // IPv6 as well, if it can be had (RFC 8656 §7.2)
+	even, pair   bool
+	dontFragment bool
+	token        []byte
+	mobile       bool
+}
+
+// wish reads an Allocate request; code is that of the error, or 0.
+func (q *request) wish() (w wish, code int) {
+	transport, ok := q.m.Get(stun.AttrRequestedTransport)
+	if !ok || len(transport) != 4 {
+		return w, stun.CodeBadRequest
+	}
+	if transport[0] != stun.TransportUDP {
+		return w, stun.CodeUnsupportedTransport
+	}
+	family, hasFamily := q.m.Get(stun.AttrRequestedAddressFamily)
+	additional, hasAdditional := q.m.Get(stun.AttrAdditionalAddressFamily)
+	even, hasEven := q.m.Get(stun.AttrEvenPort)
+	token, hasToken := q.m.Get(stun.AttrReservationToken)
+	w.dontFragment = q.m.Has(stun.AttrDontFragment)
+	w.even = hasEven
+	if hasEven {
+		if len(even) < 1 {
+			return w, stun.CodeBadRequest
+		}
+		w.pair = even[0]&0x80 != 0
+	}
+	switch {
+	case hasToken && (hasEven || hasFamily || hasAdditional), hasFamily && hasAdditional, hasAdditional && w.pair,
+		hasToken && len(token) != tokenSize, hasFamily && len(family) != 4,
+		hasAdditional && (len(additional) != 4 || additional[0] != stun.FamilyIPv6):
+		return w, stun.CodeBadRequest
+	case hasToken:
+		w.token = token
+	case hasAdditional:
+		w.families[0], w.additional = true, true
+	case !hasFamily:
+		// The family of the client: what has only IPv6 can use no other
+		// (turn.md §7.4, coturn's keep-address-family).
+		w.families[familyOf(q.from.Addr())] = true
+		if i := familyOf(q.from.Addr()); q.server.ports[i] == nil {
+			w.families[i], w.families[1-i] = false, true
+		}
+	case family[0] == stun.FamilyIPv4:
+		w.families[0] = true
+	case family[0] == stun.FamilyIPv6:
+		w.families[1] = true
+	default:
+		return w, stun.CodeFamilyNotSupported
+	}
+	if t, ok := q.m.Get(stun.AttrMobilityTicket); ok {
+		switch {
+		case !q.server.cfg.Mobility:
+			return w, stun.CodeMobilityForbidden
+		case len(t) > 0:
+			return w, stun.CodeBadRequest // RFC 8016 §3.1.1
+		}
+		w.mobile = true
+	}
+	return w, 0
+}
+
+// lifetime is what is granted for the LIFETIME of a request (RFC 8656 §7.2).
+func (q *request) lifetime() time.Duration {
+	v, ok := q.m.Uint32(stun.AttrLifetime)
+	if !ok {
+		return defaultLifetime
+	}
+	return min(max(time.Duration(v)*time.Second, defaultLifetime), q.server.cfg.MaxLifetime)
+}
+
+// allocate answers an Allocate request (RFC 8656 §7.2).
+func (q *request) allocate(held *allocation) {
+	s := q.server
+	if held != nil {
+		held.mu.Lock()
+		defer held.mu.Unlock()
+		if held.ended || held.request != q.m.ID() || held.username != q.username {
+			q.fail(stun.CodeAllocationMismatch)
+			return
+		}
+		q.allocated(held, nil) // the answer was lost
+		return
+	}
+	w, code := q.wish()
+	if code != 0 {
+		q.fail(code)
+		return
+	}
+	if s.draining.Load() {
+		q.fail(stun.CodeAllocationQuotaReached)
+		return
+	}
+	a := &allocation{server: s, username: q.username, user: q.user, key: q.key, ends: q.ends, began: q.now,
+		request: q.m.ID(), source: q.from.Addr(), loop: q.loop}
+	if a.loop == nil {
+		a.loop = s.anyLoop()
+	}
+	if !s.reserveQuota(a) {
+		s.counters.overQuota.Add(1)
+		q.fail(stun.CodeAllocationQuotaReached)
+		return
+	}
+	token, err := a.open(w)
+	if err != nil {
+		s.releaseQuota(a)
+		a.closeSockets()
+		if errors.Is(err, errNoFamily) {
+			q.fail(stun.CodeFamilyNotSupported)
+		} else {
+			q.fail(stun.CodeInsufficientCapacity)
+		}
+		return
+	}
+	if q.client == nil {
+		q.client = &client{leg: q.leg, addr: q.from, dest: datagram.NewDestination(q.from)}
+	}
+	a.client.Store(q.client)
+	a.bindings.Store(&bindings{map[netip.Addr]*permission{}, map[uint16]*peer{}, map[netip.AddrPort]*peer{}})
+	a.grant(q.lifetime(), q.flight.now)
+	s.add(a)
+	if w.mobile {
+		s.issueTicket(a)
+	}
+	q.client.hold(a)
+	for _, r := range a.relays {
+		if r != nil {
+			if err := a.loop.poller.Add(r.socket, r); err != nil {
+				s.log.Error("relayed socket can't be watched", "relayed", r.relayed, "err", err)
+			}
+		}
+	}
+	q.allocated(a, token)
+	s.log.Debug("allocation created", "allocation", a.number, "remote", q.from, "transport", q.leg.network(), "relayed", a.relayed(), "id", a.user)
+}
+
+// open opens the relayed sockets; token is that of a port reserved for later.
+func (a *allocation) open(w wish) (token []byte, err error) {
+	s := a.server
+	if w.token != nil {
+		r := s.redeem(w.token)
+		if r == nil {
+			return nil, errNoPort // RFC 8656 §7.2: 508
+		}
+		a.relay(r.socket, r.ports)
+		return nil, nil
+	}
+	for i, wanted := range w.families {
+		if !wanted {
+			continue
+		}
+		p := s.ports[i]
+		if p == nil {
+			return nil, errNoFamily
+		}
+		first, second, err := p.open(w.even, w.pair, w.dontFragment)
+		if err != nil {
+			return nil, err
+		}
+		a.relay(first, p)
+		if second != nil {
+			token = s.reserve(second, p)
+		}
+	}
+	if w.additional && s.ports[1] != nil {
+		if first, _, err := s.ports[1].open(w.even, false, w.dontFragment); err == nil {
+			a.relay(first, s.ports[1])
+		}
+	}
+	return token, nil
+}
+
+func (a *allocation) relay(socket *datagram.Socket, p *ports) {
+	r := &relaySocket{allocation: a, socket: socket, ports: p, relayed: netip.AddrPortFrom(p.addr.Public, socket.Local().Port())}
+	a.relays[familyOf(p.addr.Bind)] = r
+}
+
+func (a *allocation) closeSockets() {
+	for _, r := range a.relays {
+		if r != nil {
+			r.ended.Store(true)
+			a.loop.poller.Remove(r.socket)
+			r.ports.close(r.socket)
+		}
+	}
+}
+
+// relayed is the relayed address, the first of two.
+func (a *allocation) relayed() netip.AddrPort {
+	for _, r := range a.relays {
+		if r != nil {
+			return r.relayed
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// grant has the allocation live for d.
+func (a *allocation) grant(d time.Duration, now int64) {
+	a.granted = d
+	a.expires.Store(now + int64(d))
+}
+
+// allocated answers with what was allocated (RFC 8656 §7.2).
+func (q *request) allocated(a *allocation, token []byte) {
+	b := q.start(stun.Success)
+	for _, r := range a.relays {
+		if r != nil {
+			b.AddXORAddress(stun.AttrXORRelayedAddress, r.relayed)
+		}
+	}
+	b.AddXORAddress(stun.AttrXORMappedAddress, q.from)
+	b.AddUint32(stun.AttrLifetime, uint32(a.granted/time.Second))
+	if token != nil {
+		b.Add(stun.AttrReservationToken, token)
+	}
+	if a.relays[1] == nil && q.m.Has(stun.AttrAdditionalAddressFamily) {
+		b.Add(stun.AttrAddressErrorCode, addressError(q.server.ports[1] == nil))
+	}
+	if a.ticket != (ticket{}) {
+		b.Add(stun.AttrMobilityTicket, a.ticket[:])
+	}
+	q.finish()
+}
+
+// addressError is the value of ADDRESS-ERROR-CODE for the IPv6 address that could not
+// be had (RFC 8656 §18.12).
+func addressError(noFamily bool) []byte {
+	code := stun.CodeInsufficientCapacity
+	if noFamily {
+		code = stun.CodeFamilyNotSupported
+	}
+	return []byte{stun.FamilyIPv6, 0, byte(code / 100), byte(code % 100)}
+}
+
+// refresh answers a Refresh request (RFC 8656 §8.2). a.mu is held.
+func (q *request) refresh(a *allocation) {
+	if q.m.Has(stun.AttrMobilityTicket) {
+		if !q.server.cfg.Mobility {
+			q.fail(stun.CodeMobilityForbidden)
+		} else {
+			q.fail(stun.CodeBadRequest) // RFC 8016 §3.2.1: only from elsewhere
+		}
+		return
+	}
+	family, has := q.m.Get(stun.AttrRequestedAddressFamily)
+	only := -1
+	if has {
+		if len(family) != 4 || family[0] != stun.FamilyIPv4 && family[0] != stun.FamilyIPv6 || a.relays[family[0]-1] == nil {
+			q.fail(stun.CodePeerFamilyMismatch)
+			return
+		}
+		only = int(family[0]) - 1
+	}
+	lifetime := q.lifetime()
+	if v, ok := q.m.Uint32(stun.AttrLifetime); ok && v == 0 {
+		lifetime = 0
+	}
+	b := q.start(stun.Success)
+	b.AddUint32(stun.AttrLifetime, uint32(lifetime/time.Second))
+	switch {
+	case lifetime > 0:
+		a.grant(lifetime, q.flight.now)
+	case only >= 0 && a.relays[1-only] != nil: // of a dual allocation
+		q.server.endRelay(a, only)
+	default:
+		q.server.end(a, "deleted")
+	}
+	q.finish()
+}
+
+// createPermission answers a CreatePermission request (RFC 8656 §10.2): all addresses
+// or none. a.mu is held.
+func (q *request) createPermission(a *allocation) {
+	var addrs []netip.Addr
+	code := 0
+	q.m.Each(func(kind uint16, value []byte) bool {
+		if kind != stun.AttrXORPeerAddress {
+			return true
+		}
+		ap, ok := q.m.Address(value)
+		if !ok {
+			code = stun.CodeBadRequest
+			return false
+		}
+		ip := ap.Addr().Unmap()
+		code = q.refusal(a, netip.AddrPortFrom(ip, 0))
+		addrs = append(addrs, ip)
+		return code == 0 && len(addrs) <= q.server.cfg.Permissions
+	})
+	switch {
+	case code != 0:
+		q.fail(code)
+	case len(addrs) == 0:
+		q.fail(stun.CodeBadRequest)
+	case !a.permit(addrs, q.flight.now):
+		q.fail(stun.CodeInsufficientCapacity)
+	default:
+		q.start(stun.Success)
+		q.finish()
+	}
+}
+
+// refusal is the code with which a peer is refused, or 0. With port 0 the question is
+// whether any port of the address can be reached.
+func (q *request) refusal(a *allocation, ap netip.AddrPort) int {
+	s := q.server
+	if a.relays[familyOf(ap.Addr())] == nil {
+		return stun.CodePeerFamilyMismatch
+	}
+	allowed := false
+	if ap.Port() == 0 {
+		allowed = s.relaysAt(ap.Addr()) || s.cfg.Peers.AllowIP(ap.Addr())
+	} else {
+		allowed = s.ownRelay(ap) && s.relayAt(ap) != nil || s.cfg.Peers.Allow(ap)
+	}
+	if !allowed {
+		return stun.CodeForbidden
+	}
+	return 0
+}
+
+// channelBind answers a ChannelBind request (RFC 8656 §12.2). a.mu is held.
+func (q *request) channelBind(a *allocation) {
+	number, ok := q.m.Get(stun.AttrChannelNumber)
+	value, has := q.m.Get(stun.AttrXORPeerAddress)
+	ap, valid := q.m.Address(value)
+	if !ok || len(number) != 4 || !has || !valid || ap.Port() == 0 {
+		q.fail(stun.CodeBadRequest)
+		return
+	}
+	n := uint16(number[0])<<8 | uint16(number[1])
+	if n < stun.MinChannel || n > stun.MaxChannel {
+		q.fail(stun.CodeBadRequest)
+		return
+	}
+	ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	if code := q.refusal(a, ap); code != 0 {
+		q.fail(code)
+		return
+	}
+	if code := a.bind(n, ap, q.flight.now); code != 0 {
+		q.fail(code)
+		return
+	}
+	q.start(stun.Success)
+	q.finish()
+}

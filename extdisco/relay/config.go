@@ -1,0 +1,124 @@
+package relay
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"confab/extdisco/credential"
+)
+
+// Config is the relay's configuration; the names are those of the [turn] table.
+type Config struct {
+	Realm string
+	// Credentials says who may relay; nil: STUN only.
+	Credentials Credentials
+	// UDP and TCP are the addresses listened on.
+	UDP, TCP []netip.AddrPort
+	// AltPort is the second UDP port of RFC 5780, opened on the addresses of UDP when
+	// a family has two; 0: no NAT behaviour discovery.
+	AltPort uint16
+	// TLS listeners take TURN over TLS; their connections are *tls.Conn or carry
+	// bytes already decrypted.
+	TLS []net.Listener
+	// DTLS listeners take TURN over DTLS: what one Read returns is one message.
+	DTLS []net.Listener
+	// Public maps an address of UDP to what clients see of it; nil: itself.
+	Public func(netip.Addr) netip.Addr
+	// Relays are the addresses of relayed sockets, at most one of each family used.
+	Relays           []Address
+	MinPort, MaxPort uint16
+	Peers            Peers
+	// Bridge takes what goes to our own bridge without the kernel; may be nil.
+	Bridge Bridge
+	// MaxBps bounds an allocation, in bytes a second and direction, TotalBps all of
+	// them; 0 is off.
+	MaxBps, TotalBps int
+	// QuotaUser, QuotaAddress and QuotaTotal bound the allocations of one
+	// credential id, of one source address, and in all (0: the range less 10 %).
+	QuotaUser, QuotaAddress, QuotaTotal int
+	// Permissions and Channels bound what one allocation has of each.
+	Permissions, Channels int
+	// RequestRate bounds the Binding requests answered to one source address a second,
+	// UnauthorizedRate the requests refused with 401 or 438, UnauthorizedTotal those
+	// in all. Loopback is exempt from the first two.
+	RequestRate, UnauthorizedRate, UnauthorizedTotal int
+	// MaxLifetime is the longest that an allocation is given at a time.
+	MaxLifetime time.Duration
+	// MaxSession is how long an allocation may outlive its credential's expiry.
+	MaxSession time.Duration
+	// StaleNonce is how long a nonce holds, NonceKey what they are signed with; empty:
+	// one that this process makes.
+	StaleNonce time.Duration
+	NonceKey   []byte
+	// Mobility offers RFC 8016.
+	Mobility bool
+	// FingerprintAlways puts FINGERPRINT on every answer.
+	FingerprintAlways bool
+	// Software is told in SOFTWARE; empty: none is.
+	Software string
+	// SocketBuffer is the kernel's for listening sockets, in bytes.
+	SocketBuffer int
+	// Loops is the number of event loops; 0: one for each core.
+	Loops int
+	// ConnsPerAddress, Conns and AuthTimeout bound TCP and TLS connections, Queue the
+	// bytes of media that wait for one of them.
+	ConnsPerAddress, Conns, Queue int
+	AuthTimeout                   time.Duration
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Credentials tells who may sign requests.
+type Credentials interface {
+	// Lookup returns what a username stands for, expired or not. It is asked at the
+	// rate of what strangers send and must not wait.
+	Lookup(username, realm string, now time.Time) (credential.Identity, bool)
+}
+
+// Address is one address that relayed sockets are opened on.
+type Address struct {
+	Bind   netip.Addr // local address
+	Public netip.Addr // what clients and peers see: Bind, or the outside of a one-to-one NAT
+}
+
+// DefaultConfig has the defaults of the [turn] table.
+func DefaultConfig() Config {
+	return Config{
+		MinPort: 49152, MaxPort: 65535, MaxBps: 5_000_000,
+		Peers:     Peers{MinPort: 1024},
+		QuotaUser: 12, QuotaAddress: 200, Permissions: 1024, Channels: 64,
+		RequestRate: 100, UnauthorizedRate: 100, UnauthorizedTotal: 5000,
+		MaxLifetime: time.Hour, MaxSession: 24 * time.Hour, StaleNonce: 10 * time.Minute, Mobility: true,
+		SocketBuffer: 4 << 20, ConnsPerAddress: 200, Conns: 10_000, Queue: 256 << 10, AuthTimeout: 20 * time.Second,
+	}
+}
+
+// The lifetimes of RFC 8656.
+const (
+	defaultLifetime    = 10 * time.Minute // §3.2; shorter is not given
+	permissionLifetime = 5 * time.Minute  // §9
+	channelLifetime    = 10 * time.Minute // §12
+)
+
+func (c *Config) complete() error {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Public == nil {
+		c.Public = func(a netip.Addr) netip.Addr { return a }
+	}
+	if c.Loops <= 0 {
+		c.Loops = runtime.GOMAXPROCS(0)
+	}
+	if c.QuotaTotal == 0 {
+		c.QuotaTotal = (int(c.MaxPort) - int(c.MinPort) + 1) * 9 / 10
+	}
+	c.MaxLifetime = max(c.MaxLifetime, defaultLifetime)
+	if c.Credentials != nil && (len(c.Relays) == 0 || c.MinPort == 0 || c.MaxPort < c.MinPort) {
+		return fmt.Errorf("relay range %d-%d on %d addresses", c.MinPort, c.MaxPort, len(c.Relays))
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package relay
+
+import (
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"confab/internal/datagram"
+)
+
+const (
+	// slots is how many datagrams a loop has in hand at most, and slotSize the room
+	// for one: a run of them if the kernel has put them together (UDP_GRO).
+	slots    = 256
+	slotSize = 64 << 10
+	// clientBatch and peerBatch are how many are read from one socket before the
+	// others have their turn.
+	clientBatch = 128
+	peerBatch   = 32
+	// sweepTime is how often a loop looks for what has expired.
+	sweepTime = time.Second
+)
+
+// loop is one goroutine that owns sockets: one of every listening address, and the
+// relayed sockets of the allocations that were made through it. All that it reads in
+// one round it sends at the end of it.
+type loop struct {
+	server  *Server
+	index   int
+	poller  *datagram.Poller
+	reader  *datagram.Reader
+	flight  *flight
+	ready   []any
+	swept   int64
+	sockets []*udpSocket // listening
+}
+
+// udpLocal is a listening address with the sockets that share it, one for each loop:
+// the kernel keeps a 5-tuple at one of them.
+type udpLocal struct {
+	index     int
+	addr      netip.AddrPort
+	sockets   []*datagram.Socket
+	alternate [2][2]*udpLocal // RFC 5780: [address changed][port changed]; nil: not offered
+	other     netip.AddrPort  // RFC 5780 §7.4
+}
+
+func (l *udpLocal) network() string       { return "udp" }
+func (l *udpLocal) local() netip.AddrPort { return l.addr }
+
+func (l *udpLocal) send(f *flight, head, body []byte, to *datagram.Destination) {
+	f.toClient(l, head, body, to)
+}
+
+// udpSocket is a listening socket of one loop with the clients that come to it.
+type udpSocket struct {
+	at      *udpLocal
+	socket  *datagram.Socket
+	clients map[netip.AddrPort]*client
+	last    *client // of the datagram before
+}
+
+func (s *Server) newLoop(index int) (*loop, error) {
+	p, err := datagram.NewPoller()
+	if err != nil {
+		return nil, err
+	}
+	return &loop{server: s, index: index, poller: p, reader: datagram.NewReader(slots, slotSize), flight: newFlight(index)}, nil
+}
+
+func (l *loop) run() {
+	for {
+		var err error
+		if l.ready, err = l.poller.Wait(int(sweepTime/time.Millisecond), l.ready[:0]); err != nil {
+			return // closed
+		}
+		l.flight.now = l.server.clock()
+		for i, v := range l.ready {
+			l.serve(v)
+			l.ready[i] = nil
+		}
+		l.send()
+		if l.flight.now-l.swept >= int64(sweepTime) {
+			l.swept = l.flight.now
+			l.server.sweep(l)
+		}
+	}
+}
+
+// serve reads from a socket that has something. What makes it panic costs that socket's
+// batch, and an allocation if it came to one, but nobody else anything.
+func (l *loop) serve(v any) {
+	defer func() {
+		if err := recover(); err != nil {
+			l.server.counters.panics.Add(1)
+			l.server.log.Error("panic in a turn event loop", "err", err, "stack", string(debug.Stack()))
+			l.flight.discard()
+			if r, ok := v.(*relaySocket); ok {
+				l.server.finish(r.allocation, "panic")
+			}
+		}
+	}()
+	switch v := v.(type) {
+	case *udpSocket:
+		l.fromClients(v)
+	case *relaySocket:
+		l.fromPeers(v)
+	}
+}
+
+// send sends what the round has given; then its buffers are free.
+func (l *loop) send() {
+	l.flight.flush()
+	l.reader.Reset()
+}
+
+func (l *loop) fromClients(s *udpSocket) {
+	if l.reader.Free() < clientBatch {
+		l.send()
+	}
+	from, to := l.reader.Read(s.socket, clientBatch)
+	for i := from; i < to; i++ {
+		b, src, segment := l.reader.Datagram(i)
+		if b == nil {
+			l.server.counters.garbage.Add(1)
+			continue
+		}
+		each(b, segment, func(b []byte) { l.fromClient(s, src, b) })
+	}
+}
+
+// each calls f with the datagrams of a run.
+func each(b []byte, segment int, f func([]byte)) {
+	for segment > 0 && len(b) > segment {
+		f(b[:segment:segment])
+		b = b[segment:]
+	}
+	f(b)
+}
+
+func (l *loop) fromClient(s *udpSocket, src netip.AddrPort, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	c := s.last
+	if c == nil || c.addr != src {
+		if c = s.clients[src]; c != nil {
+			s.last = c
+		}
+	}
+	switch b[0] >> 6 {
+	case 1: // RFC 8656 §12.4
+		l.server.channelData(l.flight, c, b)
+	case 0:
+		if c = l.server.message(l.flight, arrival{leg: s.at, udp: s.at, from: src, client: c, loop: l}, b); c != nil {
+			s.clients[src] = c
+		}
+	default:
+		l.server.counters.garbage.Add(1)
+	}
+}
+
+func (l *loop) fromPeers(r *relaySocket) {
+	if l.reader.Free() < peerBatch {
+		l.send()
+	}
+	from, to := l.reader.Read(r.socket, peerBatch)
+	for i := from; i < to; i++ {
+		b, src, segment := l.reader.Datagram(i)
+		if b == nil {
+			l.server.counters.garbage.Add(1)
+			continue
+		}
+		each(b, segment, func(b []byte) { r.fromPeer(l.flight, src, b) })
+	}
+}
+
+// forget drops the clients that have no allocation any more.
+func (s *udpSocket) forget() {
+	for addr, c := range s.clients {
+		if c.held.Load() == nil {
+			delete(s.clients, addr)
+		}
+	}
+	s.last = nil
+}

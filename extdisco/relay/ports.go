@@ -1,0 +1,127 @@
+package relay
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"confab/internal/datagram"
+)
+
+var (
+	errNoFamily = errors.New("no relay address of that family")
+	errNoPort   = errors.New("no free relay port")
+)
+
+// restTime is how long a port that has been given back is not given out: packets of
+// its last peers may still be on their way.
+const restTime = 30 * time.Second
+
+// ports opens the relayed sockets of one address.
+type ports struct {
+	addr     Address
+	min, max uint16
+	buffer   int
+	now      func() time.Time
+
+	mu      sync.Mutex
+	taken   []uint64 // bit set: given out, or at rest
+	resting []rest   // by time
+}
+
+type rest struct {
+	port  uint16
+	until time.Time
+}
+
+func newPorts(a Address, lowest, highest uint16, buffer int, now func() time.Time) *ports {
+	return &ports{addr: a, min: lowest, max: highest, buffer: buffer, now: now, taken: make([]uint64, (int(highest)-int(lowest))/64+1)}
+}
+
+// open binds a socket to a free port: an even one if asked for, and with the port
+// behind it as well (RFC 8656 §7.2). The search begins at random, so that ports can't
+// be foretold, and ends when all have been tried.
+func (p *ports) open(even, pair, dontFragment bool) (first, second *datagram.Socket, err error) {
+	size := int(p.max) - int(p.min) + 1
+	start := rand.IntN(size)
+	for i := range size {
+		port := p.min + uint16((start+i)%size)
+		if (even || pair) && port%2 != 0 || pair && port == p.max {
+			continue
+		}
+		if first = p.bind(port, dontFragment); first == nil {
+			continue
+		}
+		if !pair {
+			return first, nil, nil
+		}
+		if second = p.bind(port+1, dontFragment); second != nil {
+			return first, second, nil
+		}
+		p.close(first)
+	}
+	return nil, nil, errNoPort
+}
+
+// bind is nil if the port is taken, by us or by somebody else.
+func (p *ports) bind(port uint16, dontFragment bool) *datagram.Socket {
+	if !p.take(port) {
+		return nil
+	}
+	s, err := datagram.Open(netip.AddrPortFrom(p.addr.Bind, port), datagram.Options{Buffer: p.buffer, GRO: true, DontFragment: dontFragment})
+	if err != nil {
+		p.free(port, false)
+		return nil
+	}
+	return s
+}
+
+func (p *ports) take(port uint16) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, most := p.now(), (int(p.max)-int(p.min)+1)/2 // a small range can't let more of it rest
+	for ; len(p.resting) > 0 && (len(p.resting) > most || !p.resting[0].until.After(now)); p.resting = p.resting[1:] {
+		p.clear(p.resting[0].port)
+	}
+	at, bit := p.bit(port)
+	if p.taken[at]&bit != 0 {
+		return false
+	}
+	p.taken[at] |= bit
+	return true
+}
+
+func (p *ports) bit(port uint16) (at int, bit uint64) {
+	i := int(port) - int(p.min)
+	return i / 64, 1 << (i % 64)
+}
+
+func (p *ports) clear(port uint16) {
+	at, bit := p.bit(port)
+	p.taken[at] &^= bit
+}
+
+// free gives a port back, at once if nobody has used it.
+func (p *ports) free(port uint16, used bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if used {
+		p.resting = append(p.resting, rest{port, p.now().Add(restTime)})
+	} else {
+		p.clear(port)
+	}
+}
+
+// close closes a socket that open has returned.
+func (p *ports) close(s *datagram.Socket) {
+	port := s.Local().Port()
+	_ = s.Close()
+	p.free(port, true)
+}
+
+// contains reports whether ap is of the range, from within or from outside.
+func (p *ports) contains(ap netip.AddrPort) bool {
+	return ap.Port() >= p.min && ap.Port() <= p.max && (ap.Addr() == p.addr.Public || ap.Addr() == p.addr.Bind)
+}

@@ -1,0 +1,144 @@
+package relay
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"confab/extdisco/stun"
+)
+
+type counters struct {
+	panics                            atomic.Uint64
+	bindings                          atomic.Uint64
+	refusedPeer, overRate             atomic.Uint64 // packets
+	unallocated, unbound, unpermitted atomic.Uint64 // packets
+	garbage, overBudget               atomic.Uint64
+	badCredential, overQuota          atomic.Uint64
+	queueDrops                        atomic.Uint64 // packets to connections
+	codes                             [codes]atomic.Uint64
+	endedPackets, endedBytes          [2]atomic.Uint64 // of allocations that are gone: to peers, from peers
+}
+
+// refusedCodes are the codes that are counted, in the order of counters.codes.
+var refusedCodes = [codes]int{stun.CodeTryAlternate, stun.CodeBadRequest, stun.CodeUnauthorized, stun.CodeForbidden,
+	stun.CodeMobilityForbidden, stun.CodeUnknownAttribute, stun.CodeAllocationMismatch, stun.CodeStaleNonce,
+	stun.CodeFamilyNotSupported, stun.CodeWrongCredentials, stun.CodeUnsupportedTransport, stun.CodePeerFamilyMismatch,
+	stun.CodeAllocationQuotaReached, stun.CodeInsufficientCapacity}
+
+const codes = 14
+
+// refused counts an error response.
+func (c *counters) refused(code int) {
+	for i, k := range refusedCodes {
+		if k == code {
+			c.codes[i].Add(1)
+		}
+	}
+}
+
+// ended keeps the sums of an allocation.
+func (c *counters) ended(a *allocation) {
+	c.endedPackets[0].Add(a.packetsOut.Load())
+	c.endedPackets[1].Add(a.packetsIn.Load())
+	c.endedBytes[0].Add(a.bytesOut.Load())
+	c.endedBytes[1].Add(a.bytesIn.Load())
+}
+
+// Stats is a snapshot of the relay's counters.
+type Stats struct {
+	Allocations int
+	ByTransport map[string]int // live allocations by udp, tcp, tls, dtls
+	Created     uint64
+	Bindings    uint64
+
+	PacketsToPeers, PacketsFromPeers uint64
+	BytesToPeers, BytesFromPeers     uint64
+
+	// Packets that were dropped: the peer is refused, over the bandwidth, no
+	// allocation, no channel, no permission, the connection's queue is full.
+	RefusedPeer, OverRate, Unallocated, Unbound, Unpermitted, QueueDrops uint64
+	// Garbage is what is neither STUN nor ChannelData, OverBudget requests without an
+	// answer.
+	Garbage, OverBudget, BadCredential, OverQuota uint64
+	Panics                                        uint64
+	// Refused counts error responses by code.
+	Refused map[int]uint64
+}
+
+// Stats is a snapshot of the counters.
+func (s *Server) Stats() Stats {
+	c := &s.counters
+	st := Stats{ByTransport: map[string]int{}, Bindings: c.bindings.Load(),
+		PacketsToPeers: c.endedPackets[0].Load(), PacketsFromPeers: c.endedPackets[1].Load(),
+		BytesToPeers: c.endedBytes[0].Load(), BytesFromPeers: c.endedBytes[1].Load(),
+		RefusedPeer: c.refusedPeer.Load(), OverRate: c.overRate.Load(), Unallocated: c.unallocated.Load(),
+		Unbound: c.unbound.Load(), Unpermitted: c.unpermitted.Load(), QueueDrops: c.queueDrops.Load(),
+		Garbage: c.garbage.Load(), OverBudget: c.overBudget.Load(), BadCredential: c.badCredential.Load(),
+		OverQuota: c.overQuota.Load(), Panics: c.panics.Load(), Refused: map[int]uint64{}}
+	for i, k := range refusedCodes {
+		if n := c.codes[i].Load(); n > 0 {
+			st.Refused[k] = n
+		}
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	st.Allocations, st.Created = len(s.live), s.created
+	for a := range s.live {
+		st.ByTransport[a.client.Load().leg.network()]++
+		st.PacketsToPeers += a.packetsOut.Load()
+		st.PacketsFromPeers += a.packetsIn.Load()
+		st.BytesToPeers += a.bytesOut.Load()
+		st.BytesFromPeers += a.bytesIn.Load()
+	}
+	return st
+}
+
+// Allocation describes a live allocation.
+type Allocation struct {
+	Number                           uint64
+	User                             string // the credential's id
+	Transport                        string // udp, tcp, tls, dtls
+	Client, Server                   netip.AddrPort
+	Relayed                          []netip.AddrPort
+	Began, Expires                   time.Time
+	Permissions, Channels            int
+	PacketsToPeers, PacketsFromPeers uint64
+	BytesToPeers, BytesFromPeers     uint64
+}
+
+// Allocations lists what is live.
+func (s *Server) Allocations() []Allocation {
+	list := s.allocations()
+	out := make([]Allocation, len(list))
+	for i, a := range list {
+		c, b := a.client.Load(), a.bindings.Load()
+		o := Allocation{Number: a.number, User: a.user, Transport: c.leg.network(), Client: c.addr, Server: c.leg.local(),
+			Began: a.began, Expires: s.began.Add(time.Duration(a.expires.Load())), Permissions: len(b.permissions), Channels: len(b.channels),
+			PacketsToPeers: a.packetsOut.Load(), PacketsFromPeers: a.packetsIn.Load(),
+			BytesToPeers: a.bytesOut.Load(), BytesFromPeers: a.bytesIn.Load()}
+		for _, r := range a.relays {
+			if r != nil && !r.ended.Load() {
+				o.Relayed = append(o.Relayed, r.relayed)
+			}
+		}
+		out[i] = o
+	}
+	return out
+}
+
+// End ends the allocations that match and returns how many.
+func (s *Server) End(match func(Allocation) bool, reason string) (n int) {
+	for _, d := range s.Allocations() {
+		if !match(d) {
+			continue
+		}
+		for _, a := range s.allocations() {
+			if a.number == d.Number {
+				s.finish(a, reason)
+				n++
+			}
+		}
+	}
+	return n
+}
