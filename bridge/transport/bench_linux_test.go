@@ -11,10 +11,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"net"
 	"net/netip"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -24,6 +24,7 @@ import (
 
 	"confab/bridge/forward"
 	"confab/bridge/rtpx"
+	"confab/internal/datagram"
 )
 
 // receivers opens n sockets that nobody reads, with the smallest buffers: what
@@ -91,7 +92,7 @@ func benchContext(b *testing.B) *srtp.Context {
 // benchTransport is a transport as it is after ICE and DTLS.
 func benchTransport(b *testing.B, s *Sockets, to netip.AddrPort, h Handler) *Transport {
 	t := &Transport{s: s, h: h, log: s.log}
-	way := &path{local: s.locals[0], remote: to, dest: newDestination(to)}
+	way := &path{local: s.locals[0], remote: to, dest: datagram.NewDestination(to)}
 	t.path.Store(way)
 	keys, err := newKeys(srtp.ProtectionProfileAeadAes128Gcm, &srtp.SessionKeys{
 		LocalMasterKey: benchKey, LocalMasterSalt: benchSalt, RemoteMasterKey: benchKey, RemoteMasterSalt: benchSalt,
@@ -117,23 +118,32 @@ func BenchmarkCeiling(b *testing.B) {
 }
 
 func benchCeiling(b *testing.B, size, run, n int) {
-	s := benchSockets(b)
 	to := receivers(b, n)
 	block, _ := aes.NewCipher(benchKey)
 	aead, _ := cipher.NewGCM(block)
 	plain := make([]byte, size)
 	out := make([]byte, 64*(size+16))
 	nonce := make([]byte, 12)
-	o, err := s.locals[0].openOutlet(0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer o.close()
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		b.Fatal(err)
+	}
 	perCall := max(1, 64/run) // messages
-	hdrs, iovs := make([]mmsghdr, perCall), make([]unix.Iovec, perCall)
-	ctls, dests := make([]segmentControl, perCall), make([]destination, n)
+	hdrs, iovs := make([]struct {
+		hdr unix.Msghdr
+		len uint32
+	}, perCall), make([]unix.Iovec, perCall)
+	ctls, dests := make([]struct {
+		hdr  unix.Cmsghdr
+		size uint16
+		_    [6]byte
+	}, perCall), make([]unix.RawSockaddrInet4, n)
 	for i := range to {
-		dests[i] = newDestination(to[i])
+		dests[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: bits.ReverseBytes16(to[i].Port()), Addr: to[i].Addr().As4()}
 	}
 	b.ResetTimer()
 	since, sent := cpu(), 0
@@ -151,7 +161,7 @@ func benchCeiling(b *testing.B, size, run, n int) {
 			iovs[m].Base = &out[from]
 			iovs[m].SetLen(at - from)
 			h := &hdrs[m].hdr
-			h.Name, h.Namelen = (*byte)(unsafe.Pointer(&dests[r].sa)), dests[r].len
+			h.Name, h.Namelen = (*byte)(unsafe.Pointer(&dests[r])), unix.SizeofSockaddrInet4
 			h.Iov = &iovs[m]
 			h.SetIovlen(1)
 			if run > 1 {
@@ -163,17 +173,12 @@ func benchCeiling(b *testing.B, size, run, n int) {
 			}
 			r = (r + 1) % n
 		}
-		var errno syscall.Errno
-		done := 0
-		if err := o.raw.Write(func(fd uintptr) bool {
-			for done < perCall && errno == 0 {
-				var k uintptr
-				k, _, errno = unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&hdrs[done])), uintptr(perCall-done), 0, 0, 0)
-				done += int(k)
+		for done := 0; done < perCall; {
+			k, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&hdrs[done])), uintptr(perCall-done), 0, 0, 0)
+			if errno != 0 {
+				b.Fatal(errno)
 			}
-			return true
-		}); err != nil || errno != 0 {
-			b.Fatal(err, errno)
+			done += int(k)
 		}
 	}
 	cpuPerPacket(b, since, sent)

@@ -28,6 +28,7 @@ import (
 	"github.com/pion/dtls/v3"
 
 	"confab/bridge/rtpx"
+	"confab/internal/datagram"
 )
 
 // Config holds what all transports of a process share, with every limit.
@@ -121,7 +122,7 @@ func (c *Config) complete() error {
 	if c.Sockets <= 0 {
 		c.Sockets = runtime.GOMAXPROCS(0)
 	}
-	if !reusePort {
+	if !datagram.CanShare {
 		c.Sockets = 1
 	}
 	if _, err := c.profiles(); err != nil {

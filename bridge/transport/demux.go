@@ -8,10 +8,11 @@ import (
 	"net/netip"
 
 	"confab/bridge/rtpx"
+	"confab/internal/datagram"
 )
 
 // run is the reader goroutine of one socket.
-func (s *Sockets) run(k *socket) {
+func (s *Sockets) run(k *datagram.Socket, at *local) {
 	r := newReader(k, s.cfg.Pool)
 	defer r.close()
 	for {
@@ -28,7 +29,7 @@ func (s *Sockets) run(k *socket) {
 				continue
 			}
 			p.Arrived = now - age
-			s.dispatch(p, src, k.local)
+			s.dispatch(p, src, at)
 			p.Release()
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"confab/bridge/rtpx"
 	"confab/bridge/srtp"
+	"confab/internal/datagram"
 )
 
 // egress is the sending half. It belongs to the one egress worker that the
@@ -54,8 +55,8 @@ type Batch struct {
 
 // batchOut is a batch's way out from one local address.
 type batchOut struct {
-	w   *writer
-	way outlet
+	w   *datagram.Writer
+	way *datagram.Socket
 }
 
 // slotSize is the room that a packet may need.
@@ -67,15 +68,19 @@ const slotSize = rtpx.BufferSize + Overhead
 func (s *Sockets) NewBatch(index int) *Batch {
 	b := &Batch{buf: make([]byte, sendSize*slotSize)}
 	for _, l := range s.locals {
-		o, err := l.openOutlet(s.cfg.SocketBuffer)
-		if err == nil {
-			err = s.own(o)
+		o := l.sockets[max(0, index)%len(l.sockets)]
+		if datagram.CanShare {
+			own, err := l.openOutlet(s.cfg.SocketBuffer)
+			if err == nil {
+				err = s.own(own)
+			}
+			if err == nil {
+				o = own
+			} else {
+				s.log.Warn("no socket of its own for a worker: sending costs more", "err", err)
+			}
 		}
-		if err != nil {
-			s.log.Warn("no socket of its own for a worker: sending costs more", "err", err)
-			o = l.sockets[max(0, index)%len(l.sockets)].outlet()
-		}
-		b.outs = append(b.outs, batchOut{newWriter(), o})
+		b.outs = append(b.outs, batchOut{datagram.NewWriter(sendSize), o})
 	}
 	s.mu.Lock()
 	s.batches = append(s.batches, b)
@@ -125,7 +130,7 @@ func (b *Batch) Add(t *Transport, plaintext []byte) error {
 
 // put queues a packet that was encrypted at the end of the buffer.
 func (b *Batch) put(t *Transport, out []byte, way *path) {
-	b.outs[way.local.index].w.add(out, way)
+	b.outs[way.local.index].w.Add(nil, out, way.dest)
 	b.used += len(out)
 	b.n++
 	t.out.sent(len(out))
@@ -162,8 +167,8 @@ func (b *Batch) Flush() int {
 	}
 	sent := 0
 	for _, out := range b.outs {
-		if out.w.n > 0 {
-			sent += out.w.flush(out.way)
+		if out.w.Len() > 0 {
+			sent += out.w.Flush(out.way)
 		}
 	}
 	if sent < b.n {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"confab/bridge/rtpx"
+	"confab/internal/datagram"
 )
 
 // silent is a Handler for measurements.
@@ -162,7 +163,7 @@ func reading(t testing.TB) (*reader, *net.UDPConn, netip.AddrPort) {
 
 // Datagrams read together have the ages with which the kernel got them, not one.
 func TestReaderAges(t *testing.T) {
-	if !reusePort {
+	if !datagram.CanShare {
 		t.Skip("the kernel's time of arrival is only read on Linux")
 	}
 	r, from, to := reading(t)
@@ -341,150 +342,6 @@ func BenchmarkReadSocket(b *testing.B) {
 			}
 		}
 		sent -= n
-	}
-}
-
-// Runs of equal and unequal packets for two receivers arrive whole and in
-// order, whether the kernel segments them or not.
-func TestWriterRuns(t *testing.T) {
-	t.Parallel()
-	for _, plain := range []bool{false, true} {
-		l, err := openLocal(0, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 0), 1, 1<<20, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, err := l.openOutlet(0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer o.close()
-		w := newWriter()
-		w.plain = plain
-		var to []*path
-		var sinks []*net.UDPConn
-		for range 2 {
-			c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			remote := c.LocalAddr().(*net.UDPAddr).AddrPort()
-			sinks = append(sinks, c)
-			to = append(to, &path{local: l, remote: remote, dest: newDestination(remote)})
-		}
-		sizes := []int{100, 100, 100, 40, 40, 100, 1400, 1, 1400}
-		for r := range to {
-			buf := make([]byte, 1<<13)
-			for i, size := range sizes {
-				if i%4 == 0 { // some lie close behind the one before
-					buf = buf[1:]
-				}
-				buf[0] = byte(i)
-				w.add(buf[:size], to[r])
-				buf = buf[size:]
-			}
-		}
-		if n := w.flush(o); n != 2*len(sizes) {
-			t.Errorf("plain %v: sent %d", plain, n)
-		}
-		buf := make([]byte, 2000)
-		for _, c := range sinks {
-			if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-				t.Fatal(err)
-			}
-			for i, size := range sizes {
-				if n, err := c.Read(buf); err != nil || n != size || buf[0] != byte(i) {
-					t.Fatalf("plain %v packet %d: %d bytes, number %d, %v", plain, i, n, buf[0], err)
-				}
-			}
-		}
-		_ = l.close()
-	}
-}
-
-// What workers send on has the address of the sockets that read, and takes
-// nothing away from them.
-func TestOutletsOnlySend(t *testing.T) {
-	t.Parallel()
-	r, from, to := reading(t)
-	l := r.s.local
-	w := newWriter()
-	answer := make([]byte, 20)
-	for i := range 8 {
-		o, err := l.openOutlet(1 << 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer o.close()
-		remote := from.LocalAddr().(*net.UDPAddr).AddrPort()
-		w.add([]byte{byte(i)}, &path{local: l, remote: remote, dest: newDestination(remote)})
-		if w.flush(o) != 1 {
-			t.Fatal("not sent")
-		}
-		if n, src, err := from.ReadFromUDPAddrPort(answer); n != 1 || answer[0] != byte(i) || src != to || err != nil {
-			t.Fatal(n, answer[0], src, err)
-		}
-	}
-	const clients = 64
-	for range clients {
-		c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if _, err := c.Write(answer); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := r.s.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	for got := 0; got < clients; {
-		n, err := r.read()
-		if err != nil {
-			t.Fatalf("%d of %d arrived: %v", got, clients, err)
-		}
-		got += n
-	}
-}
-
-// An address that can't be sent to costs its own packets, not the segmentation of
-// everybody else's.
-func TestWriterSkipsWhatCannotBeReached(t *testing.T) {
-	t.Parallel()
-	l, err := openLocal(0, netip.MustParseAddrPort("127.0.0.1:0"), 1, 0, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
-	sink, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sink.Close()
-	o, err := l.openOutlet(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer o.close()
-	w := newWriter()
-	// An IPv4 socket refuses the address of the other family.
-	for _, remote := range []netip.AddrPort{netip.MustParseAddrPort("[::1]:9"), sink.LocalAddr().(*net.UDPAddr).AddrPort()} {
-		to := &path{local: l, remote: remote, dest: newDestination(remote)}
-		for range 3 {
-			w.add(make([]byte, 100), to)
-		}
-	}
-	if n := w.flush(o); n != 3 || w.plain {
-		t.Errorf("sent %d, segmentation given up: %v", n, w.plain)
-	}
-	if err := sink.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		if n, err := sink.Read(make([]byte, 200)); n != 100 || err != nil {
-			t.Fatal(n, err)
-		}
 	}
 }
 

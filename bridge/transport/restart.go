@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"confab/internal/datagram"
 )
 
 // SetRemote takes what the client signalled; fields may be empty. The first
@@ -214,7 +216,7 @@ func (t *Transport) validated(a *agent, src netip.AddrPort, at *local, now int64
 
 // setPath redirects what is sent. Called with t.mu held.
 func (t *Transport) setPath(remote netip.AddrPort, at *local, now int64) {
-	way := &path{local: at, remote: remote, dest: newDestination(remote)}
+	way := &path{local: at, remote: remote, dest: datagram.NewDestination(remote)}
 	way.heard.Store(now)
 	t.path.Store(way)
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/pion/dtls/v3"
+
+	"confab/internal/datagram"
 )
 
 // ErrClosed is returned by everything after Close.
@@ -34,7 +36,7 @@ type Sockets struct {
 	mu         sync.RWMutex
 	ufrags     map[string]*agent
 	transports map[*Transport]struct{}
-	outlets    []outlet
+	outlets    []*datagram.Socket
 	batches    []*Batch
 	closed     bool
 }
@@ -80,7 +82,7 @@ func Listen(cfg Config, log *slog.Logger) (*Sockets, error) {
 	s.offer(mappings)
 	for _, l := range s.locals {
 		for _, k := range l.sockets {
-			s.readers.Go(func() { s.run(k) })
+			s.readers.Go(func() { s.run(k, l) })
 		}
 	}
 	log.Info("media port open", "port", s.Port(), "locals", addrs, "sockets", cfg.Sockets)
@@ -146,11 +148,11 @@ func (s *Sockets) Candidates() []Candidate { return slices.Clone(s.offered.publi
 func (s *Sockets) Now() int64 { return s.cfg.Clock() }
 
 // own has Close close o.
-func (s *Sockets) own(o outlet) error {
+func (s *Sockets) own(o *datagram.Socket) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return errors.Join(ErrClosed, o.close())
+		return errors.Join(ErrClosed, o.Close())
 	}
 	s.outlets = append(s.outlets, o)
 	return nil
@@ -178,7 +180,7 @@ func (s *Sockets) Close() error {
 		errs = append(errs, l.close())
 	}
 	for _, o := range s.outlets {
-		errs = append(errs, o.close())
+		errs = append(errs, o.Close())
 	}
 	s.readers.Wait()
 	return errors.Join(errs...)

@@ -1,8 +1,9 @@
 package transport
 
 import (
-	"math/bits"
 	"sync/atomic"
+
+	"confab/internal/datagram"
 )
 
 // SocketStats are the totals of Sockets.
@@ -34,15 +35,7 @@ type Restarts struct {
 type restartCounters struct{ started, succeeded, failed, superseded atomic.Uint64 }
 
 // RunSizes is how many classes of run lengths are counted.
-const RunSizes = 7
-
-// runSizes counts runs by length. One goroutine adds.
-type runSizes [RunSizes]atomic.Uint64
-
-func (r *runSizes) add(k int) {
-	c := &r[min(bits.Len(uint(k-1)), RunSizes-1)]
-	c.Store(c.Load() + 1) // one writer needs no locked instruction
-}
+const RunSizes = datagram.RunSizes
 
 // Stats returns the totals now.
 func (s *Sockets) Stats() SocketStats {
@@ -61,7 +54,7 @@ func (s *Sockets) Stats() SocketStats {
 	}
 	for _, l := range s.locals {
 		for _, k := range l.sockets {
-			st.Overflows += k.overflows()
+			st.Overflows += k.Overflows()
 		}
 	}
 	s.mu.RLock()
@@ -70,8 +63,8 @@ func (s *Sockets) Stats() SocketStats {
 	for _, b := range s.batches {
 		st.Unsent += b.dropped.Load()
 		for i := range b.outs {
-			for j := range st.Runs {
-				st.Runs[j] += b.outs[i].w.sizes[j].Load()
+			for j, n := range b.outs[i].w.Runs() {
+				st.Runs[j] += n
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/pion/dtls/v3"
 
 	"confab/bridge/rtpx"
+	"confab/internal/datagram"
 )
 
 // Errors of a transport.
@@ -80,9 +81,8 @@ type TransportConfig struct {
 type path struct {
 	local  *local
 	remote netip.AddrPort
-	dest   destination
+	dest   *datagram.Destination
 	heard  atomic.Int64 // when the last authenticated packet came this way
-	single atomic.Bool  // it takes no runs of datagrams
 }
 
 // Transport is the media connection of one endpoint.
