@@ -6,14 +6,18 @@
 //     the push message before bind, the first room metadata, HTTP.
 //   - An empty list is never answered: LJM replaces its own list by ours.
 //   - Credentials go to sessions of this server only.
+//   - The list changes as a whole, while the server runs; probing other servers waits
+//     for them on goroutines of its own (health.go).
 package extdisco
 
 import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base32"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"confab/extdisco/credential"
@@ -29,58 +33,102 @@ type Server struct {
 	// Secret signs the credentials of a relay that is not ours; empty means that
 	// the shared secret does.
 	Secret string
-	// Username and Password are static credentials, passed on unchanged.
+	// Username and Password are static credentials, passed on unchanged. With a
+	// secret, Username is the id part of the credentials (turn.md §3.5).
 	Username, Password string
 	// TTL overrides the list's.
 	TTL time.Duration
+	// Own says that it is a part of this process, which is not probed.
+	Own bool
 }
 
 // restricted reports whether the server wants credentials.
 func (s Server) restricted() bool { return s.Type != "stun" }
 
+// Shared reports whether its credentials are made from the shared secret.
+func (s Server) Shared() bool { return s.restricted() && s.Secret == "" && s.Password == "" }
+
+// Settings are what a list is made of; they may change while the server runs.
+type Settings struct {
+	Servers []Server
+	// TTL is how long credentials are valid (turn.ttl).
+	TTL time.Duration
+	// Access are the bare addresses and domains whose sessions are told; empty: all
+	// sessions (turn.access, Prosody's external_service_access).
+	Access []xmpp.JID
+}
+
+// Reachable knows which servers answer. It does not wait.
+type Reachable interface {
+	Up(Server) bool
+}
+
 // List makes the entries for a session.
 type List struct {
-	servers []Server
-	secrets credential.Secrets
-	ttl     time.Duration
+	keys     *credential.Keyring
+	health   Reachable // nil: all are up
+	settings atomic.Pointer[Settings]
 	// sessionKey hides session addresses in usernames: those travel in clear.
 	sessionKey []byte
 	now        func() time.Time
 }
 
-// NewList returns the list that is told to every session. idKey keys the hash
-// that turns a session's address into the id part of its usernames.
-func NewList(servers []Server, secrets credential.Secrets, ttl time.Duration, idKey []byte) *List {
-	return &List{servers: servers, secrets: secrets, ttl: ttl, sessionKey: idKey, now: time.Now}
+// NewList returns the list that is told to every session. keys signs, idKey keys the
+// hash that turns a session's address into the id part of its usernames. health may
+// be nil.
+func NewList(set Settings, keys *credential.Keyring, idKey []byte, health Reachable) *List {
+	l := &List{keys: keys, health: health, sessionKey: idKey, now: time.Now}
+	l.Set(set)
+	return l
 }
 
-// entry is a server with the credentials for one session.
-type entry struct {
+// Set replaces the settings; what is told from then on is made of them.
+func (l *List) Set(set Settings) { l.settings.Store(&set) }
+
+// Entry is a server with the credentials for one session.
+type Entry struct {
 	Server
-	expires time.Time
+	Expires time.Time // zero: never
+	signer  string    // what the credentials are made of
 }
 
-// entries mints for a session. All entries of one answer share the username of
-// each secret, so that the quota counts the session once.
-func (l *List) entries(user xmpp.JID) []entry {
-	out := make([]entry, 0, len(l.servers))
+// allowed reports whether a session may be told the servers.
+func (l *List) allowed(user xmpp.JID) bool {
+	access := l.settings.Load().Access
+	return len(access) == 0 || slices.Contains(access, user.Bare()) || slices.Contains(access, xmpp.JID{Domain: user.Domain})
+}
+
+// Entries mints for a session, or for another user that has a name of its own. All
+// entries of one answer share the username of each secret, so that the quota counts the
+// session once. turn.access is not looked at.
+func (l *List) Entries(user xmpp.JID) []Entry {
+	set := l.settings.Load()
+	out := make([]Entry, 0, len(set.Servers))
 	now := l.now()
 	id := l.id(user)
-	for _, s := range l.servers {
-		e := entry{Server: s}
+	for _, s := range set.Servers {
+		if !s.Own && l.health != nil && !l.health.Up(s) {
+			continue
+		}
+		e := Entry{Server: s, signer: s.Username + "\x00" + s.Password}
 		if s.restricted() && s.Password == "" {
-			secrets, ttl := l.secrets, l.ttl
-			if s.Secret != "" {
-				secrets = credential.Secrets{s.Secret}
-			}
+			ttl := set.TTL
 			if s.TTL > 0 {
 				ttl = s.TTL
 			}
-			c, err := secrets.Mint(now, ttl, id)
+			mint := l.keys.Mint
+			if e.signer = l.keys.Signer(); s.Secret != "" {
+				e.signer, mint = s.Secret, credential.Secrets{s.Secret}.Mint
+			}
+			of := id
+			if s.Username != "" {
+				of = s.Username
+			}
+			c, err := mint(now, ttl, of)
 			if err != nil {
 				continue // without a secret the relay is off; STUN is still told
 			}
-			e.Username, e.Password, e.expires = c.Username, c.Password, c.Expires
+			e.Username, e.Password, e.Expires = c.Username, c.Password, c.Expires
 		}
 		out = append(out, e)
 	}
@@ -93,17 +141,25 @@ func (l *List) id(user xmpp.JID) string {
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(mac.Sum(nil)[:6]))
 }
 
+// told are the entries for a session, none if it may not have them.
+func (l *List) told(user xmpp.JID) []Entry {
+	if !l.allowed(user) {
+		return nil
+	}
+	return l.Entries(user)
+}
+
 // Metadata is the list as room metadata carries it: all values are strings
 // (client-signaling.md §10.10). It is nil when there is nothing to tell.
 func (l *List) Metadata(user xmpp.JID) []map[string]string {
 	var out []map[string]string
-	for _, e := range l.entries(user) {
+	for _, e := range l.told(user) {
 		m := map[string]string{"type": e.Type, "host": e.Host, "port": strconv.Itoa(e.Port), "transport": e.Transport}
 		if e.Password != "" {
 			m["username"], m["password"], m["restricted"] = e.Username, e.Password, "1"
 		}
-		if !e.expires.IsZero() {
-			m["expires"] = stamp(e.expires)
+		if !e.Expires.IsZero() {
+			m["expires"] = stamp(e.Expires)
 		}
 		out = append(out, m)
 	}
@@ -112,27 +168,29 @@ func (l *List) Metadata(user xmpp.JID) []map[string]string {
 
 // Services is the encoded services element of the push message, or "".
 func (l *List) Services(user xmpp.JID) string {
-	entries := l.entries(user)
+	entries := l.told(user)
 	if len(entries) == 0 {
 		return ""
 	}
 	var enc xmpp.Enc
 	enc.Start("services", NS2)
-	encode(&enc, entries)
+	for _, e := range entries {
+		encode(&enc, e, "")
+	}
 	return enc.End().String()
 }
 
-func encode(enc *xmpp.Enc, entries []entry) {
-	for _, e := range entries {
-		enc.Start("service", "").Attr("type", e.Type).Attr("host", e.Host).Attr("port", strconv.Itoa(e.Port)).AttrIf("transport", e.Transport)
-		if e.Password != "" {
-			enc.Attr("username", e.Username).Attr("password", e.Password).Attr("restricted", "1")
-		}
-		if !e.expires.IsZero() {
-			enc.Attr("expires", stamp(e.expires))
-		}
-		enc.End()
+// encode writes one service. action is that of a push (XEP-0215 §3.2), else "".
+func encode(enc *xmpp.Enc, e Entry, action string) {
+	enc.Start("service", "").AttrIf("action", action).
+		Attr("type", e.Type).Attr("host", e.Host).Attr("port", strconv.Itoa(e.Port)).AttrIf("transport", e.Transport)
+	if e.Password != "" {
+		enc.Attr("username", e.Username).Attr("password", e.Password).Attr("restricted", "1")
 	}
+	if !e.Expires.IsZero() {
+		enc.Attr("expires", stamp(e.Expires))
+	}
+	enc.End()
 }
 
 // stamp is XEP-0082 UTC with whole seconds.

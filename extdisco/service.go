@@ -49,22 +49,25 @@ type Service struct {
 	// domains are the hosts whose sessions may ask.
 	domains []string
 	issuers []issuer
-	router  *xmpp.Router // takes their answers
+	router  *xmpp.Router
 
-	mu     sync.Mutex
-	asked  map[xmpp.JID]int // in the present minute
-	minute int64
+	mu        sync.Mutex
+	asked     map[xmpp.JID]int // in the present minute
+	minute    int64
+	followers map[xmpp.JID]*follower
+	pushes    int // sent so far, for their ids
 }
 
-// NewService answers sessions of the given domains from the list.
-func NewService(list *List, domains []string) *Service {
-	return &Service{list: list, domains: domains, asked: map[xmpp.JID]int{}}
+// NewService answers sessions of the given domains from the list. Pushes and later
+// answers go to router.
+func NewService(list *List, domains []string, router *xmpp.Router) *Service {
+	return &Service{list: list, domains: domains, router: router, asked: map[xmpp.JID]int{}, followers: map[xmpp.JID]*follower{}}
 }
 
 // Issue makes i answer requests for the credentials of a service. All calls come
 // before the first query.
-func (s *Service) Issue(typ, host string, i Issuer, router *xmpp.Router) {
-	s.issuers, s.router = append(s.issuers, issuer{typ, host, i}), router
+func (s *Service) Issue(typ, host string, i Issuer) {
+	s.issuers = append(s.issuers, issuer{typ, host, i})
 }
 
 // HandleIQ answers one query; it is the payload handler of NS1 and NS2.
@@ -78,37 +81,70 @@ func (s *Service) HandleIQ(_ context.Context, q *xmpp.Stanza) (inner string, err
 	if !s.admit(q.From) {
 		return "", xmpp.ResourceConstraint("")
 	}
-	el := q.Payload()
-	if el.Name == "credentials" {
-		if want := el.Child("", "service"); want != nil {
-			for _, i := range s.issuers {
-				if i.typ == want.Get("type") && i.host == want.Get("host") {
-					return "", s.issue(i, q)
-				}
-			}
-		}
+	switch el := q.Payload(); el.Name {
+	case "services":
+		return s.services(q, el)
+	case "credentials":
+		return s.credentials(q, el)
 	}
-	entries := s.list.entries(q.From)
+	return "", xmpp.BadRequest("")
+}
+
+// services answers with all servers, or with those of the type asked for.
+func (s *Service) services(q *xmpp.Stanza, el *xmpp.Element) (string, error) {
+	if !s.list.allowed(q.From) {
+		return "", xmpp.Forbidden("")
+	}
+	typ := el.Get("type")
+	var entries []Entry
+	if typ != "" && el.NS == NS2 {
+		entries = s.follow(q, typ)
+	} else {
+		entries = s.list.Entries(q.From)
+	}
 	if len(entries) == 0 {
 		return "", xmpp.ServiceUnavailable("")
 	}
-	switch el.Name {
-	case "services":
-		if typ := el.Get("type"); typ != "" {
-			entries = slices.DeleteFunc(entries, func(e entry) bool { return e.Type != typ })
-		}
-	case "credentials":
-		want := el.Child("", "service")
-		entries = slices.DeleteFunc(entries, func(e entry) bool { return want == nil || e.Password == "" || !matches(e, want) })
-	default:
-		return "", xmpp.BadRequest("")
+	if typ != "" {
+		entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Type != typ })
 	}
+	return answer(el.Name, el.NS, typ, entries)
+}
+
+// credentials answers with the servers that match one of those named, and want
+// credentials. LJM names one, and no server of the list but a service of an Issuer,
+// which turn.access does not concern.
+func (s *Service) credentials(q *xmpp.Stanza, el *xmpp.Element) (string, error) {
+	wanted := el.Children("", "service")
+	for _, want := range wanted {
+		for _, i := range s.issuers {
+			if i.typ == want.Get("type") && i.host == want.Get("host") {
+				return "", s.issue(i, q)
+			}
+		}
+	}
+	if !s.list.allowed(q.From) {
+		return "", xmpp.Forbidden("")
+	}
+	entries := s.list.Entries(q.From)
+	if len(entries) == 0 {
+		return "", xmpp.ServiceUnavailable("")
+	}
+	return answer(el.Name, el.NS, "", slices.DeleteFunc(entries, func(e Entry) bool {
+		return e.Password == "" || !slices.ContainsFunc(wanted, func(want *xmpp.Element) bool { return matches(e, want) })
+	}))
+}
+
+// answer encodes the entries, or refuses to answer with none.
+func answer(name, ns, typ string, entries []Entry) (string, error) {
 	if len(entries) == 0 {
 		return "", xmpp.ItemNotFound("")
 	}
 	var enc xmpp.Enc
-	enc.Start(el.Name, el.NS)
-	encode(&enc, entries)
+	enc.Start(name, ns).AttrIf("type", typ)
+	for _, e := range entries {
+		encode(&enc, e, "")
+	}
 	return enc.End().String(), nil
 }
 
@@ -123,10 +159,10 @@ func (s *Service) issue(i issuer, q *xmpp.Stanza) error {
 		}
 		var enc xmpp.Enc
 		enc.Start("credentials", q.Payload().NS)
-		encode(&enc, []entry{{
+		encode(&enc, Entry{
 			Server:  Server{Type: i.typ, Host: i.host, Port: c.Port, Transport: c.Transport, Username: c.Username, Password: c.Password},
-			expires: c.Expires,
-		}})
+			Expires: c.Expires,
+		}, "")
 		s.router.RouteNow(q.Result(enc.End().String()))
 	})
 	if err != nil {
@@ -136,7 +172,7 @@ func (s *Service) issue(i issuer, q *xmpp.Stanza) error {
 }
 
 // matches compares type and host and, when given, port (XEP-0215 §3.3).
-func matches(e entry, want *xmpp.Element) bool {
+func matches(e Entry, want *xmpp.Element) bool {
 	port := want.Get("port")
 	return e.Type == want.Get("type") && e.Host == want.Get("host") && (port == "" || port == strconv.Itoa(e.Port))
 }

@@ -11,14 +11,23 @@ import (
 	"confab/xmpp"
 )
 
-func newTestService() *Service {
-	l := NewList([]Server{
-		{Type: "stun", Host: "meet.example", Port: 3478, Transport: "udp"},
-		{Type: "turn", Host: "meet.example", Port: 3478, Transport: "udp"},
-		{Type: "turns", Host: "meet.example", Port: 443, Transport: "tcp"},
-	}, credential.Secrets{"north"}, 24*time.Hour, []byte("key"))
+var testServers = []Server{
+	{Type: "stun", Host: "meet.example", Port: 3478, Transport: "udp"},
+	{Type: "turn", Host: "meet.example", Port: 3478, Transport: "udp"},
+	{Type: "turns", Host: "meet.example", Port: 443, Transport: "tcp"},
+}
+
+// testKeys has one secret.
+func testKeys(secret string) *credential.Keyring {
+	k := &credential.Keyring{}
+	k.Set([]credential.Secret{{Value: secret}}, nil)
+	return k
+}
+
+func newTestService(router *xmpp.Router) *Service {
+	l := NewList(Settings{Servers: testServers, TTL: 24 * time.Hour}, testKeys("north"), []byte("key"), nil)
 	l.now = func() time.Time { return time.Unix(1795293600, 0) }
-	return NewService(l, []string{"meet.example", "guest.meet.example"})
+	return NewService(l, []string{"meet.example", "guest.meet.example"}, router)
 }
 
 func query(t *testing.T, s *Service, from, payload string) (string, *xmpp.StanzaError) {
@@ -33,7 +42,7 @@ func query(t *testing.T, s *Service, from, payload string) (string, *xmpp.Stanza
 }
 
 func TestServices(t *testing.T) {
-	s := newTestService()
+	s := newTestService(nil)
 	for _, ns := range []string{NS1, NS2} {
 		inner, se := query(t, s, "u@guest.meet.example/r", `<services xmlns="`+ns+`"/>`)
 		if se != nil {
@@ -56,19 +65,29 @@ func TestServices(t *testing.T) {
 		}
 	}
 	inner, se := query(t, s, "u@meet.example/r", `<services xmlns="urn:xmpp:extdisco:2" type="stun"/>`)
-	if se != nil || strings.Count(inner, "<service ") != 1 {
+	if se != nil || strings.Count(inner, "<service ") != 1 || !strings.HasPrefix(inner, `<services xmlns="urn:xmpp:extdisco:2" type="stun">`) {
 		t.Errorf("by type: %v %s", se, inner)
+	}
+	if _, se := query(t, s, "u@meet.example/r", `<services xmlns="urn:xmpp:extdisco:2" type="ftp"/>`); se == nil || se.Cond != xmpp.CondItemNotFound {
+		t.Errorf("a type that there is none of: %v", se)
 	}
 }
 
 func TestCredentials(t *testing.T) {
-	s := newTestService()
+	s := newTestService(nil)
 	inner, se := query(t, s, "u@meet.example/r", `<credentials xmlns="urn:xmpp:extdisco:2"><service type="turns" host="meet.example"/></credentials>`)
 	if se != nil || strings.Count(inner, "<service ") != 1 || !strings.Contains(inner, `port="443"`) {
 		t.Errorf("%v %s", se, inner)
 	}
+	inner, se = query(t, s, "u@meet.example/r", `<credentials xmlns="urn:xmpp:extdisco:1"><service type="turn" host="meet.example" port="3478"/><service type="turns" host="meet.example"/></credentials>`)
+	if se != nil || strings.Count(inner, "<service ") != 2 || !strings.HasPrefix(inner, `<credentials xmlns="urn:xmpp:extdisco:1">`) {
+		t.Errorf("%v %s", se, inner)
+	}
 	for _, payload := range []string{
 		`<credentials xmlns="urn:xmpp:extdisco:2"><service type="turn" host="other.example" port="3478"/></credentials>`,
+		`<credentials xmlns="urn:xmpp:extdisco:2"><service type="turn" host="meet.example" port="443"/></credentials>`, // of another service
+		`<credentials xmlns="urn:xmpp:extdisco:2"><service type="turn" port="3478"/></credentials>`,
+		`<credentials xmlns="urn:xmpp:extdisco:2"><service host="meet.example"/></credentials>`,
 		`<credentials xmlns="urn:xmpp:extdisco:2"><service type="stun" host="meet.example"/></credentials>`,
 		`<credentials xmlns="urn:xmpp:extdisco:2"/>`,
 	} {
@@ -79,12 +98,18 @@ func TestCredentials(t *testing.T) {
 }
 
 func TestWhoMayAsk(t *testing.T) {
-	s := newTestService()
+	s := newTestService(nil)
 	if _, se := query(t, s, "evil@other.example/r", `<services xmlns="urn:xmpp:extdisco:2"/>`); se == nil || se.Cond != xmpp.CondForbidden {
 		t.Errorf("a stranger: %v", se)
 	}
+	if _, se := query(t, s, "meet.example", `<services xmlns="urn:xmpp:extdisco:2"/>`); se == nil || se.Cond != xmpp.CondForbidden || se.Type != "auth" {
+		t.Errorf("no session: %v", se)
+	}
 	for i := range 12 {
 		_, se := query(t, s, "u@meet.example/r", `<services xmlns="urn:xmpp:extdisco:2"/>`)
+		if se != nil && (se.Type != "wait" || se.Cond != xmpp.CondResourceConstraint) {
+			t.Errorf("limit: %v", se)
+		}
 		if (se == nil) != (i < answersPerMinute) {
 			t.Fatalf("answer %d: %v", i, se)
 		}
@@ -95,7 +120,7 @@ func TestWhoMayAsk(t *testing.T) {
 }
 
 func TestNothingToTell(t *testing.T) {
-	s := NewService(NewList(nil, nil, time.Hour, nil), []string{"meet.example"})
+	s := NewService(NewList(Settings{TTL: time.Hour}, &credential.Keyring{}, nil, nil), []string{"meet.example"}, nil)
 	if _, se := query(t, s, "u@meet.example/r", `<services xmlns="urn:xmpp:extdisco:2"/>`); se == nil || se.Cond != xmpp.CondServiceUnavailable {
 		t.Errorf("an empty list must be an error: %v", se)
 	}
@@ -129,8 +154,8 @@ func (i *inbox) Deliver(s *xmpp.Stanza) error { i.got = append(i.got, s); return
 // who doesn't ask for it by name.
 func TestIssuer(t *testing.T) {
 	router := xmpp.NewRouter(slog.New(slog.DiscardHandler))
-	s, f := newTestService(), &fakeIssuer{}
-	s.Issue("short-lived-token", "file-sharing", f, router)
+	s, f := newTestService(router), &fakeIssuer{}
+	s.Issue("short-lived-token", "file-sharing", f)
 	host := xmpp.NewHost(router, "meet.example")
 	host.HandleIQ(NS2, s.HandleIQ)
 	port := &inbox{}

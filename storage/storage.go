@@ -69,6 +69,27 @@ func (a Account) Validate() error {
 	return nil
 }
 
+// TURNUser is a long-term user of the TURN server. Who has its key needs no password.
+type TURNUser struct {
+	Name, Realm string
+	Key         []byte // 16 bytes: MD5(Name:Realm:password), RFC 8489 §9.2.2
+
+	CreatedAt time.Time // set by storage, in UTC and whole milliseconds
+}
+
+// Validate returns ErrInvalid, wrapped, when a field can't be kept.
+func (u TURNUser) Validate() error {
+	switch {
+	case u.Name == "" || len(u.Name) > 508 || !IsText(u.Name): // RFC 8489 §14.3
+		return fmt.Errorf("TURN user name: %w", ErrInvalid)
+	case u.Realm == "" || len(u.Realm) > 763 || !IsText(u.Realm): // RFC 8489 §14.9
+		return fmt.Errorf("TURN user realm: %w", ErrInvalid)
+	case len(u.Key) != 16:
+		return fmt.Errorf("TURN user %s: key: %w", u.Name, ErrInvalid)
+	}
+	return nil
+}
+
 // validPart reports whether s can be a localpart or domainpart (RFC 7622 §3.2,
 // §3.3: at most 1023 bytes).
 func validPart(s string) bool { return s != "" && len(s) <= 1023 && IsText(s) }

@@ -8,9 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
-	"time"
 
 	"confab/bridge"
 	"confab/muc"
@@ -192,17 +190,15 @@ func (b apiBackend) Shutdown(graceful bool) {
 
 // TURN has the credentials of a user of its own for name.
 func (b apiBackend) TURN(name string) (out []api.ICEServer) {
-	user := xmpp.JID{Domain: b.s.names.auth, Resource: "api " + name}
-	for _, m := range b.s.iceServers().Metadata(user) {
-		port, _ := strconv.Atoi(m["port"]) // a number of ours
-		e := api.ICEServer{
-			Type: m["type"], Host: m["host"], Port: port, Transport: m["transport"],
-			Username: m["username"], Password: m["password"], Restricted: m["restricted"] != "",
+	for _, e := range b.s.ice.Entries(xmpp.JID{Domain: b.s.names.auth, Resource: "api " + name}) {
+		i := api.ICEServer{
+			Type: e.Type, Host: e.Host, Port: e.Port, Transport: e.Transport,
+			Username: e.Username, Password: e.Password, Restricted: e.Password != "",
 		}
-		if at, err := time.Parse(time.RFC3339, m["expires"]); err == nil {
-			e.Expires = at.Unix()
+		if !e.Expires.IsZero() {
+			i.Expires = e.Expires.Unix()
 		}
-		out = append(out, e)
+		out = append(out, i)
 	}
 	return out
 }

@@ -19,6 +19,7 @@ import (
 	"confab/bridge/forward"
 	"confab/bridge/rtpx"
 	"confab/bridge/transport"
+	"confab/extdisco"
 	"confab/extdisco/relay"
 	"confab/focus"
 	"confab/muc"
@@ -60,9 +61,13 @@ type server struct {
 	promoted *services.Promotions // names of visitors who were let in
 	queue    *queue.Queue         // of visitors; nil without
 	relay    *relay.Server        // nil when off
-	files    *files.Store         // nil unless they are kept here
-	tokens   *tokens              // nil without file sharing
-	boards   *whiteboard.Relay    // nil unless it is ours
+	turnKeys *turnKeys
+	ice      *extdisco.List   // what clients are told
+	relays   *extdisco.Health // of those of others; nil when they are not probed
+	extdisco *extdisco.Service
+	files    *files.Store      // nil unless they are kept here
+	tokens   *tokens           // nil without file sharing
+	boards   *whiteboard.Relay // nil unless it is ours
 	jwts     jwts
 	sessions *xmpp.Server
 	certs    *web.Certificates
@@ -98,7 +103,7 @@ func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs lo
 	}
 	s.router = xmpp.NewRouter(logs.of("xmpp"))
 	for _, step := range []func() error{
-		s.openCertificates, s.openMedia, s.openFiles, s.buildBoards, s.buildQueue, s.buildJWT,
+		s.openCertificates, s.openMedia, func() error { return s.buildExtdisco(ctx) }, s.openFiles, s.buildBoards, s.buildQueue, s.buildJWT,
 		func() error { return s.openPresets(ctx) },
 		s.buildReservations, s.buildRooms, s.buildBridge, s.buildFocus, s.buildSessions, s.buildAPI,
 		s.openWeb, s.openTURN, s.openXMPP, s.openXMPPTLS,
@@ -271,7 +276,7 @@ func (s *server) policyConfig() policy.Config {
 
 // metadataConfig is what all rooms say of the server.
 func (s *server) metadataConfig() services.MetadataConfig {
-	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.iceServers(), Max: s.cfg.Rooms.MetadataMax}
+	meta := services.MetadataConfig{Domain: s.names.metadata, ICE: s.ice, Max: s.cfg.Rooms.MetadataMax}
 	if s.everyone().On {
 		meta.Room = func(r *muc.Room) map[string]any { return map[string]any{"allownersEnabled": s.everyone().In(r)} }
 	}

@@ -218,7 +218,10 @@ type Config struct {
 		Realm            string       `toml:"realm"`
 		Secrets          []Secret     `toml:"secrets"`
 		TTL              Duration     `toml:"ttl"`
+		MaxSession       Duration     `toml:"max_session"`
+		Access           []string     `toml:"access"`
 		Servers          []TURNServer `toml:"servers"`
+		Probe            Duration     `toml:"probe_interval"`
 		RelayAddresses   []string     `toml:"relay_addresses"`
 		MinPort          int          `toml:"min_port"`
 		MaxPort          int          `toml:"max_port"`
@@ -282,7 +285,7 @@ type Config struct {
 
 // TURNServer is one [[turn.servers]] entry: a server that clients are told.
 type TURNServer struct {
-	Type      string   `toml:"type"` // stun, turn, turns
+	Type      string   `toml:"type"` // stun, turn, turns, own
 	Host      string   `toml:"host"`
 	Port      int      `toml:"port"`
 	Transport string   `toml:"transport"` // udp, tcp

@@ -29,6 +29,10 @@ type Storage interface {
 	Setting(ctx context.Context, key string) (string, error)
 	SetSetting(ctx context.Context, key, value string) error
 
+	TURNUsers(ctx context.Context, realm string) ([]storage.TURNUser, error)
+	CreateTURNUser(ctx context.Context, u storage.TURNUser) error
+	DeleteTURNUser(ctx context.Context, name, realm string) error
+
 	Ping(ctx context.Context) error
 	Close() error
 }

@@ -37,6 +37,10 @@ const usage = `confab: video meetings for Jitsi Meet clients
   confab service add jibri|jigasi            make the accounts of a recorder or gateway and print its configuration
   confab service passwd jibri|jigasi         the same with new passwords
   confab service remove jibri|jigasi         remove these accounts
+  confab turn user add NAME                  make a user of the relay beside meetings; the password as above
+  confab turn user list                      show them
+  confab turn user remove NAME               remove one
+  confab secret rotate turn                  sign TURN credentials with another secret; the old one runs out
   confab check                               look for what keeps the server from working
   confab web install FILE|URL [--sha256 HEX] unpack a stock Jitsi Meet web build; a URL needs its checksum
   confab config default                      print all configuration keys with their defaults
@@ -95,7 +99,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 }
 
 // commands are those beside serve, the one that needs no name.
-var commands = []string{"user", "service", "check", "config", "web", "version", "help"}
+var commands = []string{"user", "service", "turn", "secret", "check", "config", "web", "version", "help"}
 
 func (p *program) command(ctx context.Context, name string, args []string) error {
 	switch name {
@@ -105,6 +109,10 @@ func (p *program) command(ctx context.Context, name string, args []string) error
 		return p.user(ctx, args)
 	case "service":
 		return p.service(ctx, args)
+	case "turn":
+		return p.turn(ctx, args)
+	case "secret":
+		return p.secret(args)
 	case "check":
 		return p.check(ctx, args)
 	case "config":

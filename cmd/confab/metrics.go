@@ -28,7 +28,7 @@ type figure struct {
 
 // labelled are the metrics with a label.
 var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_turn_packets_total": "dir", "confab_turn_dropped_total": "reason",
-	"confab_turn_allocations": "transport", "confab_turn_refused_total": "code", "confab_bridge_srtp_endpoints": "profile",
+	"confab_turn_allocations": "transport", "confab_turn_refused_total": "code", "confab_turn_server_up": "server", "confab_bridge_srtp_endpoints": "profile",
 	"confab_side_rooms": "service", "confab_side_occupants": "service", "confab_bridge_datagrams_dropped_total": "reason", "confab_panics_total": "component"}
 
 // newRegistry returns a registry of our figures and those of the process: its
@@ -116,6 +116,11 @@ func (c *collector) figures(b bridge.Stats) []figure {
 	}
 	if c.s.logs.output != nil {
 		out = append(out, counter("confab_log_lines_lost_total", "Lines of the log that it took too slowly to write.", c.s.logs.output.Lost()))
+	}
+	if c.s.relays != nil {
+		for _, st := range c.s.relays.States() {
+			out = append(out, gauge("confab_turn_server_up", "STUN and TURN servers elsewhere that clients are told of (1) or that don't answer (0).", map[bool]float64{true: 1}[st.Up], st.Name))
+		}
 	}
 	if c.s.relay != nil {
 		out = append(out, relayFigures(c.s.relay.Stats())...)

@@ -31,6 +31,7 @@ var reloadable = []string{
 	"focus.ssrc_rewriting", "focus.mid_extension",
 	"node.drain_timeout", "metrics.jitsi_names", "visitors.after", "visitors.max", "visitors.auto_promote",
 	"reservations.url", "reservations.headers", "reservations.timeout",
+	"turn.secrets", "turn.ttl", "turn.servers", "turn.access",
 }
 
 // watchReloads serves signals until ctx ends.
@@ -41,13 +42,13 @@ func (s *server) watchReloads(ctx context.Context, re reloads) {
 		case <-ctx.Done():
 			return
 		case <-re.signal:
-			current = s.reload(current, re)
+			current = s.reload(ctx, current, re)
 		}
 	}
 }
 
 // reload returns what holds from now on. A configuration with mistakes changes nothing.
-func (s *server) reload(current Config, re reloads) Config {
+func (s *server) reload(ctx context.Context, current Config, re reloads) Config {
 	s.logs.reopen()
 	log := s.logs.of("main")
 	wanted, err := re.load()
@@ -77,6 +78,7 @@ func (s *server) reload(current Config, re reloads) Config {
 	s.focus.SetRewriting(next.Focus.SSRCRewriting, next.Focus.MIDExtension)
 	s.focus.SetVisitorsAfter(next.Visitors.After)
 	s.bookings.Reload(next.reservations())
+	s.reloadTURN(ctx, next)
 	log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))
 	if len(ignored) > 0 {
 		log.Warn("changed keys need a restart", "keys", strings.Join(ignored, ", "))

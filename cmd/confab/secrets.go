@@ -12,22 +12,44 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
+	"confab/extdisco/credential"
 	"confab/extdisco/token"
 )
 
 // Secrets are made at the first start, 32 random bytes each, in hexadecimal, but for
 // the key of tokens.
 type Secrets struct {
-	// TURN signs the credentials given to clients while turn.secrets is empty.
-	TURN Secret `toml:"turn_secret"`
+	// TURN signs the credentials given to clients while turn.secrets is empty. Older
+	// are those before it, the latest first (rotate.go).
+	TURN  Secret        `toml:"turn_secret"`
+	Older []olderSecret `toml:"turn_secrets_old"`
 	// Cookie signs what clients bring back: it keeps SCRAM's answers for
 	// unknown accounts the same over restarts.
 	Cookie Secret `toml:"cookie_key"`
 	// Token signs the tokens for the store of shared files: an RSA key.
 	Token Secret `toml:"token_key"`
+}
+
+// olderSecret still verifies until its end.
+type olderSecret struct {
+	Secret Secret    `toml:"secret"`
+	Until  time.Time `toml:"until"`
+}
+
+// inForce are the secrets of the relay: the one that signs, and those that have not
+// run out.
+func (s Secrets) inForce(now time.Time) []credential.Secret {
+	out := []credential.Secret{{Value: string(s.TURN)}}
+	for _, o := range s.Older {
+		if now.Before(o.Until) {
+			out = append(out, credential.Secret{Value: string(o.Secret), Until: o.Until})
+		}
+	}
+	return out
 }
 
 // secretsFile is the name below data_dir.

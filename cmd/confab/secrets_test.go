@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -21,7 +22,7 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	if again, err := loadSecrets(dir); err != nil || again != first {
+	if again, err := loadSecrets(dir); err != nil || !reflect.DeepEqual(again, first) {
 		t.Errorf("the second start has other secrets: %v", err)
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
@@ -45,7 +46,7 @@ func TestMissingSecretsAreAdded(t *testing.T) {
 	if err != nil || !strings.HasSuffix(string(text), before) {
 		t.Errorf("the file lost something: %s, %v", text, err)
 	}
-	if again, err := loadSecrets(dir); err != nil || again != s {
+	if again, err := loadSecrets(dir); err != nil || !reflect.DeepEqual(again, s) {
 		t.Errorf("the second start has other secrets: %v", err)
 	}
 }

@@ -94,6 +94,13 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	if s.boards != nil {
 		outer.Go(func() error { return quiet(s.boards.Run(octx)) })
 	}
+	if s.relays != nil {
+		outer.Go(func() error { return quiet(s.relays.Run(octx)) })
+	}
+	outer.Go(func() error {
+		s.turnKeys.watch(octx, s.extdisco.Changed)
+		return nil
+	})
 	if s.c2s != nil {
 		outer.Go(func() error { return quiet(s.sessions.ServeTCP(s.c2s)) })
 	}

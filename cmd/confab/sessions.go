@@ -94,14 +94,8 @@ func (a accounts) Account(ctx context.Context, user, host string) (auth.Record, 
 func (s *server) buildSessions() error {
 	xc := xmpp.DefaultConfig()
 	x, l := s.cfg.XMPP, s.cfg.Limits
-	ice := s.iceServers()
-	logins := s.names.loginHosts
-	if s.visitorsOn() {
-		logins = append(slices.Clone(logins), visitorHost)
-	}
-	services := extdisco.NewService(ice, logins)
 	if s.tokens != nil {
-		services.Issue(shortLivedToken, fileService, s.tokens, s.router)
+		s.extdisco.Issue(shortLivedToken, fileService, s.tokens)
 	}
 	password := auth.NewPassword(accounts{s.storage, s.logs.of("storage")}, []byte(s.secrets.Cookie), s.hostLoggedIn)
 
@@ -109,9 +103,9 @@ func (s *server) buildSessions() error {
 	add := func(domain string, a xmpp.Authenticator) *xmpp.Host {
 		h := xmpp.NewHost(s.router, domain)
 		for _, ns := range []string{extdisco.NS1, extdisco.NS2} {
-			h.HandleIQ(ns, services.HandleIQ)
+			h.HandleIQ(ns, s.extdisco.HandleIQ)
 		}
-		xc.Hosts = append(xc.Hosts, xmpp.LoginHost{Host: h, Auth: a, Services: ice.Services, Tailor: s.tailor})
+		xc.Hosts = append(xc.Hosts, xmpp.LoginHost{Host: h, Auth: a, Services: s.ice.Services, Tailor: s.tailor})
 		return h
 	}
 	main := add(s.names.domain, auth.Either{token, password})

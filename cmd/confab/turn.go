@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -8,11 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	"confab/extdisco"
-	"confab/extdisco/credential"
 	"confab/extdisco/relay"
+	"confab/xmpp"
 )
 
 // openTURN opens the relay on its own port and on the shared HTTPS port.
@@ -24,13 +25,14 @@ func (s *server) openTURN() error {
 	rc := relay.DefaultConfig()
 	rc.Realm = t.Realm
 	rc.MinPort, rc.MaxPort, rc.MaxBps = uint16(t.MinPort), uint16(t.MaxPort), t.MaxBPS
+	rc.MaxSession = t.MaxSession.Duration
 	rc.QuotaUser, rc.QuotaAddress, rc.QuotaTotal = t.QuotaUser, t.QuotaAddress, t.QuotaTotal
 	listen := s.turnListen()
 	if t.UDP {
 		rc.UDP = listen
 	}
 	if t.Mode == "full" {
-		rc.Credentials = timeLimited(s.turnSecrets())
+		rc.Credentials = &s.turnKeys.ring
 		if t.TCP {
 			rc.TCP = listen
 		}
@@ -220,30 +222,104 @@ func localAddresses() map[netip.Addr]bool {
 	return out
 }
 
-// iceServers is the list of STUN and TURN servers that clients are told.
-func (s *server) iceServers() *extdisco.List {
-	t := s.cfg.TURN
-	var list []extdisco.Server
-	for _, e := range t.Servers {
-		list = append(list, extdisco.Server{Type: e.Type, Host: e.Host, Port: e.Port, Transport: e.Transport,
+// ownServer is the type of an entry that stands for this server's own relay.
+const ownServer = "own"
+
+// turnServers are the entries of turn.servers as clients are told them, without those
+// of this server.
+func (c *Config) turnServers() (out []extdisco.Server) {
+	for _, e := range c.TURN.Servers {
+		if e.Type == ownServer {
+			continue
+		}
+		usual, port := "udp", 3478 // RFC 8656 §3.1, RFC 7065 §3.2
+		if e.Type == "turns" {
+			// LJM uses a relay for the bridge only if it is told tcp in so many words.
+			usual, port = "tcp", 5349
+		}
+		out = append(out, extdisco.Server{Type: e.Type, Host: e.Host, Port: cmp.Or(e.Port, port), Transport: cmp.Or(e.Transport, usual),
 			Secret: string(e.Secret), Username: e.Username, Password: string(e.Password), TTL: e.TTL.Duration})
 	}
-	host := s.turnHost()
-	if len(list) == 0 && t.Mode != "off" {
-		list = append(list, extdisco.Server{Type: "stun", Host: host, Port: t.Port, Transport: "udp"})
-		if t.Mode == "full" && t.UDP {
-			list = append(list, extdisco.Server{Type: "turn", Host: host, Port: t.Port, Transport: "udp"})
-		}
-		if t.Mode == "full" && t.TCP {
-			list = append(list, extdisco.Server{Type: "turn", Host: host, Port: t.Port, Transport: "tcp"})
-		}
-		if t.Mode == "full" && t.TLS {
-			if port := s.turnTLSPort(); port != 0 {
-				list = append(list, extdisco.Server{Type: "turns", Host: host, Port: port, Transport: "tcp"})
-			}
+	return out
+}
+
+// iceSettings is what clients are told of STUN and TURN servers.
+func (s *server) iceSettings(c Config) extdisco.Settings {
+	set := extdisco.Settings{Servers: c.turnServers(), TTL: c.TURN.TTL.Duration}
+	if len(c.TURN.Servers) == 0 || slices.ContainsFunc(c.TURN.Servers, func(e TURNServer) bool { return e.Type == ownServer }) {
+		set.Servers = append(s.ownServers(), set.Servers...)
+	}
+	for _, a := range c.TURN.Access {
+		if j, err := xmpp.ParseJID(a); err == nil { // validated
+			set.Access = append(set.Access, j)
 		}
 	}
-	return extdisco.NewList(list, s.turnSecrets(), t.TTL.Duration, []byte(s.secrets.Cookie))
+	return set
+}
+
+// ownServers are the entries of this server.
+func (s *server) ownServers() (list []extdisco.Server) {
+	t := s.cfg.TURN
+	if t.Mode == "off" {
+		return nil
+	}
+	host := s.turnHost()
+	add := func(typ string, port int, transport string) {
+		list = append(list, extdisco.Server{Type: typ, Host: host, Port: port, Transport: transport, Own: true})
+	}
+	if t.UDP {
+		add("stun", t.Port, "udp")
+	}
+	if t.Mode == "full" && t.UDP {
+		add("turn", t.Port, "udp")
+	}
+	if t.Mode == "full" && t.TCP {
+		add("turn", t.Port, "tcp")
+	}
+	if t.Mode == "full" && t.TLS {
+		if port := s.turnTLSPort(); port != 0 {
+			add("turns", port, "tcp")
+		}
+	}
+	return list
+}
+
+// buildExtdisco makes what clients are told of STUN and TURN servers, and the keys of
+// their credentials.
+func (s *server) buildExtdisco(ctx context.Context) error {
+	log := s.logs.of("turn")
+	s.turnKeys = newTURNKeys(s.cfg, s.storage, log)
+	if _, err := s.turnKeys.refresh(ctx); err != nil {
+		return fmt.Errorf("TURN credentials: %w", err)
+	}
+	set := s.iceSettings(s.cfg)
+	var health extdisco.Reachable
+	if every := s.cfg.TURN.Probe.Duration; every > 0 {
+		s.relays = extdisco.NewHealth(every, func() { s.extdisco.Changed() }, log)
+		s.relays.Watch(set.Servers)
+		health = s.relays
+	}
+	s.ice = extdisco.NewList(set, &s.turnKeys.ring, []byte(s.secrets.Cookie), health)
+	logins := s.names.loginHosts
+	if s.visitorsOn() {
+		logins = append(slices.Clone(logins), visitorHost)
+	}
+	s.extdisco = extdisco.NewService(s.ice, logins, s.router)
+	return nil
+}
+
+// reloadTURN takes over what of [turn] may change while the server runs.
+func (s *server) reloadTURN(ctx context.Context, c Config) {
+	s.turnKeys.configure(c)
+	if _, err := s.turnKeys.refresh(ctx); err != nil {
+		s.logs.of("turn").Warn("TURN credentials not read, those before still count", "err", err)
+	}
+	set := s.iceSettings(c)
+	s.ice.Set(set)
+	if s.relays != nil {
+		s.relays.Watch(set.Servers)
+	}
+	s.extdisco.Changed()
 }
 
 // turnHost is the name or address under which clients find the relay: on a
@@ -274,26 +350,4 @@ func (s *server) turnTLSPort() int {
 		}
 	}
 	return s.cfg.TURN.TLSPort
-}
-
-func (s *server) turnSecrets() credential.Secrets {
-	var out credential.Secrets
-	for _, v := range s.cfg.TURN.Secrets {
-		out = append(out, string(v))
-	}
-	if len(out) == 0 {
-		out = credential.Secrets{string(s.secrets.TURN)}
-	}
-	return out
-}
-
-// timeLimited are the credentials of shared secrets.
-type timeLimited credential.Secrets
-
-func (t timeLimited) Lookup(username, realm string, _ time.Time) (credential.Identity, bool) {
-	expires, id, ok := credential.Parse(username)
-	if id == "" {
-		id = username
-	}
-	return credential.Identity{ID: id, Expires: expires, Keys: credential.Secrets(t).Keys(username, realm)}, ok
 }

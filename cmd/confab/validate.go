@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"confab/xmpp"
 )
 
 // derive fills the keys whose default depends on the machine or on other keys
@@ -406,6 +408,12 @@ func (c *Config) validateTURN(p *problems) {
 		p.check(len(s) >= 16, "turn.secrets", "a secret of less than 16 bytes can be guessed")
 	}
 	p.duration("turn.ttl", t.TTL, time.Minute, 30*24*time.Hour)
+	p.duration("turn.max_session", t.MaxSession, 0, 30*24*time.Hour)
+	p.check(t.Probe.Duration == 0 || t.Probe.Duration >= time.Second && t.Probe.Duration <= time.Hour, "turn.probe_interval", "%v is neither 0s nor between 1s and 1h", t.Probe)
+	for _, a := range t.Access {
+		j, err := xmpp.ParseJID(a)
+		p.check(err == nil && j.IsBare(), "turn.access", "%q is neither a host name nor an address without resource", a)
+	}
 	p.between("turn.quota_user", t.QuotaUser, 1, math.MaxInt)
 	p.between("turn.quota_address", t.QuotaAddress, 1, math.MaxInt)
 	p.between("turn.quota_total", t.QuotaTotal, 0, math.MaxInt)
@@ -423,12 +431,16 @@ func (c *Config) validateTURN(p *problems) {
 	for i, s := range t.Servers {
 		key := "turn.servers"
 		bad := func(ok bool, what string) { p.check(ok, key, "entry %d: %s", i+1, what) }
-		bad(slices.Contains([]string{"stun", "turn", "turns"}, s.Type), "type is none of stun, turn, turns")
+		if s.Type == ownServer {
+			bad(s == TURNServer{Type: ownServer}, `has other keys beside type = "own"`)
+			continue
+		}
+		bad(slices.Contains([]string{"stun", "turn", "turns"}, s.Type), "type is none of stun, turn, turns, own")
 		bad(s.Host != "", "host is missing")
 		bad(s.Port >= 0 && s.Port <= 65535, "port is not between 0 and 65535")
 		bad(slices.Contains([]string{"", "udp", "tcp"}, s.Transport), "transport is neither udp nor tcp")
-		bad((s.Username == "") == (s.Password == ""), "username and password belong together")
-		bad(s.Secret == "" || s.Username == "", "has both a secret and a fixed username")
+		bad(s.Password == "" || s.Username != "", "password has no username")
+		bad(s.Secret == "" || s.Password == "", "has both a secret and a password")
 		bad(s.TTL.Duration >= 0, "ttl is negative")
 	}
 }

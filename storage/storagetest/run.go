@@ -21,6 +21,10 @@ type Store interface {
 	SetSetting(ctx context.Context, key, value string) error
 	DeleteSetting(ctx context.Context, key string) error
 
+	TURNUsers(ctx context.Context, realm string) ([]storage.TURNUser, error)
+	CreateTURNUser(ctx context.Context, u storage.TURNUser) error
+	DeleteTURNUser(ctx context.Context, name, realm string) error
+
 	Ping(ctx context.Context) error
 	Close() error
 }
@@ -41,6 +45,7 @@ func Run(t *testing.T, fresh func(t *testing.T) string, open func(ctx context.Co
 		{"of many who create one account, one succeeds", createRace},
 		{"writers and readers don't disturb each other", readersAndWriters},
 		{"settings", settings},
+		{"users of the TURN server", turnUsers},
 		{"everything is there after opening again", reopens},
 		{"several processes may start at once", opensAtOnce},
 		{"a cancelled call ends", cancelled},

@@ -1,0 +1,110 @@
+package main
+
+// confab turn user: people and programs that use the relay without a meeting.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"confab/extdisco/credential"
+	"confab/storage"
+)
+
+// turn is "confab turn user add|list|remove". It works on the database directly, as
+// "confab user" does; a running server looks there every few seconds.
+func (p *program) turn(ctx context.Context, args []string) error {
+	rest, err := p.parse(p.flagSet("turn"), args)
+	if err != nil {
+		return err
+	}
+	if len(rest) < 2 || rest[0] != "user" || !slices.Contains([]string{"add", "list", "remove"}, rest[1]) {
+		return usageError("turn: user add, user list or user remove expected")
+	}
+	action, names := rest[1], rest[2:]
+	if action == "list" && len(names) != 0 {
+		return usageError("turn user list: takes no name")
+	}
+	if action != "list" && len(names) != 1 {
+		return usageError("turn user " + action + ": NAME expected")
+	}
+	cfg, err := p.load()
+	if err != nil {
+		return err
+	}
+	if err := makeDataDir(cfg.DataDir); err != nil {
+		return err
+	}
+	st, err := openStorage(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	switch action {
+	case "add":
+		err = p.addTURNUser(ctx, st, names[0], cfg.TURN.Realm)
+	case "list":
+		err = p.listTURNUsers(ctx, st, cfg.TURN.Realm)
+	case "remove":
+		err = p.removeTURNUser(ctx, st, names[0], cfg.TURN.Realm)
+	}
+	return errors.Join(err, st.Close())
+}
+
+// addTURNUser keeps the key of a new user: it is made of the realm, too, so a user
+// belongs to one.
+func (p *program) addTURNUser(ctx context.Context, st Storage, name, realm string) error {
+	if credential.CheckUserName(name) != nil {
+		return fmt.Errorf("%q is no name for a TURN user: it has no colon, and is no number, so that it can't be taken for a time-limited one", name)
+	}
+	password, generated, err := p.password()
+	if err != nil {
+		return err
+	}
+	key := credential.Key(name, realm, password)
+	err = st.CreateTURNUser(ctx, storage.TURNUser{Name: name, Realm: realm, Key: key[:]})
+	if errors.Is(err, storage.ErrConflict) {
+		return fmt.Errorf("TURN user %s exists already", name)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "TURN user %s added (realm %s)\n", name, realm)
+	if generated {
+		fmt.Fprintf(p.stdout, "password (shown once): %s\n", password)
+	}
+	return nil
+}
+
+func (p *program) removeTURNUser(ctx context.Context, st Storage, name, realm string) error {
+	err := st.DeleteTURNUser(ctx, name, realm)
+	if errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("there is no TURN user %s in realm %s", name, realm)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "TURN user %s removed\n", name)
+	return nil
+}
+
+// listTURNUsers shows those of all realms: who changes turn.realm finds here why nobody
+// gets in.
+func (p *program) listTURNUsers(ctx context.Context, st Storage, realm string) error {
+	list, err := st.TURNUsers(ctx, "")
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tREALM\tCREATED\tCOUNTS")
+	for _, u := range list {
+		counts := "yes"
+		if u.Realm != realm {
+			counts = "no, turn.realm is " + realm
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.Name, u.Realm, u.CreatedAt.Format(time.DateTime), counts)
+	}
+	return w.Flush()
+}

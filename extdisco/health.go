@@ -1,0 +1,278 @@
+package extdisco
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Health probes the STUN and TURN servers that are not ours: one that fails
+// maxFailures times in a row leaves the answers, and is back with the first success
+// (turn.md §11). Before the first probe all are up.
+type Health struct {
+	interval time.Duration
+	probe    func(context.Context, Server) error
+	changed  func()
+	log      *slog.Logger
+
+	mu      sync.Mutex
+	servers map[string]*condition // by key
+	wake    chan struct{}         // there are other servers
+}
+
+// condition is what is known of one server.
+type condition struct {
+	Server
+	failures int // in a row, at most maxFailures
+}
+
+const (
+	// maxFailures are the probes that a server may fail before it leaves.
+	maxFailures = 3
+
+	// probeTimeout is what a probe may take. Over UDP its request is sent again
+	// meanwhile, so that a lost packet is no failure.
+	probeTimeout = 5 * time.Second
+	probeAgain   = time.Second
+
+	// maxProbes bounds the probes under way at a time.
+	maxProbes = 16
+)
+
+// NewHealth returns one that knows no server. Run probes every interval and calls
+// changed, on its own goroutine, when a server has come or gone.
+func NewHealth(interval time.Duration, changed func(), log *slog.Logger) *Health {
+	return &Health{interval: interval, probe: Probe, changed: changed, log: log, servers: map[string]*condition{}, wake: make(chan struct{}, 1)}
+}
+
+// Watch replaces the servers that are probed. Those of this process are left out, and
+// those that can't be probed: TURN over DTLS. What is known of one that stays is kept.
+func (h *Health) Watch(servers []Server) {
+	h.mu.Lock()
+	old := h.servers
+	h.servers = map[string]*condition{}
+	for _, s := range servers {
+		if s.Own || s.Type == "turns" && s.Transport == "udp" {
+			continue
+		}
+		if c := old[s.key()]; c != nil {
+			h.servers[s.key()] = c
+			continue
+		}
+		h.servers[s.key()] = &condition{Server: s}
+	}
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Up implements Reachable.
+func (h *Health) Up(s Server) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.servers[s.key()]
+	return c == nil || c.failures < maxFailures
+}
+
+// State is a probed server and whether it is handed out.
+type State struct {
+	Name string // such as turn:relay.example:3478?transport=udp
+	Up   bool
+}
+
+// States are those of the probed servers, by name.
+func (h *Health) States() []State {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []State
+	for _, c := range h.servers {
+		out = append(out, State{c.uri(), c.failures < maxFailures})
+	}
+	slices.SortFunc(out, func(a, b State) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// uri names a server as clients do (RFC 7065).
+func (s Server) uri() string {
+	return s.Type + ":" + net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) + "?transport=" + s.Transport
+}
+
+// Run probes until ctx ends.
+func (h *Health) Run(ctx context.Context) error {
+	tick := time.NewTicker(h.interval)
+	defer tick.Stop()
+	for {
+		h.round(ctx)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		case <-h.wake:
+		}
+	}
+}
+
+// round probes each server once.
+func (h *Health) round(ctx context.Context) {
+	h.mu.Lock()
+	list := make([]*condition, 0, len(h.servers))
+	for _, c := range h.servers {
+		list = append(list, c)
+	}
+	h.mu.Unlock()
+	results := make([]error, len(list))
+	slots := make(chan struct{}, maxProbes)
+	var wg sync.WaitGroup
+	for i, c := range list {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			results[i] = h.probe(ctx, c.Server)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return // the failures are ours
+	}
+	changed := false
+	for i, c := range list {
+		changed = h.note(c, results[i]) || changed
+	}
+	if changed {
+		h.changed()
+	}
+}
+
+// note takes a result in and reports whether the server has come or gone by it.
+func (h *Health) note(c *condition, err error) bool {
+	h.mu.Lock()
+	before := c.failures
+	if err == nil {
+		c.failures = 0
+	} else {
+		c.failures = min(c.failures+1, maxFailures)
+	}
+	after := c.failures
+	h.mu.Unlock()
+	switch {
+	case before == maxFailures && after == 0:
+		h.log.Info("relay answers again, clients are told of it", "server", c.uri())
+	case before < maxFailures && after == maxFailures:
+		h.log.Warn("relay does not answer, clients are not told of it", "server", c.uri(), "err", err)
+	case before == 0 && after == 1:
+		h.log.Debug("relay did not answer", "server", c.uri(), "err", err)
+		return false
+	default:
+		return false
+	}
+	return true
+}
+
+// errNoSTUN is what a server gives that answers something else.
+var errNoSTUN = errors.New("the answer is no STUN")
+
+// Probe sends a STUN Binding request to s as its clients would and returns nil when it
+// is answered, be it by an error. The certificate of a TLS server is not looked at:
+// whether browsers trust it can't be told from here, and nothing secret is sent.
+func Probe(ctx context.Context, s Server) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	transport := "udp"
+	if s.Type == "turns" || s.Transport == "tcp" {
+		transport = "tcp"
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, transport, net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// A write or read that waits ends with ctx.
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	if s.Type == "turns" {
+		// RFC 7443: our own port 443 tells TURN by its ALPN.
+		tc := tls.Client(conn, &tls.Config{ServerName: s.Host, InsecureSkipVerify: true, NextProtos: []string{"stun.turn", "stun.nat-discovery"}})
+		if err := tc.HandshakeContext(ctx); err != nil {
+			return fmt.Errorf("TLS: %w", err)
+		}
+		conn = tc
+	}
+	request := bindingRequest()
+	if transport == "tcp" {
+		if _, err := conn.Write(request[:]); err != nil {
+			return err
+		}
+		var header [stunHeader]byte
+		if _, err := io.ReadFull(conn, header[:]); err != nil {
+			return err
+		}
+		if !answers(header[:], request) {
+			return errNoSTUN
+		}
+		return nil
+	}
+	return ask(ctx, conn, request)
+}
+
+// ask sends a request over UDP until it is answered or ctx ends.
+func ask(ctx context.Context, conn net.Conn, request [stunHeader]byte) error {
+	for {
+		if _, err := conn.Write(request[:]); err != nil {
+			return err
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(probeAgain)); err != nil {
+			return err
+		}
+		if ctx.Err() != nil { // after the deadline above, which may have undone that of ctx
+			return ctx.Err()
+		}
+		b := make([]byte, 1500)
+		for {
+			n, err := conn.Read(b)
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+				break
+			}
+			if err != nil {
+				return err // such as port unreachable
+			}
+			if answers(b[:n], request) {
+				return nil
+			}
+		}
+	}
+}
+
+// The header of RFC 8489 §5.
+const (
+	stunHeader = 20
+	stunCookie = 0x2112A442
+)
+
+func bindingRequest() (b [stunHeader]byte) {
+	binary.BigEndian.PutUint16(b[:], 0x0001)
+	binary.BigEndian.PutUint32(b[4:], stunCookie)
+	rand.Read(b[8:]) // never fails (crypto/rand)
+	return b
+}
+
+// answers reports whether b begins with a success or error response to a Binding request.
+func answers(b []byte, request [stunHeader]byte) bool {
+	if len(b) < stunHeader {
+		return false
+	}
+	class := binary.BigEndian.Uint16(b)
+	return (class == 0x0101 || class == 0x0111) && [16]byte(b[4:stunHeader]) == [16]byte(request[4:])
+}
