@@ -2,14 +2,23 @@ package relay
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"time"
 
 	"confab/extdisco/stun"
 	"confab/internal/datagram"
 )
 
-// ticket is a MOBILITY-TICKET (RFC 8016 §3.1).
+// ticket is a MOBILITY-TICKET (RFC 8016 §3.1). It is text, since coturn's client takes
+// it for a C string.
 type ticket [16]byte
+
+func newTicket() (t ticket) {
+	var b [12]byte
+	_, _ = rand.Read(b[:])
+	base64.RawURLEncoding.Encode(t[:], b[:])
+	return t
+}
 
 // mobile is what a ticket stands for.
 type mobile struct {
@@ -23,8 +32,7 @@ const ticketTime = 30 * time.Second
 
 // issueTicket gives an allocation a new ticket. a.mu is held, or a is not yet known.
 func (s *Server) issueTicket(a *allocation) {
-	var t ticket
-	_, _ = rand.Read(t[:])
+	t := newTicket()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.tickets[a.ticket]; old != nil {

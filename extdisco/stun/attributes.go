@@ -85,10 +85,12 @@ const (
 	TransportUDP = 17
 )
 
-// Channel numbers that can be bound (RFC 8656 §12).
+// Channel numbers that can be bound. RFC 8656 §12 ends them at 0x4fff, for ports that
+// DTLS and RTP come to as well; RFC 5766 §11 had twelve thousand more, which coturn's
+// tools and older clients draw theirs from.
 const (
 	MinChannel = 0x4000
-	MaxChannel = 0x4fff
+	MaxChannel = 0x7fff
 )
 
 // Error codes (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3, RFC 8016 §3.3).
