@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -25,11 +26,21 @@ func (s *server) openTURN() error {
 	rc := relay.DefaultConfig()
 	rc.Realm = t.Realm
 	rc.MinPort, rc.MaxPort, rc.MaxBps = uint16(t.MinPort), uint16(t.MaxPort), t.MaxBPS
-	rc.MaxSession = t.MaxSession.Duration
+	rc.MaxSession, rc.MaxLifetime, rc.StaleNonce = t.MaxSession.Duration, t.MaxLifetime.Duration, t.NonceTTL.Duration
+	rc.NonceKey = turnNonceKey(s.secrets.Cookie)
+	rc.UnauthorizedRate, rc.TotalBps = t.UnauthorizedRate, t.TotalBPS
+	rc.Mobility, rc.FingerprintAlways = t.Mobility, t.Fingerprint == "always"
+	rc.Public = s.publicAddress
+	if t.Software {
+		rc.Software = "Confab"
+	}
 	rc.QuotaUser, rc.QuotaAddress, rc.QuotaTotal = t.QuotaUser, t.QuotaAddress, t.QuotaTotal
 	listen := s.turnListen()
 	if t.UDP {
-		rc.UDP = listen
+		rc.UDP = concrete(listen)
+	}
+	if t.RFC5780 {
+		rc.AltPort = uint16(t.AltPort)
 	}
 	if t.Mode == "full" {
 		rc.Credentials = &s.turnKeys.ring
@@ -39,6 +50,15 @@ func (s *server) openTURN() error {
 		if t.TLS {
 			if err := s.turnOverTLS(&rc, listen); err != nil {
 				return err
+			}
+		}
+		if t.DTLS && s.cfg.TLS.Mode != "off" {
+			for _, ap := range concrete(listen) {
+				ln, err := relay.ListenDTLS(netip.AddrPortFrom(ap.Addr(), uint16(t.TLSPort)), s.certs.GetCertificate)
+				if err != nil {
+					return err
+				}
+				rc.DTLS = append(rc.DTLS, ln)
 			}
 		}
 	}
@@ -56,6 +76,40 @@ func (s *server) openTURN() error {
 	}
 	s.opened(s.relay)
 	return nil
+}
+
+// turnNonceKey signs the relay's nonces: one that outlives a restart.
+func turnNonceKey(cookie Secret) []byte {
+	sum := sha256.Sum256([]byte("turn nonce " + string(cookie)))
+	return sum[:]
+}
+
+// publicAddress is what the outside sees of a local address.
+func (s *server) publicAddress(local netip.Addr) netip.Addr {
+	for _, c := range s.sockets.Candidates() {
+		if c.Related.IsValid() && c.Related.Addr() == local {
+			return c.Addr.Addr()
+		}
+	}
+	return local
+}
+
+// concrete puts the machine's addresses in place of a wildcard: an answer over UDP has
+// to leave from the address that was asked.
+func concrete(listen []netip.AddrPort) (out []netip.AddrPort) {
+	for _, ap := range listen {
+		if !ap.Addr().IsUnspecified() {
+			out = append(out, ap)
+			continue
+		}
+		for a := range localAddresses() {
+			if a.Is4() == ap.Addr().Is4() && !a.IsLinkLocalUnicast() {
+				out = append(out, netip.AddrPortFrom(a, ap.Port()))
+			}
+		}
+	}
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return slices.Compact(out)
 }
 
 // turnListen is the wildcard of each family, or what the bridge binds when it does

@@ -126,7 +126,7 @@ func (q *request) authenticate() bool {
 	nonce, fresh := q.m.Get(stun.AttrNonce)
 	switch {
 	case !named || !inRealm || !fresh || len(username) > maxUsername:
-		if s.admit(s.unauthorized, q.from.Addr(), q.now) {
+		if q.admitted() {
 			q.fail(stun.CodeBadRequest)
 		}
 		return false
@@ -199,10 +199,17 @@ func (s *Server) admit(g *gate, ip netip.Addr, now time.Time) bool {
 	return false
 }
 
+// admitted counts a request that is refused for want of a credential. A connection has
+// shown that its address is its own, and nobody repeats what is lost on it: there the
+// bounds are those of connections.
+func (q *request) admitted() bool {
+	return q.leg.network() != "udp" || q.server.admit(q.server.unauthorized, q.from.Addr(), q.now)
+}
+
 // challenge refuses with what the client needs to do better.
 func (q *request) challenge(code int) {
 	s := q.server
-	if !s.admit(s.unauthorized, q.from.Addr(), q.now) {
+	if !q.admitted() {
 		return
 	}
 	b := q.start(stun.Error)
