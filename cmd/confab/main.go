@@ -41,6 +41,7 @@ const usage = `confab: video meetings for Jitsi Meet clients
   confab turn user list                      show them
   confab turn user remove NAME               remove one
   confab secret rotate turn                  sign TURN credentials with another secret; the old one runs out
+  confab import FILE [-o CONFAB.TOML]        print our configuration for a turnserver.conf of coturn
   confab check                               look for what keeps the server from working
   confab web install FILE|URL [--sha256 HEX] unpack a stock Jitsi Meet web build; a URL needs its checksum
   confab config default                      print all configuration keys with their defaults
@@ -99,7 +100,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 }
 
 // commands are those beside serve, the one that needs no name.
-var commands = []string{"user", "service", "turn", "secret", "check", "config", "web", "version", "help"}
+var commands = []string{"user", "service", "turn", "secret", "import", "check", "config", "web", "version", "help"}
 
 func (p *program) command(ctx context.Context, name string, args []string) error {
 	switch name {
@@ -117,6 +118,8 @@ func (p *program) command(ctx context.Context, name string, args []string) error
 		return p.check(ctx, args)
 	case "config":
 		return p.config(args)
+	case "import":
+		return p.importFile(args)
 	case "web":
 		return p.web(ctx, args)
 	case "version":
