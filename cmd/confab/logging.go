@@ -25,7 +25,11 @@ type logs struct {
 
 // openLogs opens log.output. Close it when nobody logs any more.
 func openLogs(cfg Config, stderr io.Writer) (logs, error) {
-	out, err := openLogOutput(cfg, stderr)
+	return openLogsAt(cfg, stderr, syslogSockets)
+}
+
+func openLogsAt(cfg Config, stderr io.Writer, sockets []string) (logs, error) {
+	out, err := openLogOutput(cfg, stderr, sockets)
 	if err != nil {
 		return logs{}, err
 	}

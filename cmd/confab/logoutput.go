@@ -46,8 +46,9 @@ type logSink interface {
 	close() error
 }
 
-// openLogOutput opens what the configuration names. Call run next.
-func openLogOutput(cfg Config, stderr io.Writer) (*logOutput, error) {
+// openLogOutput opens what the configuration names; sockets are those of syslog. Call
+// run next.
+func openLogOutput(cfg Config, stderr io.Writer, sockets []string) (*logOutput, error) {
 	o := &logOutput{
 		lines: make(chan logLine, logQueue), reopen: make(chan chan error), stop: make(chan struct{}), done: make(chan struct{}),
 		stderr: stderr, sink: stream{stderr},
@@ -60,7 +61,7 @@ func openLogOutput(cfg Config, stderr io.Writer) (*logOutput, error) {
 		}
 		o.sink = f
 	case "syslog":
-		s := &syslog{sockets: syslogSockets, facility: facilities[cfg.Log.Facility], tag: "confab"}
+		s := &syslog{sockets: sockets, facility: facilities[cfg.Log.Facility], tag: "confab"}
 		if err := s.reopen(); err != nil {
 			// It may come later; until then stderr has the lines.
 			fmt.Fprintf(stderr, "confab: warning: syslog can't be reached, the log goes here meanwhile: %v\n", err)
@@ -101,20 +102,27 @@ func (o *logOutput) loop() {
 		case l := <-o.lines:
 			o.write(l)
 		case answer := <-o.reopen:
+			o.drain() // what was said before goes to the old file
 			answer <- o.sink.reopen()
 		case <-o.stop:
-			for {
-				select {
-				case l := <-o.lines:
-					o.write(l)
-				default:
-					return
-				}
-			}
+			o.drain()
+			return
 		}
 		if n := o.lost.Load(); n > told && len(o.lines) == 0 {
 			o.report(n - told)
 			told = n
+		}
+	}
+}
+
+// drain writes the lines that wait.
+func (o *logOutput) drain() {
+	for {
+		select {
+		case l := <-o.lines:
+			o.write(l)
+		default:
+			return
 		}
 	}
 }
