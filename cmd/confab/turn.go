@@ -48,6 +48,9 @@ func (s *server) openTURN() error {
 			rc.TCP = listen
 		}
 		if t.TLS {
+			if s.cfg.TLS.Mode != "off" {
+				rc.PlainTLS = s.certs.TLSConfig("stun.turn")
+			}
 			if err := s.turnOverTLS(&rc, listen); err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -23,6 +24,8 @@ type Config struct {
 	// TLS listeners take TURN over TLS; their connections are *tls.Conn or carry
 	// bytes already decrypted.
 	TLS []net.Listener
+	// PlainTLS has the TCP addresses take TLS as well; may be nil.
+	PlainTLS *tls.Config
 	// DTLS listeners take TURN over DTLS: what one Read returns is one message.
 	DTLS []net.Listener
 	// Public maps an address of UDP to what clients see of it; nil: itself.

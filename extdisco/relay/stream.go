@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -80,7 +81,7 @@ func (l *listener) take(conn net.Conn) {
 		return
 	}
 	lowWater(conn)
-	s := &stream{listener: l, conn: conn, at: addrPort(conn.LocalAddr()), kick: make(chan struct{}, 1)}
+	s := &stream{listener: l, kind: l.kind, raw: conn, conn: conn, at: addrPort(conn.LocalAddr()), kick: make(chan struct{}, 1)}
 	s.client = &client{leg: s, addr: remote}
 	s.timer = time.AfterFunc(cfg.AuthTimeout, func() { _ = conn.Close() })
 	l.conns[s] = struct{}{}
@@ -100,7 +101,7 @@ func (l *listener) close() error {
 	l.mu.Lock()
 	l.closed = true
 	for s := range l.conns {
-		_ = s.conn.Close()
+		_ = s.raw.Close()
 	}
 	l.mu.Unlock()
 	err := l.Listener.Close()
@@ -122,7 +123,9 @@ func addrPort(a net.Addr) netip.AddrPort {
 // stream is a connection: a goroutine reads, another writes.
 type stream struct {
 	listener *listener
-	conn     net.Conn
+	kind     string   // tcp, tls or dtls
+	raw      net.Conn // as accepted
+	conn     net.Conn // what carries messages
 	at       netip.AddrPort
 	client   *client
 	timer    *time.Timer // ends it unless it has an allocation
@@ -136,11 +139,15 @@ type stream struct {
 	closed  bool
 }
 
-func (s *stream) network() string       { return s.listener.kind }
+func (s *stream) network() string       { return s.kind }
 func (s *stream) local() netip.AddrPort { return s.at }
 
 func (s *stream) run() {
 	defer s.end()
+	if !s.recognize() {
+		_ = s.conn.Close()
+		return
+	}
 	var writing sync.WaitGroup
 	writing.Go(s.write)
 	s.read()
@@ -150,6 +157,42 @@ func (s *stream) run() {
 	s.mu.Unlock()
 	_ = s.conn.Close()
 	writing.Wait()
+}
+
+// tlsRecord is the first byte of a TLS connection: a handshake record (RFC 8446 §5.1).
+const tlsRecord = 22
+
+// recognize looks at the first byte on the plain port: clients may speak TLS there as
+// well, as with coturn.
+func (s *stream) recognize() bool {
+	config := s.listener.server.cfg.PlainTLS
+	if s.kind != "tcp" || config == nil {
+		return true
+	}
+	first := make([]byte, 1)
+	if _, err := s.conn.Read(first); err != nil {
+		return false
+	}
+	s.conn = &replayed{Conn: s.conn, first: first}
+	if first[0] == tlsRecord {
+		s.kind, s.conn = "tls", tls.Server(s.conn, config)
+	}
+	return true
+}
+
+// replayed is a connection of which something has been read already.
+type replayed struct {
+	net.Conn
+	first []byte
+}
+
+func (r *replayed) Read(b []byte) (int, error) {
+	if len(r.first) > 0 {
+		n := copy(b, r.first)
+		r.first = r.first[n:]
+		return n, nil
+	}
+	return r.Conn.Read(b)
 }
 
 // end ends the allocation as well: nobody else can use it, unless it can move
@@ -180,7 +223,7 @@ func (s *stream) authorized(yes bool) {
 func (s *stream) read() {
 	server := s.listener.server
 	size := firstBuffer
-	if s.listener.kind == "dtls" {
+	if s.kind == "dtls" {
 		size = recordSize // what one read returns is one message
 	}
 	buf := make([]byte, size)
@@ -194,7 +237,7 @@ func (s *stream) read() {
 		f := server.flights.Get().(*flight)
 		f.now = server.clock()
 		used, need := have, 0
-		if s.listener.kind == "dtls" {
+		if s.kind == "dtls" {
 			s.take(f, buf[:have])
 		} else {
 			used, need = s.frames(f, buf[:have])
@@ -234,7 +277,7 @@ func (s *stream) frames(f *flight, b []byte) (used, need int) {
 
 // explain tells somebody who has opened the port in a browser.
 func (s *stream) explain(b []byte) {
-	if s.listener.kind == "tcp" && (bytes.HasPrefix(b, []byte("GET ")) || bytes.HasPrefix(b, []byte("HEAD"))) {
+	if s.kind == "tcp" && (bytes.HasPrefix(b, []byte("GET ")) || bytes.HasPrefix(b, []byte("HEAD"))) {
 		_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = s.conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
 	}
@@ -259,14 +302,14 @@ func (s *stream) send(f *flight, head, body []byte, _ *datagram.Destination) {
 	}
 	if head == nil && binary.BigEndian.Uint16(body) != stun.Data|stun.Indication {
 		if len(s.control)+len(body) > maxControl {
-			_ = s.conn.Close() // it asks and does not read
+			_ = s.raw.Close() // it asks and does not read
 			return
 		}
 		s.control = append(s.control, body...)
 	} else {
 		s.makeRoom(len(head) + len(body) + 3)
 		s.media = append(append(s.media, head...), body...)
-		if s.listener.kind != "dtls" {
+		if s.kind != "dtls" {
 			var zeros [3]byte // RFC 8656 §12.5
 			s.media = append(s.media, zeros[:-(len(head)+len(body))&3]...)
 		}
@@ -290,7 +333,7 @@ func (s *stream) makeRoom(n int) {
 // frame is the length of the queued message that b begins with.
 func (s *stream) frame(b []byte) int {
 	n := stun.FrameSize(b)
-	if s.listener.kind == "dtls" && b[0]>>6 == 1 { // not padded
+	if s.kind == "dtls" && b[0]>>6 == 1 { // not padded
 		n = stun.ChannelHeaderSize + int(binary.BigEndian.Uint16(b[2:]))
 	}
 	return n
@@ -319,7 +362,7 @@ func (s *stream) write() {
 			}
 			_ = s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if !s.put(out) {
-				_ = s.conn.Close()
+				_ = s.raw.Close()
 				break
 			}
 		}
@@ -347,7 +390,7 @@ func (s *stream) next(out []byte) []byte {
 }
 
 func (s *stream) put(b []byte) bool {
-	if s.listener.kind != "dtls" {
+	if s.kind != "dtls" {
 		_, err := s.conn.Write(b)
 		return err == nil
 	}

@@ -2,8 +2,14 @@ package relay
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/netip"
 	"testing"
@@ -147,4 +153,35 @@ func TestAllSecretsVerify(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The plain port takes TLS as well.
+func TestTLSOnThePlainPort(t *testing.T) {
+	t.Parallel()
+	certificate := selfSigned(t)
+	s := start(t, netip.AddrPort{}, func(c *Config) { c.PlainTLS = &tls.Config{Certificates: []tls.Certificate{certificate}} })
+	conn := tls.Client(dialTCP(t, s), &tls.Config{InsecureSkipVerify: true})
+	for range 2 {
+		if _, err := conn.Write(header(0x00, 0x01, 0)); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 32)
+		if _, err := io.ReadFull(conn, answer); err != nil || answer[0] != 1 || answer[1] != 1 {
+			t.Fatalf("% x %v", answer, err)
+		}
+	}
+}
+
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
