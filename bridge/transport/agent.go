@@ -32,8 +32,9 @@ type agent struct {
 	selected    atomic.Bool     // pion has selected a pair
 	sent        transactionRing // guarded by s.transactions.mu
 
-	mu      sync.Mutex // guards sources
+	mu      sync.Mutex // guards sources and relayed
 	sources map[netip.AddrPort]struct{}
+	relayed *relayedChecks // nil unless the client is behind our own relay
 
 	// Guarded by t.mu.
 	remoteUfrag string
@@ -157,6 +158,9 @@ func (a *agent) request(p *rtpx.Packet, src netip.AddrPort, at *local) {
 		a.sources[src] = struct{}{}
 		a.mu.Unlock()
 		a.t.authenticated(a, src)
+	}
+	if at.as.IsValid() {
+		a.checkedBy(stunTransaction(p.Bytes()), src, at)
 	}
 	// Browsers check the pair in use every 2.5 s, oftener than we do.
 	if way := a.t.path.Load(); way != nil && way.remote == src {

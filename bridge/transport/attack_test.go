@@ -33,7 +33,9 @@ func TestFlood(t *testing.T) {
 	deliver := func(src netip.AddrPort, b []byte) {
 		p := s.cfg.Pool.Get()
 		p.SetLen(copy(p.Space(), b))
-		s.dispatch(p, src, s.locals[0])
+		if nobody := s.dispatch(p, src, s.locals[0]); nobody != nil {
+			nobody.Add(1)
+		}
 		p.Release()
 	}
 	unknown := buildSTUN(t, stun.BindingRequest, stun.NewUsername("nobody:x"), stun.NewShortTermIntegrity("guess"), stun.Fingerprint)

@@ -105,6 +105,7 @@ func (h *heard) waitState(t testing.TB, want State) {
 // nat is the client's UDP socket behind an address that can change.
 type nat struct {
 	cur atomic.Pointer[net.UDPConn]
+	by  *allocation // sends by a relay
 	in  chan natPacket
 	end chan struct{}
 	wg  sync.WaitGroup
@@ -164,7 +165,14 @@ func (n *nat) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-func (n *nat) WriteTo(b []byte, to net.Addr) (int, error) { return n.cur.Load().WriteTo(b, to) }
+func (n *nat) WriteTo(b []byte, to net.Addr) (int, error) {
+	if n.by != nil {
+		n.by.deliver(b, to.(*net.UDPAddr).AddrPort())
+		return len(b), nil
+	}
+	return n.cur.Load().WriteTo(b, to)
+}
+
 func (n *nat) Close() error {
 	n.once.Do(func() {
 		close(n.end)

@@ -2,17 +2,18 @@ package transport
 
 // What happens to a datagram between the socket and its transport.
 // RFC 7983 §7: the first byte tells STUN (0-3), DTLS (20-63) and RTP or RTCP
-// (128-191) apart; RFC 5761 §4: RTCP has 192-223 in the second byte.
+// (128-191) apart, and from TURN channels (64-79); RFC 5761 §4: RTCP has 192-223 in the second byte.
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"confab/bridge/rtpx"
 	"confab/internal/datagram"
 )
 
 // run is the reader goroutine of one socket.
-func (s *Sockets) run(k *datagram.Socket, at *local) {
+func (s *Sockets) run(number int, k *datagram.Socket, at *local) {
 	r := newReader(k, s.cfg.Pool)
 	defer r.close()
 	for {
@@ -21,6 +22,7 @@ func (s *Sockets) run(k *datagram.Socket, at *local) {
 			return
 		}
 		now := s.cfg.Clock()
+		foreign, passed := s.foreign.Load(), false
 		for i := range n {
 			age := r.age(i)
 			p, src := r.take(i)
@@ -29,14 +31,25 @@ func (s *Sockets) run(k *datagram.Socket, at *local) {
 				continue
 			}
 			p.Arrived = now - age
-			s.dispatch(p, src, at)
+			if nobody := s.dispatch(p, src, at); nobody != nil {
+				if foreign != nil {
+					(*foreign).Datagram(number, p.Bytes(), src, at.addr)
+					passed = true
+				} else {
+					nobody.Add(1)
+				}
+			}
 			p.Release()
+		}
+		if passed {
+			(*foreign).Flush(number)
 		}
 	}
 }
 
-// dispatch routes one datagram. Whoever keeps p retains it.
-func (s *Sockets) dispatch(p *rtpx.Packet, src netip.AddrPort, at *local) {
+// dispatch routes one datagram. Whoever keeps p retains it. If it may be somebody
+// else's, it returns where it counts if it is nobody's.
+func (s *Sockets) dispatch(p *rtpx.Packet, src netip.AddrPort, at *local) (nobody *atomic.Uint64) {
 	b := p.Bytes()
 	switch first := b[0]; {
 	case first >= 128 && first <= 191:
@@ -46,7 +59,7 @@ func (s *Sockets) dispatch(p *rtpx.Packet, src netip.AddrPort, at *local) {
 			s.drops.strangers.Add(1)
 		}
 	case first <= 3:
-		s.stun(p, src, at)
+		return s.stun(p, src, at)
 	case first >= 20 && first <= 63:
 		t := s.addrs.get(src)
 		if t == nil {
@@ -54,19 +67,23 @@ func (s *Sockets) dispatch(p *rtpx.Packet, src netip.AddrPort, at *local) {
 		} else if !t.pipe.push(p, src) {
 			s.drops.queueFull.Add(1)
 		}
+	case first >= 64 && first <= 79: // RFC 8656 §12: ChannelData
+		return &s.drops.garbage
 	default:
 		s.drops.garbage.Add(1)
 	}
+	return nil
 }
 
 // stun routes requests by the ufrag in USERNAME and responses by transaction.
-// Never by address: after an ICE restart two agents have the same address.
-func (s *Sockets) stun(p *rtpx.Packet, src netip.AddrPort, at *local) {
+// Never by address: after an ICE restart two agents have the same address. Other
+// requests and indications may be somebody else's, as dispatch says.
+func (s *Sockets) stun(p *rtpx.Packet, src netip.AddrPort, at *local) (nobody *atomic.Uint64) {
 	b := p.Bytes()
 	kind, ok := stunType(b)
 	if !ok {
 		s.drops.garbage.Add(1)
-		return
+		return nil
 	}
 	switch kind {
 	case bindingRequest:
@@ -74,8 +91,7 @@ func (s *Sockets) stun(p *rtpx.Packet, src netip.AddrPort, at *local) {
 		a := s.ufrags[string(stunUfrag(b))]
 		s.mu.RUnlock()
 		if a == nil {
-			s.drops.unknownUfrag.Add(1)
-			return
+			return &s.drops.unknownUfrag
 		}
 		a.request(p, src, at)
 	case bindingSuccess, bindingError:
@@ -85,6 +101,10 @@ func (s *Sockets) stun(p *rtpx.Packet, src netip.AddrPort, at *local) {
 			s.drops.strangers.Add(1)
 		}
 	default:
+		if kind&stunResponse == 0 {
+			return &s.drops.garbage
+		}
 		s.drops.garbage.Add(1)
 	}
+	return nil
 }

@@ -50,7 +50,10 @@ type Batch struct {
 	used int
 	n    int
 
-	dropped atomic.Uint64
+	relay   RelayOutlet // once it is needed
+	relayed int         // of n, packets that it has
+
+	dropped, shortcut atomic.Uint64
 }
 
 // batchOut is a batch's way out from one local address.
@@ -68,17 +71,10 @@ const slotSize = rtpx.BufferSize + Overhead
 func (s *Sockets) NewBatch(index int) *Batch {
 	b := &Batch{buf: make([]byte, sendSize*slotSize)}
 	for _, l := range s.locals {
-		o := l.sockets[max(0, index)%len(l.sockets)]
-		if datagram.CanShare {
-			own, err := l.openOutlet(s.cfg.SocketBuffer)
-			if err == nil {
-				err = s.own(own)
-			}
-			if err == nil {
-				o = own
-			} else {
-				s.log.Warn("no socket of its own for a worker: sending costs more", "err", err)
-			}
+		o, err := s.outlet(l)
+		if err != nil {
+			s.log.Warn("no socket of its own for a worker: sending costs more", "err", err)
+			o = l.sockets[max(0, index)%len(l.sockets)]
 		}
 		b.outs = append(b.outs, batchOut{datagram.NewWriter(sendSize), o})
 	}
@@ -130,7 +126,9 @@ func (b *Batch) Add(t *Transport, plaintext []byte) error {
 
 // put queues a packet that was encrypted at the end of the buffer.
 func (b *Batch) put(t *Transport, out []byte, way *path) {
-	b.outs[way.local.index].w.Add(nil, out, way.dest)
+	if way.relay == nil || !b.toRelay(out, way) {
+		b.outs[way.local.index].w.Add(nil, out, way.dest)
+	}
 	b.used += len(out)
 	b.n++
 	t.out.sent(len(out))
@@ -157,7 +155,7 @@ func (b *Batch) AddRTCP(t *Transport, plaintext []byte) error {
 }
 
 // Flush sends what was added, in order for each receiver, and returns how many
-// packets the kernel took. Equally long packets added in a row for one receiver
+// packets the kernel, or our own relay, took. Equally long packets added in a row for one receiver
 // cost much less than others: keep the length of added header extensions
 // constant. It never waits: what the kernel has no room for is dropped and
 // counted.
@@ -166,6 +164,11 @@ func (b *Batch) Flush() int {
 		return 0
 	}
 	sent := 0
+	if b.relayed > 0 {
+		b.relay.Flush()
+		b.shortcut.Add(uint64(b.relayed))
+		sent, b.relayed = b.relayed, 0
+	}
 	for _, out := range b.outs {
 		if out.w.Len() > 0 {
 			sent += out.w.Flush(out.way)

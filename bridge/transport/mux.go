@@ -73,6 +73,9 @@ func (c *agentConn) WriteToAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	if kind, ok := stunType(b); ok && kind == bindingRequest {
 		c.agent.s.transactions.begin(stunTransaction(b), c.agent, to)
 	}
+	if c.toRelay(b, to) {
+		return len(b), nil
+	}
 	return c.local.write(b, to)
 }
 

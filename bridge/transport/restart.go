@@ -217,6 +217,7 @@ func (t *Transport) validated(a *agent, src netip.AddrPort, at *local, now int64
 // setPath redirects what is sent. Called with t.mu held.
 func (t *Transport) setPath(remote netip.AddrPort, at *local, now int64) {
 	way := &path{local: at, remote: remote, dest: datagram.NewDestination(remote)}
+	way.shorten(t.s.relay.Load(), t.cur)
 	way.heard.Store(now)
 	t.path.Store(way)
 }
@@ -242,7 +243,7 @@ func (t *Transport) agentSelected(a *agent, remote netip.AddrPort, at *local) {
 	if t.s.addrs.claim(remote, t, true) {
 		t.claimed[remote] = struct{}{}
 	}
-	if way := t.path.Load(); way == nil || way.remote != remote || way.local != at {
+	if way := t.path.Load(); way == nil || way.remote != remote || way.local.index != at.index {
 		t.setPath(remote, at, t.s.cfg.Clock())
 	}
 	if t.secured {

@@ -23,6 +23,7 @@ type local struct {
 	index   int
 	addr    netip.AddrPort
 	sockets []*datagram.Socket
+	as      netip.AddrPort // as a client knows it, if its packet came through our own relay
 }
 
 // write sends one datagram. It may be called from any goroutine.

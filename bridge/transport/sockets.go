@@ -26,11 +26,16 @@ type Sockets struct {
 	profiles []dtls.SRTPProtectionProfile
 	certs    certificates
 
+	known   map[netip.AddrPort]*local // by the addresses under which clients may know them
+	relay   atomic.Pointer[relayHook]
+	foreign atomic.Pointer[Foreign]
+
 	addrs        addrTable
 	transactions transactions
 	offered      offered
 	drops        drops
 	restarts     restartCounters
+	fromRelay    atomic.Uint64 // packets
 	readers      sync.WaitGroup
 
 	mu         sync.RWMutex
@@ -80,9 +85,13 @@ func Listen(cfg Config, log *slog.Logger) (*Sockets, error) {
 	}
 	s.loopback = !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !a.IsLoopback() })
 	s.offer(mappings)
+	s.know()
+	index := 0
 	for _, l := range s.locals {
 		for _, k := range l.sockets {
-			s.readers.Go(func() { s.run(k, l) })
+			reader := index
+			s.readers.Go(func() { s.run(reader, k, l) })
+			index++
 		}
 	}
 	log.Info("media port open", "port", s.Port(), "locals", addrs, "sockets", cfg.Sockets)

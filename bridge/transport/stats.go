@@ -19,6 +19,8 @@ type SocketStats struct {
 	QueueFull       uint64 // STUN or DTLS beyond a queue's limit
 	Overflows       uint64 // found the receive buffer of their socket full
 
+	ToRelay, FromRelay uint64 // packets of media to, and all packets from clients of our own relay, in memory
+
 	Unsent   uint64           // packets that the kernel did not take
 	Runs     [RunSizes]uint64 // system's sends by how many packets went in one: up to 1, 2, 4, ... 64
 	Restarts Restarts
@@ -47,6 +49,7 @@ func (s *Sockets) Stats() SocketStats {
 		UnknownUfrag:    s.drops.unknownUfrag.Load(),
 		Unauthenticated: s.drops.unauthenticated.Load(),
 		QueueFull:       s.drops.queueFull.Load(),
+		FromRelay:       s.fromRelay.Load(),
 		Restarts: Restarts{
 			Started: s.restarts.started.Load(), Succeeded: s.restarts.succeeded.Load(),
 			Failed: s.restarts.failed.Load(), Superseded: s.restarts.superseded.Load(),
@@ -62,6 +65,7 @@ func (s *Sockets) Stats() SocketStats {
 	st.Transports = len(s.transports)
 	for _, b := range s.batches {
 		st.Unsent += b.dropped.Load()
+		st.ToRelay += b.shortcut.Load()
 		for i := range b.outs {
 			for j, n := range b.outs[i].w.Runs() {
 				st.Runs[j] += n

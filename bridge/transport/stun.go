@@ -15,7 +15,8 @@ const (
 	bindingRequest  = 0x0001
 	bindingSuccess  = 0x0101
 	bindingError    = 0x0111
-	maxUfrag        = 256 // RFC 8839 §5.4
+	stunResponse    = 0x0100 // RFC 8489 §5: the bit of both classes of responses
+	maxUfrag        = 256    // RFC 8839 §5.4
 	transactionSize = 12
 )
 

@@ -83,6 +83,10 @@ type path struct {
 	remote netip.AddrPort
 	dest   *datagram.Destination
 	heard  atomic.Int64 // when the last authenticated packet came this way
+
+	relay      *relayHook // our own, if the client is behind it
+	allocation any        // of the client
+	from       netip.AddrPort
 }
 
 // Transport is the media connection of one endpoint.
@@ -328,7 +332,7 @@ func (t *Transport) Stats() Stats {
 	cur, closed := t.cur, t.closed
 	if way := t.path.Load(); way != nil {
 		st.Local, st.Remote = way.local.addr, way.remote
-		st.Relayed = slices.Contains(cur.relays, way.remote)
+		st.Relayed = way.relay != nil || slices.Contains(cur.relays, way.remote)
 	}
 	t.mu.Unlock()
 	if !closed && cur.selected.Load() {

@@ -165,7 +165,9 @@ func socketFigures(st transport.SocketStats) []figure {
 	} {
 		out = append(out, counter("confab_bridge_datagrams_dropped_total", "Datagrams to the media port that reached no participant.", n, reason))
 	}
-	return out
+	const relayed = "Packets exchanged in memory with participants behind the relay of the same process."
+	return append(out, counter("confab_bridge_relay_packets_total", relayed, st.ToRelay, "to_relay"),
+		counter("confab_bridge_relay_packets_total", relayed, st.FromRelay, "from_relay"))
 }
 
 // bridgeHistograms are how long packets stay in the bridge, and how many leave in one

@@ -29,7 +29,8 @@ type figure struct {
 // labelled are the metrics with a label.
 var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_turn_packets_total": "dir", "confab_turn_dropped_total": "reason",
 	"confab_turn_allocations": "transport", "confab_turn_refused_total": "code", "confab_turn_server_up": "server", "confab_bridge_srtp_endpoints": "profile",
-	"confab_side_rooms": "service", "confab_side_occupants": "service", "confab_bridge_datagrams_dropped_total": "reason", "confab_panics_total": "component"}
+	"confab_side_rooms": "service", "confab_side_occupants": "service", "confab_bridge_datagrams_dropped_total": "reason",
+	"confab_bridge_relay_packets_total": "direction", "confab_panics_total": "component"}
 
 // newRegistry returns a registry of our figures and those of the process: its
 // memory, files, processor time and goroutines.

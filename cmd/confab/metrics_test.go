@@ -105,6 +105,7 @@ func TestBridgeFigures(t *testing.T) {
 	b.Forward.Received, b.Forward.Sent = 41, 42
 	b.Forward.Transit[0], b.Forward.Transit[2], b.Forward.Transit[len(b.Forward.Transit)-1] = 5, 6, 1
 	b.Sockets.Runs[0], b.Sockets.Runs[3] = 8, 9
+	b.Sockets.ToRelay, b.Sockets.FromRelay = 51, 52
 	got := map[string]float64{}
 	for _, f := range bridgeFigures(b, true) {
 		got[f.name+f.label] = f.value
@@ -115,7 +116,7 @@ func TestBridgeFigures(t *testing.T) {
 		"jitsi_jvb_healthy": 1, "jitsi_jvb_graceful_shutdown": 1, "jitsi_jvb_shutting_down": 0, "jitsi_jvb_ice_failed_total": 31,
 		"jitsi_jvb_endpoints_ice_failed_total": 32, "jitsi_jvb_endpoints_dtls_failed_total": 33, "jitsi_jvb_packets_received_total": 41,
 		"jitsi_jvb_packets_sent_total": 42, "jitsi_jvb_conference_seconds_total": 90, "jitsi_jvb_active_endpoints": 4,
-		"confab_bridge_srtp_endpointsGCM": 4,
+		"confab_bridge_srtp_endpointsGCM": 4, "confab_bridge_relay_packets_totalto_relay": 51, "confab_bridge_relay_packets_totalfrom_relay": 52,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v, want %v", name, v, want)
