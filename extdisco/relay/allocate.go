@@ -12,7 +12,7 @@ import (
 // wish is what an Allocate request asks for.
 type wish struct {
 	families     [2]bool // IPv4, IPv6
-	additional   bool    // IPv6 as well, if it can be had (RFC 8656 §7.2)
+	additional   bool    // one of them is enough (RFC 8656 §7.2)
 	even, pair   bool
 	dontFragment bool
 	token        []byte
@@ -48,7 +48,7 @@ func (q *request) wish() (w wish, code int) {
 	case hasToken:
 		w.token = token
 	case hasAdditional:
-		w.families[0], w.additional = true, true
+		w.families, w.additional = [2]bool{true, true}, true
 	case !hasFamily:
 		// The family of the client: what has only IPv6 can use no other
 		// (turn.md §7.4, coturn's keep-address-family).
@@ -94,7 +94,7 @@ func (q *request) allocate(held *allocation) {
 			q.fail(stun.CodeAllocationMismatch)
 			return
 		}
-		q.allocated(held, nil) // the answer was lost
+		q.allocated(held) // the answer was lost
 		return
 	}
 	w, code := q.wish()
@@ -107,22 +107,25 @@ func (q *request) allocate(held *allocation) {
 		return
 	}
 	a := &allocation{server: s, username: q.username, user: q.user, key: q.key, ends: q.ends, began: q.now,
-		request: q.m.ID(), source: q.from.Addr(), loop: q.loop}
+		request: q.m.ID(), source: site(q.from.Addr()), loop: q.loop}
 	if a.loop == nil {
 		a.loop = s.anyLoop()
 	}
-	if !s.reserveQuota(a) {
+	if !s.reserveQuota(a.user, a.source) {
 		s.counters.overQuota.Add(1)
 		q.fail(stun.CodeAllocationQuotaReached)
 		return
 	}
-	token, err := a.open(w)
-	if err != nil {
-		s.releaseQuota(a)
+	if err := a.open(w); err != nil {
+		s.releaseQuota(a.user, a.source)
 		a.closeSockets()
-		if errors.Is(err, errNoFamily) {
+		switch {
+		case errors.Is(err, errNoFamily):
 			q.fail(stun.CodeFamilyNotSupported)
-		} else {
+		case errors.Is(err, errQuota):
+			s.counters.overQuota.Add(1)
+			q.fail(stun.CodeAllocationQuotaReached)
+		default:
 			q.fail(stun.CodeInsufficientCapacity)
 		}
 		return
@@ -133,11 +136,11 @@ func (q *request) allocate(held *allocation) {
 	a.client.Store(q.client)
 	a.bindings.Store(&bindings{map[netip.Addr]*permission{}, map[uint16]*peer{}, map[netip.AddrPort]*peer{}})
 	a.grant(q.lifetime(), q.flight.now)
+	q.client.hold(a) // before others know of it, who may end it
 	s.add(a)
 	if w.mobile {
-		s.issueTicket(a)
+		s.issueTicket(a, nil)
 	}
-	q.client.hold(a)
 	for _, r := range a.relays {
 		if r != nil {
 			if err := a.loop.poller.Add(r.socket, r); err != nil {
@@ -145,44 +148,58 @@ func (q *request) allocate(held *allocation) {
 			}
 		}
 	}
-	q.allocated(a, token)
+	q.allocated(a)
 	s.log.Debug("allocation created", "allocation", a.number, "remote", q.from, "transport", q.leg.network(), "relayed", a.relayed(), "id", a.user)
 }
 
-// open opens the relayed sockets; token is that of a port reserved for later.
-func (a *allocation) open(w wish) (token []byte, err error) {
+var errQuota = errors.New("no quota for a reservation")
+
+// open opens the relayed sockets.
+func (a *allocation) open(w wish) error {
 	s := a.server
 	if w.token != nil {
 		r := s.redeem(w.token)
 		if r == nil {
-			return nil, errNoPort // RFC 8656 §7.2: 508
+			return errNoPort // RFC 8656 §7.2: 508
 		}
+		s.releaseQuota(r.user, r.source)
 		a.relay(r.socket, r.ports)
-		return nil, nil
+		return nil
 	}
+	if w.pair && !s.reserveQuota(a.user, a.source) {
+		return errQuota
+	}
+	var failed error
 	for i, wanted := range w.families {
 		if !wanted {
 			continue
 		}
-		p := s.ports[i]
-		if p == nil {
-			return nil, errNoFamily
-		}
-		first, second, err := p.open(w.even, w.pair, w.dontFragment)
-		if err != nil {
-			return nil, err
-		}
-		a.relay(first, p)
-		if second != nil {
-			token = s.reserve(second, p)
+		if err := a.openRelay(s.ports[i], w); err != nil {
+			failed = err
 		}
 	}
-	if w.additional && s.ports[1] != nil {
-		if first, _, err := s.ports[1].open(w.even, false, w.dontFragment); err == nil {
-			a.relay(first, s.ports[1])
-		}
+	if w.pair && a.token == nil {
+		s.releaseQuota(a.user, a.source)
 	}
-	return token, nil
+	if w.additional && a.relayed().IsValid() {
+		return nil // one of the two is enough
+	}
+	return failed
+}
+
+func (a *allocation) openRelay(p *ports, w wish) error {
+	if p == nil {
+		return errNoFamily
+	}
+	first, second, err := p.open(w.even, w.pair, w.dontFragment)
+	if err != nil {
+		return err
+	}
+	a.relay(first, p)
+	if second != nil {
+		a.token = a.server.reserve(a, second, p)
+	}
+	return nil
 }
 
 func (a *allocation) relay(socket *datagram.Socket, p *ports) {
@@ -217,7 +234,7 @@ func (a *allocation) grant(d time.Duration, now int64) {
 }
 
 // allocated answers with what was allocated (RFC 8656 §7.2).
-func (q *request) allocated(a *allocation, token []byte) {
+func (q *request) allocated(a *allocation) {
 	b := q.start(stun.Success)
 	for _, r := range a.relays {
 		if r != nil {
@@ -226,11 +243,15 @@ func (q *request) allocated(a *allocation, token []byte) {
 	}
 	b.AddXORAddress(stun.AttrXORMappedAddress, q.from)
 	b.AddUint32(stun.AttrLifetime, uint32(a.granted/time.Second))
-	if token != nil {
-		b.Add(stun.AttrReservationToken, token)
+	if a.token != nil {
+		b.Add(stun.AttrReservationToken, a.token)
 	}
-	if a.relays[1] == nil && q.m.Has(stun.AttrAdditionalAddressFamily) {
-		b.Add(stun.AttrAddressErrorCode, addressError(q.server.ports[1] == nil))
+	if q.m.Has(stun.AttrAdditionalAddressFamily) {
+		for i, r := range a.relays {
+			if r == nil {
+				b.Add(stun.AttrAddressErrorCode, addressError(byte(i+1), q.server.ports[i] == nil))
+			}
+		}
 	}
 	if a.ticket != (ticket{}) {
 		b.Add(stun.AttrMobilityTicket, a.ticket[:])
@@ -238,14 +259,14 @@ func (q *request) allocated(a *allocation, token []byte) {
 	q.finish()
 }
 
-// addressError is the value of ADDRESS-ERROR-CODE for the IPv6 address that could not
-// be had (RFC 8656 §18.12).
-func addressError(noFamily bool) []byte {
+// addressError is the value of ADDRESS-ERROR-CODE for the family of which no address
+// could be had (RFC 8656 §18.12).
+func addressError(family byte, noFamily bool) []byte {
 	code := stun.CodeInsufficientCapacity
 	if noFamily {
 		code = stun.CodeFamilyNotSupported
 	}
-	return []byte{stun.FamilyIPv6, 0, byte(code / 100), byte(code % 100)}
+	return []byte{family, 0, byte(code / 100), byte(code % 100)}
 }
 
 // refresh answers a Refresh request (RFC 8656 §8.2). a.mu is held.
@@ -276,7 +297,7 @@ func (q *request) refresh(a *allocation) {
 	switch {
 	case lifetime > 0:
 		a.grant(lifetime, q.flight.now)
-	case only >= 0 && a.relays[1-only] != nil: // of a dual allocation
+	case only >= 0 && a.relays[1-only] != nil && !a.relays[1-only].ended.Load(): // of a dual allocation
 		q.server.endRelay(a, only)
 	default:
 		q.server.end(a, "deleted")
@@ -301,14 +322,14 @@ func (q *request) createPermission(a *allocation) {
 		ip := ap.Addr().Unmap()
 		code = q.refusal(a, netip.AddrPortFrom(ip, 0))
 		addrs = append(addrs, ip)
-		return code == 0 && len(addrs) <= q.server.cfg.Permissions
+		return code == 0 && len(addrs) <= q.server.cfg.Permissions // more is too much: below
 	})
 	switch {
 	case code != 0:
 		q.fail(code)
 	case len(addrs) == 0:
 		q.fail(stun.CodeBadRequest)
-	case !a.permit(addrs, q.flight.now):
+	case len(addrs) > q.server.cfg.Permissions || !a.permit(addrs, q.flight.now):
 		q.fail(stun.CodeInsufficientCapacity)
 	default:
 		q.start(stun.Success)

@@ -3,6 +3,7 @@ package relay
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,8 @@ type allocation struct {
 	key      []byte
 	ends     time.Time // of the credential; zero: never
 	began    time.Time
-	request  stun.ID // of its Allocate, for retransmissions
-	source   netip.Addr
+	request  stun.ID    // of its Allocate, for retransmissions
+	source   netip.Addr // what quotas count
 	loop     *loop
 
 	client   atomic.Pointer[client]
@@ -39,9 +40,14 @@ type allocation struct {
 
 	mu        sync.Mutex
 	ended     bool
-	ticket    ticket // RFC 8016; zero: not mobile
 	nextUntil time.Time
 	granted   time.Duration
+	token     []byte // RESERVATION-TOKEN of its Allocate
+
+	// RFC 8016: its ticket, zero if it is not mobile, and the one before. They change
+	// with both mu and the registry's lock held.
+	ticket, former ticket
+	formerUntil    time.Time
 }
 
 // relaySocket is a relayed transport address.
@@ -151,14 +157,13 @@ func (s *Server) ownRelay(addr netip.AddrPort) bool {
 // permit gives or renews permissions for addresses; all or none (RFC 8656 §10.2).
 // It reports whether there was room.
 func (a *allocation) permit(addrs []netip.Addr, now int64) bool {
-	old := a.bindings.Load()
-	next := old
+	next := a.bindings.Load()
+	if slices.ContainsFunc(addrs, func(addr netip.Addr) bool { return next.permissions[addr] == nil }) {
+		next = next.without(now)
+	}
 	for _, addr := range addrs {
 		if next.permissions[addr] != nil {
 			continue
-		}
-		if next == old {
-			next = old.without(now)
 		}
 		if len(next.permissions) >= a.server.cfg.Permissions {
 			return false

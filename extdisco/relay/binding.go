@@ -1,7 +1,10 @@
 package relay
 
 import (
+	"hash/maphash"
 	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"confab/extdisco/stun"
 	"confab/internal/datagram"
@@ -15,6 +18,43 @@ const (
 
 // paddingSize is what PADDING of an answer has: the usual MTU (RFC 5780 §7.6).
 const paddingSize = 1500
+
+// RFC 5780 lets a stranger have answers sent where no request came from, and long ones:
+// only a source that has shown itself with a plain Binding within discoveryTime, and
+// only so often a second (turn.md §7.1).
+const (
+	discoveryTime = 30 * time.Second
+	discoveryRate = 5
+)
+
+// discovery remembers who has shown itself. It is a fixed table as that of a gate.
+type discovery struct {
+	rate *gate
+	seed maphash.Seed
+	seen [4096]atomic.Uint64 // a part of the hash in the high half, the second in the low
+}
+
+func newDiscovery() *discovery {
+	return &discovery{rate: newGate(discoveryRate, 0), seed: maphash.MakeSeed()}
+}
+
+func (d *discovery) place(ip netip.Addr) (at *atomic.Uint64, tag uint64) {
+	h := maphash.Comparable(d.seed, ip)
+	return &d.seen[h%uint64(len(d.seen))], h &^ 0xffffffff
+}
+
+// shown notes a plain Binding.
+func (d *discovery) shown(ip netip.Addr, now time.Time) {
+	at, tag := d.place(ip)
+	at.Store(tag | uint64(uint32(now.Unix())))
+}
+
+func (d *discovery) admit(ip netip.Addr, now time.Time) bool {
+	at, tag := d.place(ip)
+	v := at.Load()
+	age := uint32(now.Unix()) - uint32(v)
+	return v&^0xffffffff == tag && age <= uint32(discoveryTime/time.Second) && d.rate.admit(ip, now)
+}
 
 // binding answers a Binding request (RFC 8489 §7.3.1) and what RFC 5780 adds to it
 // where it is offered: from another address or port, to another port, with padding.
@@ -48,6 +88,14 @@ func (q *request) binding() {
 	if padding && hasPort || hasPort && len(port) < 2 {
 		q.fail(stun.CodeBadRequest)
 		return
+	}
+	if discovers {
+		if change == 0 && !hasPort && !padding {
+			s.discovery.shown(q.from.Addr(), q.now)
+		} else if !s.discovery.admit(q.from.Addr(), q.now) {
+			s.counters.overBudget.Add(1)
+			return
+		}
 	}
 	b := q.start(stun.Success)
 	b.AddXORAddress(stun.AttrXORMappedAddress, q.from)

@@ -40,7 +40,8 @@ type Config struct {
 	// them; 0 is off.
 	MaxBps, TotalBps int
 	// QuotaUser, QuotaAddress and QuotaTotal bound the allocations of one
-	// credential id, of one source address, and in all (0: the range less 10 %).
+	// credential id, of one source address (of IPv6, a /64), and in all (0: the range
+	// less 10 %).
 	QuotaUser, QuotaAddress, QuotaTotal int
 	// Permissions and Channels bound what one allocation has of each.
 	Permissions, Channels int
@@ -117,7 +118,7 @@ func (c *Config) complete() error {
 		c.Loops = runtime.GOMAXPROCS(0)
 	}
 	if c.QuotaTotal == 0 {
-		c.QuotaTotal = (int(c.MaxPort) - int(c.MinPort) + 1) * 9 / 10
+		c.QuotaTotal = max((int(c.MaxPort)-int(c.MinPort)+1)*9/10, 1)
 	}
 	c.MaxLifetime = max(c.MaxLifetime, defaultLifetime)
 	if c.Credentials != nil && (len(c.Relays) == 0 || c.MinPort == 0 || c.MaxPort < c.MinPort) {

@@ -138,7 +138,10 @@ func (a *allocation) receive(f *flight, p *peer, data []byte) {
 		var id stun.ID
 		binary.NativeEndian.PutUint64(id[:], rand.Uint64())
 		binary.NativeEndian.PutUint32(id[8:], rand.Uint32())
-		f.build.DataIndication(id, p.addr, len(data))
+		if !f.build.DataIndication(id, p.addr, len(data)) {
+			s.counters.garbage.Add(1) // as large as only another client of ours can send
+			return
+		}
 		head := f.build.Bytes()
 		n := len(head) + len(data)
 		b := f.space((n + 3) &^ 3)

@@ -27,12 +27,17 @@ func (g *gate) admit(ip netip.Addr, t time.Time) bool {
 	if ip.IsLoopback() {
 		return true
 	}
-	if ip.Is6() { // a site has a /64
-		p, _ := ip.Prefix(64)
-		ip = p.Addr()
-	}
-	b := &g.buckets[maphash.Comparable(g.seed, ip)%uint64(len(g.buckets))]
+	b := &g.buckets[maphash.Comparable(g.seed, site(ip))%uint64(len(g.buckets))]
 	return count(b, g.perSec, t) && count(&g.sum, g.total, t)
+}
+
+// site is what bounds by address count: of IPv6 a /64, which one host may have all of.
+func site(ip netip.Addr) netip.Addr {
+	if ip.Is6() {
+		p, _ := ip.Prefix(64)
+		return p.Addr()
+	}
+	return ip
 }
 
 // count adds one to the window of t unless it is full.

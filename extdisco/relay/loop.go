@@ -2,7 +2,6 @@ package relay
 
 import (
 	"net/netip"
-	"runtime/debug"
 	"time"
 
 	"confab/internal/datagram"
@@ -82,9 +81,18 @@ func (l *loop) run() {
 		l.send()
 		if l.flight.now-l.swept >= int64(sweepTime) {
 			l.swept = l.flight.now
-			l.server.sweep(l)
+			l.sweep()
 		}
 	}
+}
+
+func (l *loop) sweep() {
+	defer func() {
+		if err := recover(); err != nil {
+			l.server.panicked("sweep", err)
+		}
+	}()
+	l.server.sweep(l)
 }
 
 // serve reads from a socket that has something. What makes it panic costs that socket's
@@ -92,8 +100,7 @@ func (l *loop) run() {
 func (l *loop) serve(v any) {
 	defer func() {
 		if err := recover(); err != nil {
-			l.server.counters.panics.Add(1)
-			l.server.log.Error("panic in a turn event loop", "err", err, "stack", string(debug.Stack()))
+			l.server.panicked("event loop", err)
 			l.flight.discard()
 			if r, ok := v.(*relaySocket); ok {
 				l.server.finish(r.allocation, "panic")

@@ -20,31 +20,28 @@ func newTicket() (t ticket) {
 	return t
 }
 
-// mobile is what a ticket stands for.
-type mobile struct {
-	allocation *allocation
-	until      time.Time // zero: as long as it lives
-}
-
 // ticketTime is how long the ticket before is good: the answer with the new one may
 // have been lost.
 const ticketTime = 30 * time.Second
 
-// issueTicket gives an allocation a new ticket. a.mu is held, or a is not yet known.
-func (s *Server) issueTicket(a *allocation) {
-	t := newTicket()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if old := s.tickets[a.ticket]; old != nil {
-		old.until = s.cfg.Now().Add(ticketTime)
-	}
-	a.ticket = t
-	s.tickets[t] = &mobile{allocation: a}
-}
-
 // moveTime is how long a client that has announced itself elsewhere may take to send
 // from there.
 const moveTime = 30 * time.Second
+
+// issueTicket gives an allocation a new ticket in place of the one that was shown. If
+// that was the one before, the client has not got the present one, and gets it again:
+// an allocation never has more than two. a.mu is held, or a is not yet known.
+func (s *Server) issueTicket(a *allocation, shown []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(shown) == len(a.former) && ticket(shown) == a.former {
+		return
+	}
+	delete(s.tickets, a.former)
+	a.former, a.formerUntil = a.ticket, s.cfg.Now().Add(ticketTime)
+	a.ticket = newTicket()
+	s.tickets[a.ticket] = a
+}
 
 // byTicket finds an allocation by its ticket.
 func (s *Server) byTicket(b []byte, now time.Time) *allocation {
@@ -53,31 +50,17 @@ func (s *Server) byTicket(b []byte, now time.Time) *allocation {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	m := s.tickets[ticket(b)]
-	if m == nil || !m.until.IsZero() && m.until.Before(now) {
+	a := s.tickets[ticket(b)]
+	if a == nil || a.former == ticket(b) && !a.formerUntil.After(now) {
 		return nil
 	}
-	return m.allocation
+	return a
 }
 
-// forgetTickets and expireTickets want s.mu held.
+// forgetTickets wants s.mu held.
 func (s *Server) forgetTickets(a *allocation) {
-	if a.ticket == (ticket{}) {
-		return
-	}
-	for t, m := range s.tickets {
-		if m.allocation == a {
-			delete(s.tickets, t)
-		}
-	}
-}
-
-func (s *Server) expireTickets(now time.Time) {
-	for t, m := range s.tickets {
-		if !m.until.IsZero() && m.until.Before(now) {
-			delete(s.tickets, t)
-		}
-	}
+	delete(s.tickets, a.ticket)
+	delete(s.tickets, a.former)
 }
 
 // move answers a Refresh request that comes from another 5-tuple than the
@@ -120,7 +103,7 @@ func (q *request) move() {
 	a.nextUntil = q.now.Add(moveTime)
 	q.client.hold(a)
 	a.grant(lifetime, q.flight.now)
-	s.issueTicket(a)
+	s.issueTicket(a, t)
 	b := q.start(stun.Success)
 	b.AddUint32(stun.AttrLifetime, uint32(lifetime/time.Second))
 	b.AddXORAddress(stun.AttrXORMappedAddress, q.from)

@@ -53,6 +53,9 @@ func (p *Peers) AllowIP(ip netip.Addr) bool {
 // Allow answers for one packet, in either direction.
 func (p *Peers) Allow(ap netip.AddrPort) bool {
 	ip := ap.Addr().Unmap().WithZone("")
+	if ap.Port() == 0 {
+		return false // no packet has it
+	}
 	if p.Announced != nil && p.Announced(netip.AddrPortFrom(ip, ap.Port())) {
 		return true
 	}
@@ -99,8 +102,8 @@ func contains(list []netip.Prefix, ip netip.Addr) bool {
 	return false
 }
 
-// embedded lists the IPv4 addresses that an IPv6 address stands for: IPv4-mapped
-// and -compatible, NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380), ISATAP
+// embedded lists the IPv4 addresses that an IPv6 address stands for: IPv4-compatible
+// and -translated (RFC 2765), NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380), ISATAP
 // (RFC 5214).
 func embedded(ip netip.Addr) []netip.Addr {
 	if !ip.Is6() {
@@ -118,10 +121,14 @@ func embedded(ip netip.Addr) []netip.Addr {
 	}
 	var out []netip.Addr
 	switch {
-	case zero(0, 12) && !zero(12, 15):
+	case zero(0, 12), zero(0, 8) && b[8] == 0xff && b[9] == 0xff && zero(10, 12):
 		out = append(out, at(12))
-	case b[0] == 0 && b[1] == 0x64 && b[2] == 0xff && b[3] == 0x9b && (zero(4, 12) || b[4] == 0 && b[5] == 1):
+	case b[0] == 0 && b[1] == 0x64 && b[2] == 0xff && b[3] == 0x9b && zero(4, 12):
 		out = append(out, at(12))
+	case b[0] == 0 && b[1] == 0x64 && b[2] == 0xff && b[3] == 0x9b && b[4] == 0 && b[5] == 1:
+		// RFC 8215: a site may have put the address behind any prefix (RFC 6052 §2.2).
+		out = append(out, at(12), at(9), netip.AddrFrom4([4]byte{b[6], b[7], b[9], b[10]}),
+			netip.AddrFrom4([4]byte{b[7], b[9], b[10], b[11]}))
 	case b[0] == 0x20 && b[1] == 0x02:
 		out = append(out, at(2))
 	case b[0] == 0x20 && b[1] == 0x01 && zero(2, 4):

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"confab/internal/datagram"
@@ -43,7 +44,17 @@ func newPorts(a Address, lowest, highest uint16, buffer int, now func() time.Tim
 // open binds a socket to a free port: an even one if asked for, and with the port
 // behind it as well (RFC 8656 §7.2). The search begins at random, so that ports can't
 // be foretold, and ends when all have been tried.
+//
+// Ports at rest are given out again when there is no other.
 func (p *ports) open(even, pair, dontFragment bool) (first, second *datagram.Socket, err error) {
+	first, second, err = p.search(even, pair, dontFragment)
+	if errors.Is(err, errNoPort) && p.wake() {
+		first, second, err = p.search(even, pair, dontFragment)
+	}
+	return first, second, err
+}
+
+func (p *ports) search(even, pair, dontFragment bool) (first, second *datagram.Socket, err error) {
 	size := int(p.max) - int(p.min) + 1
 	start := rand.IntN(size)
 	for i := range size {
@@ -51,31 +62,54 @@ func (p *ports) open(even, pair, dontFragment bool) (first, second *datagram.Soc
 		if (even || pair) && port%2 != 0 || pair && port == p.max {
 			continue
 		}
-		if first = p.bind(port, dontFragment); first == nil {
+		if first, err = p.bind(port, dontFragment); err != nil {
+			return nil, nil, err
+		}
+		if first == nil {
 			continue
 		}
 		if !pair {
 			return first, nil, nil
 		}
-		if second = p.bind(port+1, dontFragment); second != nil {
+		if second, err = p.bind(port+1, dontFragment); second != nil {
 			return first, second, nil
 		}
-		p.close(first)
+		_ = first.Close()
+		p.free(port, false)
+		if err != nil {
+			return nil, nil, err
+		}
 	}
 	return nil, nil, errNoPort
 }
 
-// bind is nil if the port is taken, by us or by somebody else.
-func (p *ports) bind(port uint16, dontFragment bool) *datagram.Socket {
+// bind returns no socket if the port is taken, by us or by somebody else. The error is
+// one that all ports have: no descriptor is left, for example.
+func (p *ports) bind(port uint16, dontFragment bool) (*datagram.Socket, error) {
 	if !p.take(port) {
-		return nil
+		return nil, nil
 	}
 	s, err := datagram.Open(netip.AddrPortFrom(p.addr.Bind, port), datagram.Options{Buffer: p.buffer, GRO: true, DontFragment: dontFragment})
 	if err != nil {
 		p.free(port, false)
-		return nil
+		if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
+			return nil, nil
+		}
+		return nil, err
 	}
-	return s
+	return s, nil
+}
+
+// wake ends the rest of all ports and reports whether there were any.
+func (p *ports) wake() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.resting {
+		p.clear(r.port)
+	}
+	any := len(p.resting) > 0
+	p.resting = nil
+	return any
 }
 
 func (p *ports) take(port uint16) bool {

@@ -25,39 +25,42 @@ type registry struct {
 	total    int
 	created  uint64
 	reserved map[[tokenSize]byte]*reservation
-	tickets  map[ticket]*mobile
+	tickets  map[ticket]*allocation
 }
 
-// reservation is a port that was kept for a second allocation (RFC 8656 §7.2).
+// reservation is a port that was kept for a second allocation (RFC 8656 §7.2). It
+// counts as one until it is redeemed.
 type reservation struct {
 	socket *datagram.Socket
 	ports  *ports
+	user   string
+	source netip.Addr
 	until  time.Time
 }
 
 func newRegistry() registry {
 	return registry{live: map[*allocation]struct{}{}, relayeds: map[netip.AddrPort]*relaySocket{}, byUser: map[string]int{},
-		byAddr: map[netip.Addr]int{}, reserved: map[[tokenSize]byte]*reservation{}, tickets: map[ticket]*mobile{}}
+		byAddr: map[netip.Addr]int{}, reserved: map[[tokenSize]byte]*reservation{}, tickets: map[ticket]*allocation{}}
 }
 
-// reserveQuota counts an allocation that is being made.
-func (s *Server) reserveQuota(a *allocation) bool {
+// reserveQuota counts an allocation or a reservation that is being made.
+func (s *Server) reserveQuota(user string, source netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byUser[a.user] >= s.cfg.QuotaUser || s.byAddr[a.source] >= s.cfg.QuotaAddress || s.total >= s.cfg.QuotaTotal {
+	if s.byUser[user] >= s.cfg.QuotaUser || s.byAddr[source] >= s.cfg.QuotaAddress || s.total >= s.cfg.QuotaTotal {
 		return false
 	}
-	s.byUser[a.user]++
-	s.byAddr[a.source]++
+	s.byUser[user]++
+	s.byAddr[source]++
 	s.total++
 	return true
 }
 
-func (s *Server) releaseQuota(a *allocation) {
+func (s *Server) releaseQuota(user string, source netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	decrement(s.byUser, a.user)
-	decrement(s.byAddr, a.source)
+	decrement(s.byUser, user)
+	decrement(s.byAddr, source)
 	s.total--
 }
 
@@ -135,7 +138,7 @@ func (s *Server) end(a *allocation, reason string) {
 	}
 	s.forgetTickets(a)
 	s.mu.Unlock()
-	s.releaseQuota(a)
+	s.releaseQuota(a.user, a.source)
 	c := a.client.Load()
 	c.release(a)
 	if next := a.next.Swap(nil); next != nil {
@@ -170,20 +173,26 @@ func (s *Server) sweep(l *loop) {
 		if a.loop != l || a.expires.Load() > now && a.next.Load() == nil {
 			continue
 		}
-		a.mu.Lock()
-		if a.expires.Load() <= now { // not refreshed meanwhile
-			s.end(a, "expired")
-		} else if next := a.next.Load(); next != nil && a.nextUntil.Before(s.cfg.Now()) {
-			a.next.Store(nil)
-			next.release(a)
-		}
-		a.mu.Unlock()
+		s.expire(a, now)
 	}
 	for _, k := range l.sockets {
 		k.forget()
 	}
 	if l.index == 0 {
 		s.sweepShared(s.cfg.Now())
+	}
+}
+
+// expire ends an allocation that has not been refreshed, and a move that has not
+// been made.
+func (s *Server) expire(a *allocation, now int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.expires.Load() <= now {
+		s.end(a, "expired")
+	} else if next := a.next.Load(); next != nil && a.nextUntil.Before(s.cfg.Now()) {
+		a.next.Store(nil)
+		next.release(a)
 	}
 }
 
@@ -196,20 +205,20 @@ func (s *Server) sweepShared(now time.Time) {
 			done = append(done, r)
 		}
 	}
-	s.expireTickets(now)
 	s.mu.Unlock()
 	for _, r := range done {
 		r.ports.close(r.socket)
+		s.releaseQuota(r.user, r.source)
 	}
 }
 
 // reserve keeps a socket for whoever shows the token.
-func (s *Server) reserve(socket *datagram.Socket, p *ports) []byte {
+func (s *Server) reserve(a *allocation, socket *datagram.Socket, p *ports) []byte {
 	var token [tokenSize]byte
 	_, _ = rand.Read(token[:])
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reserved[token] = &reservation{socket, p, s.cfg.Now().Add(tokenTime)}
+	s.reserved[token] = &reservation{socket, p, a.user, a.source, s.cfg.Now().Add(tokenTime)}
 	return token[:]
 }
 

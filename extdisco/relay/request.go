@@ -63,16 +63,23 @@ func (s *Server) message(f *flight, in arrival, b []byte) *client {
 		q.binding()
 	case stun.Allocate, stun.Refresh, stun.CreatePermission, stun.ChannelBind:
 		if s.cfg.Credentials == nil {
-			q.fail(stun.CodeBadRequest) // silence would have the client ask for 40 s
+			q.reject() // silence would have the client ask for 40 s
 		} else if q.authenticate() {
 			q.dispatch()
 			return q.client
 		}
 	default:
 		// TCP relays (RFC 6062) are not offered; to their clients 442 has said so.
-		q.fail(stun.CodeBadRequest)
+		q.reject()
 	}
 	return nil
+}
+
+// reject refuses what nobody has signed.
+func (q *request) reject() {
+	if q.admitted() {
+		q.fail(stun.CodeBadRequest)
+	}
 }
 
 func (q *request) dispatch() {
@@ -126,9 +133,7 @@ func (q *request) authenticate() bool {
 	nonce, fresh := q.m.Get(stun.AttrNonce)
 	switch {
 	case !named || !inRealm || !fresh || len(username) > maxUsername:
-		if q.admitted() {
-			q.fail(stun.CodeBadRequest)
-		}
+		q.reject()
 		return false
 	case !s.nonces.valid(nonce, q.from, q.now):
 		q.challenge(stun.CodeStaleNonce)
@@ -154,7 +159,7 @@ func (q *request) authenticate() bool {
 func (q *request) identify(username string) bool {
 	s := q.server
 	if a := q.holder(username); a != nil {
-		if !a.ends.IsZero() && q.now.After(a.ends.Add(s.cfg.MaxSession)) || !q.m.Signed(a.key) {
+		if !a.ends.IsZero() && q.now.After(a.ends.Add(s.cfg.MaxSession)) || !q.m.Signed(a.key, &q.flight.build) {
 			return false
 		}
 		q.username, q.user, q.ends, q.key = username, a.user, a.ends, a.key
@@ -165,7 +170,7 @@ func (q *request) identify(username string) bool {
 		return false
 	}
 	for _, key := range id.Keys {
-		if q.m.Signed(key) {
+		if q.m.Signed(key, &q.flight.build) {
 			q.username, q.user, q.ends, q.key = username, id.ID, id.Expires, key
 			return true
 		}

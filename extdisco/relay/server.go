@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,7 @@ type Server struct {
 	nonces       *nonces
 	bindings     *gate
 	unauthorized *gate
+	discovery    *discovery
 	ports        [2]*ports // IPv4, IPv6
 	in, out      bucket    // of all allocations
 	counters     counters
@@ -65,7 +67,8 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: log, began: cfg.Now(), nonces: newNonces(cfg.NonceKey, cfg.StaleNonce),
-		bindings: newGate(cfg.RequestRate, 0), unauthorized: newGate(cfg.UnauthorizedRate, cfg.UnauthorizedTotal), registry: newRegistry()}
+		bindings: newGate(cfg.RequestRate, 0), unauthorized: newGate(cfg.UnauthorizedRate, cfg.UnauthorizedTotal), discovery: newDiscovery(),
+		registry: newRegistry()}
 	s.flights.New = func() any { return newFlight(int(s.next.Add(1))) }
 	for _, a := range cfg.Relays {
 		if i := familyOf(a.Bind); s.ports[i] == nil {
@@ -158,6 +161,12 @@ func (s *Server) UDPAddrs() []netip.AddrPort {
 	return out
 }
 
+// panicked counts and logs what a recover has caught.
+func (s *Server) panicked(where string, err any) {
+	s.counters.panics.Add(1)
+	s.log.Error("panic in the turn relay", "where", where, "err", err, "stack", string(debug.Stack()))
+}
+
 // Drain opens no more allocations; those there are go on.
 func (s *Server) Drain() { s.draining.Store(true) }
 
@@ -170,11 +179,17 @@ func (s *Server) Close() error {
 	for _, a := range s.allocations() {
 		s.finish(a, "server closed")
 	}
-	s.dropReservations()
 	for _, l := range s.loops {
 		errs = append(errs, l.poller.Close())
 	}
 	s.running.Wait()
+	for _, a := range s.allocations() { // made meanwhile
+		s.finish(a, "server closed")
+	}
+	s.dropReservations()
+	for _, l := range s.loops {
+		errs = append(errs, l.reader.Close())
+	}
 	for _, l := range s.locals {
 		for _, k := range l.sockets {
 			errs = append(errs, k.Close())

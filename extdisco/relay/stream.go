@@ -17,9 +17,9 @@ import (
 
 const (
 	// firstBuffer is the longest message of a connection that has no allocation,
-	// maxFrame the longest of all: ChannelData with its head.
+	// maxFrame the longest of all.
 	firstBuffer = 4 << 10
-	maxFrame    = stun.ChannelHeaderSize + 64<<10
+	maxFrame    = stun.HeaderSize + 64<<10
 	// recordSize is how much is written at a time: a TLS record.
 	recordSize = 16 << 10
 	// maxControl bounds the answers that a client does not read.
@@ -72,7 +72,7 @@ func (l *listener) isClosed() bool {
 func (l *listener) take(conn net.Conn) {
 	cfg := &l.server.cfg
 	remote := addrPort(conn.RemoteAddr())
-	ip := remote.Addr()
+	ip := site(remote.Addr())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || len(l.conns) >= cfg.Conns || l.perIP[ip] >= cfg.ConnsPerAddress {
@@ -93,7 +93,7 @@ func (l *listener) gone(s *stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, s)
-	decrement(l.perIP, s.client.addr.Addr())
+	decrement(l.perIP, site(s.client.addr.Addr()))
 }
 
 // close ends the listener and all its connections.
@@ -149,8 +149,8 @@ func (s *stream) run() {
 		return
 	}
 	var writing sync.WaitGroup
-	writing.Go(s.write)
-	s.read()
+	writing.Go(func() { s.guard("writing", s.write) })
+	s.guard("reading", s.read)
 	s.mu.Lock()
 	s.closed = true
 	close(s.kick)
@@ -193,6 +193,17 @@ func (r *replayed) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	return r.Conn.Read(b)
+}
+
+// guard runs a half of the connection. What makes it panic costs this connection.
+func (s *stream) guard(half string, f func()) {
+	defer func() {
+		if err := recover(); err != nil {
+			s.listener.server.panicked("connection "+half, err)
+			_ = s.conn.Close()
+		}
+	}()
+	f()
 }
 
 // end ends the allocation as well: nobody else can use it, unless it can move
@@ -285,6 +296,9 @@ func (s *stream) explain(b []byte) {
 
 func (s *stream) take(f *flight, b []byte) {
 	server := s.listener.server
+	if len(b) == 0 { // a record may be empty
+		return
+	}
 	if b[0]>>6 == 1 {
 		server.channelData(f, s.client, b)
 		return

@@ -6,7 +6,10 @@ import (
 )
 
 // Builder writes one message after the other into the same buffer.
-type Builder struct{ b []byte }
+type Builder struct {
+	b   []byte
+	mac integrity
+}
 
 // Start begins a message. What was built before is overwritten.
 func (w *Builder) Start(kind uint16, id ID) {
@@ -111,9 +114,7 @@ func (w *Builder) AddUnknown(kinds []uint16) {
 
 // Sign appends MESSAGE-INTEGRITY; only FINGERPRINT may follow.
 func (w *Builder) Sign(key []byte) {
-	var sum [integritySize]byte
-	s := integrity(key, w.b, &sum)
-	w.Add(AttrMessageIntegrity, s)
+	w.Add(AttrMessageIntegrity, w.mac.sum(key, w.b))
 }
 
 // Fingerprint appends FINGERPRINT, the last attribute.
@@ -125,12 +126,14 @@ func (w *Builder) Fingerprint() {
 }
 
 // DataIndication writes the head of a Data indication of n bytes from peer: the data
-// and up to three bytes of padding come behind it (RFC 8656 §11.4).
-func (w *Builder) DataIndication(id ID, peer netip.AddrPort, n int) {
+// and up to three bytes of padding come behind it (RFC 8656 §11.4). It is false if so
+// many do not fit a message.
+func (w *Builder) DataIndication(id ID, peer netip.AddrPort, n int) bool {
 	w.Start(Data|Indication, id)
 	w.AddXORAddress(AttrXORPeerAddress, peer)
 	w.head(AttrData, n)
 	w.length(padded(n))
+	return len(w.b)-HeaderSize+padded(n) <= 0xffff
 }
 
 // AppendChannelHeader appends the head of ChannelData of n bytes.

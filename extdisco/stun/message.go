@@ -1,11 +1,12 @@
 // Package stun reads and writes STUN messages (RFC 8489) and the ChannelData
 // messages of TURN (RFC 8656 §12.4) in place: a server looks at every message that
-// strangers send it, so nothing here allocates, and nothing that is read is copied.
+// strangers send it, so nothing that is read is copied, and nothing allocates but a
+// Builder whose buffer has to grow.
 package stun
 
 import (
-	"crypto/hmac"
 	"crypto/sha1"
+	"crypto/subtle"
 	"encoding/binary"
 	"hash/crc32"
 	"net/netip"
@@ -158,32 +159,20 @@ func (m Message) Address(value []byte) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// Signed reports whether MESSAGE-INTEGRITY is that of key (RFC 8489 §14.5).
-func (m Message) Signed(key []byte) bool {
+// Signed reports whether MESSAGE-INTEGRITY is that of key (RFC 8489 §14.5). Of a
+// Builder it takes only the means to compute one; the message there stays.
+func (m Message) Signed(key []byte, w *Builder) bool {
 	for at := HeaderSize; at < len(m); {
 		k, v, after := m.next(at)
 		if k == AttrMessageIntegrity {
 			if len(v) != integritySize {
 				return false
 			}
-			var sum [integritySize]byte
-			return hmac.Equal(v, integrity(key, m[:at], &sum))
+			return subtle.ConstantTimeCompare(v, w.mac.sum(key, m[:at])) == 1
 		}
 		at = after
 	}
 	return false
-}
-
-// integrity is the HMAC of a message as far as MESSAGE-INTEGRITY, with a length in
-// the header as if it ended with that attribute.
-func integrity(key, m []byte, sum *[integritySize]byte) []byte {
-	mac := hmac.New(sha1.New, key)
-	var head [HeaderSize]byte
-	copy(head[:], m)
-	binary.BigEndian.PutUint16(head[2:], uint16(len(m)-HeaderSize+attributeSize+integritySize))
-	mac.Write(head[:])
-	mac.Write(m[HeaderSize:])
-	return mac.Sum(sum[:0])
 }
 
 // Fingerprinted reports whether the message ends with FINGERPRINT; valid is false if
