@@ -70,6 +70,7 @@ func (s *server) openTURN() error {
 		rc.Relays = []relay.Address{{Bind: netip.IPv4Unspecified(), Public: netip.IPv4Unspecified()}}
 		rc.Credentials = nil // no address to relay from: STUN only
 	}
+	rc.Bridge = s.sockets
 	var err error
 	if rc.Peers, err = s.peerPolicy(); err != nil {
 		return err
@@ -78,6 +79,7 @@ func (s *server) openTURN() error {
 		return err
 	}
 	s.opened(s.relay)
+	s.sockets.SetRelay(ownRelay{s.relay})
 	return nil
 }
 

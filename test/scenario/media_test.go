@@ -153,6 +153,13 @@ func TestRelayOnly(t *testing.T) {
 			if a.Path() != "relay" || b.Path() != "host" {
 				t.Errorf("paths %s and %s", a.Path(), b.Path())
 			}
+			// Between the relay and the bridge nothing goes through the kernel: all that
+			// came out of the relay went to the bridge, and the other way round.
+			for _, direction := range []string{"to_relay", "from_relay"} {
+				if n := w.metric(`confab_bridge_relay_packets_total{direction="` + direction + `"}`); n < 20 {
+					t.Errorf("%v packets %s in memory", n, direction)
+				}
+			}
 		})
 	}
 }
