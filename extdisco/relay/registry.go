@@ -116,11 +116,16 @@ func (s *Server) relaysAt(a netip.Addr) bool {
 	return len(s.relayeds) > 0
 }
 
-// finish ends an allocation from elsewhere than a request of its own.
-func (s *Server) finish(a *allocation, reason string) {
+// finish ends an allocation from elsewhere than a request of its own, unless it has
+// ended already.
+func (s *Server) finish(a *allocation, reason string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.ended {
+		return false
+	}
 	s.end(a, reason)
+	return true
 }
 
 // end ends an allocation. a.mu is held.

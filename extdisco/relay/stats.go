@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -107,37 +109,58 @@ type Allocation struct {
 	BytesToPeers, BytesFromPeers     uint64
 }
 
-// Allocations lists what is live.
-func (s *Server) Allocations() []Allocation {
-	list := s.allocations()
-	out := make([]Allocation, len(list))
-	for i, a := range list {
-		c, b := a.client.Load(), a.bindings.Load()
-		o := Allocation{Number: a.number, User: a.user, Transport: c.leg.network(), Client: c.addr, Server: c.leg.local(),
-			Began: a.began, Expires: s.began.Add(time.Duration(a.expires.Load())), Permissions: len(b.permissions), Channels: len(b.channels),
-			PacketsToPeers: a.packetsOut.Load(), PacketsFromPeers: a.packetsIn.Load(),
-			BytesToPeers: a.bytesOut.Load(), BytesFromPeers: a.bytesIn.Load()}
-		for _, r := range a.relays {
-			if r != nil && !r.ended.Load() {
-				o.Relayed = append(o.Relayed, r.relayed)
-			}
+// Allocations lists up to limit of the live ones in the order of their numbers, those
+// after a number, and whether there are more.
+func (s *Server) Allocations(after uint64, limit int) (list []Allocation, more bool) {
+	live := slices.DeleteFunc(s.allocations(), func(a *allocation) bool { return a.number <= after })
+	slices.SortFunc(live, func(a, b *allocation) int { return cmp.Compare(a.number, b.number) })
+	if more = len(live) > limit; more {
+		live = live[:limit]
+	}
+	list = make([]Allocation, len(live))
+	for i, a := range live {
+		list[i] = a.describe()
+	}
+	return list, more
+}
+
+func (a *allocation) describe() Allocation {
+	c, b := a.client.Load(), a.bindings.Load()
+	d := Allocation{Number: a.number, User: a.user, Transport: c.leg.network(), Client: c.addr, Server: c.leg.local(),
+		Began: a.began, Expires: a.server.began.Add(time.Duration(a.expires.Load())), Permissions: len(b.permissions), Channels: len(b.channels),
+		PacketsToPeers: a.packetsOut.Load(), PacketsFromPeers: a.packetsIn.Load(),
+		BytesToPeers: a.bytesOut.Load(), BytesFromPeers: a.bytesIn.Load()}
+	for _, r := range a.relays {
+		if r != nil && !r.ended.Load() {
+			d.Relayed = append(d.Relayed, r.relayed)
 		}
-		out[i] = o
+	}
+	return d
+}
+
+// EndNumber ends the allocation with a number and reports whether there was one.
+func (s *Server) EndNumber(number uint64, reason string) bool {
+	live := s.allocations()
+	i := slices.IndexFunc(live, func(a *allocation) bool { return a.number == number })
+	return i >= 0 && s.finish(live[i], reason)
+}
+
+// Users counts the live allocations of each credential id.
+func (s *Server) Users() map[string]int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := map[string]int{}
+	for a := range s.live {
+		out[a.user]++
 	}
 	return out
 }
 
-// End ends the allocations that match and returns how many.
-func (s *Server) End(match func(Allocation) bool, reason string) (n int) {
-	for _, d := range s.Allocations() {
-		if !match(d) {
-			continue
-		}
-		for _, a := range s.allocations() {
-			if a.number == d.Number {
-				s.finish(a, reason)
-				n++
-			}
+// EndUsers ends the allocations of the credential ids that match and returns how many.
+func (s *Server) EndUsers(match func(user string) bool, reason string) (n int) {
+	for _, a := range s.allocations() {
+		if match(a.user) && s.finish(a, reason) {
+			n++
 		}
 	}
 	return n

@@ -53,6 +53,11 @@ type Backend interface {
 	Shutdown(graceful bool)
 	// TURN are the STUN and TURN servers, with credentials for name.
 	TURN(name string) []ICEServer
+	// Allocations lists up to limit allocations of the TURN server of this process by
+	// number, those after one, and whether there are more. Without one there are none.
+	Allocations(after uint64, limit int) (list []Allocation, more bool)
+	// EndAllocation reports whether there was one.
+	EndAllocation(number uint64) bool
 }
 
 // Accounts checks the passwords of hosts.

@@ -22,6 +22,8 @@ type fake struct {
 	calls    []string
 	password int // checks
 	node     Node
+
+	allocations []Allocation
 }
 
 type fakeRoom struct {
@@ -35,7 +37,11 @@ type fakeRoom struct {
 
 func newFake() *fake {
 	at := time.Unix(1_700_000_000, 0).UTC()
-	return &fake{node: Node{State: "running", Participants: 3}, presets: map[string]Preset{"standup": {Room: "standup", ExpiresAt: at}}, rooms: map[string]*fakeRoom{
+	allocation := Allocation{ID: "k3v9", Transport: "tls", Client: "192.0.2.7:40000", Server: "192.0.2.1:443", Relayed: []string{"192.0.2.1:50000"}, BeganAt: at, ExpiresAt: at.Add(time.Hour),
+		Permissions: 2, Channels: 1, PacketsToPeers: 3, BytesToPeers: 300, PacketsFromPeers: 4, BytesFromPeers: 400}
+	second := allocation
+	allocation.Number, second.Number = 7, 9
+	return &fake{allocations: []Allocation{allocation, second}, node: Node{State: "running", Participants: 3}, presets: map[string]Preset{"standup": {Room: "standup", ExpiresAt: at}}, rooms: map[string]*fakeRoom{
 		"standup": {
 			Room: Room{Name: "standup", JID: "standup@conference.meet.test", MeetingID: "m", Participants: 1, Occupants: 2, CreatedAt: &at,
 				PasswordProtected: true, Internal: "standup@conference.meet.test"},
@@ -250,6 +256,28 @@ func (f *fake) Sessions() int { return 7 }
 
 func (f *fake) TURN(string) []ICEServer {
 	return []ICEServer{{Type: "turns", Host: "meet.test", Port: 443, Transport: "tcp", Username: "1:x", Password: "y", Restricted: true, Expires: 5}}
+}
+
+func (f *fake) Allocations(after uint64, limit int) (out []Allocation, more bool) {
+	f.called("allocations")
+	for _, a := range f.allocations {
+		if a.Number > after {
+			if len(out) == limit {
+				return out, true
+			}
+			out = append(out, a)
+		}
+	}
+	return out, false
+}
+
+func (f *fake) EndAllocation(number uint64) bool {
+	f.called("end allocation")
+	i := slices.IndexFunc(f.allocations, func(a Allocation) bool { return a.Number == number })
+	if i >= 0 {
+		f.allocations = slices.Delete(f.allocations, i, i+1)
+	}
+	return i >= 0
 }
 
 // fakeAccounts know the host anna and the account bot, which is none.

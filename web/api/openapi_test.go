@@ -192,13 +192,13 @@ var conflicts = map[string]func(q *query, f *fake){
 
 // query is one request.
 type query struct {
-	op, room, nick, search, body, contentType, user, password, key, addr, origin string
+	op, room, nick, number, search, body, contentType, user, password, key, addr, origin string
 }
 
 func (q query) request() *http.Request {
 	method, path, _ := strings.Cut(q.op, " ")
 	escape := strings.NewReplacer("[", "%5B", "]", "%5D", "/", "%2F").Replace
-	path = strings.ReplaceAll(strings.ReplaceAll(path, "{room}", escape(q.room)), "{nick}", escape(q.nick))
+	path = strings.NewReplacer("{room}", escape(q.room), "{nick}", escape(q.nick), "{number}", escape(q.number)).Replace(path)
 	r := httptest.NewRequest(method, Prefix+path+q.search, strings.NewReader(q.body))
 	if q.body != "" || q.contentType != "" {
 		r.Header.Set("Content-Type", q.contentType)
@@ -221,7 +221,7 @@ const testKey = "0123456789abcdef"
 
 // ordinary is the request of op that works.
 func ordinary(op string) query {
-	return query{op: op, room: "standup", nick: "aaaa1111", body: bodies[op], contentType: "application/json", key: testKey, addr: "192.0.2.1"}
+	return query{op: op, room: "standup", nick: "aaaa1111", number: "7", body: bodies[op], contentType: "application/json", key: testKey, addr: "192.0.2.1"}
 }
 
 func newAPI(f *fake, change func(*Config)) *Server {
@@ -252,17 +252,17 @@ func provoke(t *testing.T, op string, o *operation, status int) *http.Response {
 		switch {
 		case bodies[op] != "":
 			q.body = `{"nonsense":`
-		case op == "GET /rooms":
+		case op == "GET /rooms", op == "GET /turn/allocations":
 			q.search = "?limit=many"
 		default:
-			q.room = "["
+			q.room, q.number = "[", "-1"
 		}
 	case 401:
 		q.key = ""
 	case 403:
 		q.key, q.user, q.password = "", "bot", "pw"
 	case 404:
-		q.room = "nobody"
+		q.room, q.number = "nobody", "8"
 	case 409:
 		if conflicts[op] == nil {
 			t.Fatalf("%s: no way to a conflict is known", op)

@@ -12,7 +12,7 @@ import (
 const (
 	maxText     = 4096  // bytes of a reason, a name, a password
 	maxMessage  = 16384 // of a line in the chat
-	maxPage     = 10000 // rooms at once
+	maxPage     = 10000 // of a list at once
 	defaultPage = 1000
 )
 
@@ -35,14 +35,24 @@ func unprintable(c rune) bool {
 // roomOf is the name of the room that a path is about.
 func roomOf(r *http.Request) string { return r.PathValue("room") }
 
+// pageLimit is how many of a list are asked for.
+func pageLimit(r *http.Request) (int, error) {
+	v := r.URL.Query().Get("limit")
+	if v == "" {
+		return defaultPage, nil
+	}
+	limit, err := strconv.Atoi(v)
+	if err != nil || limit < 1 || limit > maxPage {
+		return 0, fail(http.StatusBadRequest, "limit is not between 1 and "+strconv.Itoa(maxPage)+".")
+	}
+	return limit, nil
+}
+
 func (s *Server) listRooms(r *http.Request) (int, any, error) {
 	q := r.URL.Query()
-	limit := defaultPage
-	if v := q.Get("limit"); v != "" {
-		var err error
-		if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > maxPage {
-			return 0, nil, fail(http.StatusBadRequest, "limit is not between 1 and "+strconv.Itoa(maxPage)+".")
-		}
+	limit, err := pageLimit(r)
+	if err != nil {
+		return 0, nil, err
 	}
 	list, more, err := s.cfg.Backend.Rooms(r.Context(), q.Get("tenant"), q.Get("after"), limit)
 	if err != nil {

@@ -83,6 +83,8 @@ var routes = []route{
 	{"DELETE", "/presets/{room}", (*Server).deletePreset},
 	{"GET", "/sessions", (*Server).countSessions},
 	{"GET", "/turn-credentials", (*Server).turnCredentials},
+	{"GET", "/turn/allocations", (*Server).listAllocations},
+	{"DELETE", "/turn/allocations/{number}", (*Server).endAllocation},
 	{"GET", "/node", (*Server).getNode},
 	{"POST", "/drain", (*Server).setDrain},
 	{"POST", "/shutdown", (*Server).shutdown},
