@@ -95,7 +95,7 @@ func TestPush(t *testing.T) {
 	// A rotation of the secret.
 	w.service.list.keys.Set([]credential.Secret{{Value: "south"}, {Value: "north"}}, nil)
 	got = change(func(*Settings) {})
-	want, _ := credential.Secrets{"south"}.Mint(time.Unix(1795293600, 0), 24*time.Hour, w.service.list.id(w.port.JID()))
+	want, _ := credential.Secrets{"south"}.Mint(time.Unix(1795293600, 0), 24*time.Hour, w.service.list.ID(w.port.JID()))
 	if len(got) != 1 || strings.Count(got[0], "<service ") != 1 || !strings.Contains(got[0], `<service action="modify" type="turn"`) || !strings.Contains(got[0], want.Password) {
 		t.Fatal("other credentials:", got)
 	}

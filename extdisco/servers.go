@@ -11,12 +11,8 @@
 package extdisco
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base32"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -105,7 +101,7 @@ func (l *List) Entries(user xmpp.JID) []Entry {
 	set := l.settings.Load()
 	out := make([]Entry, 0, len(set.Servers))
 	now := l.now()
-	id := l.id(user)
+	id := l.ID(user)
 	for _, s := range set.Servers {
 		if !s.Own && l.health != nil && !l.health.Up(s) {
 			continue
@@ -133,12 +129,6 @@ func (l *List) Entries(user xmpp.JID) []Entry {
 		out = append(out, e)
 	}
 	return out
-}
-
-func (l *List) id(user xmpp.JID) string {
-	mac := hmac.New(sha256.New, l.sessionKey)
-	mac.Write([]byte(user.String()))
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(mac.Sum(nil)[:6]))
 }
 
 // told are the entries for a session, none if it may not have them.

@@ -67,6 +67,9 @@ func TestResumeWithReplay(t *testing.T) {
 	c.expect(`<a xmlns="urn:xmpp:sm:3" h="1"/>`)
 	_ = c.conn.CloseNow()
 	s.waitDetached(1)
+	if got := s.srv.Sessions(); len(got) != 1 || got[0].String() != c.jid {
+		t.Errorf("who may come back is in %v", got)
+	}
 	s.tell(c.jid, "three")
 
 	d := s.dial("?room=dc-wdrn36&previd=" + id)

@@ -140,6 +140,18 @@ func (s *Server) add(se *Session) bool {
 	return true
 }
 
+// Sessions are the addresses of all sessions, those that wait to be resumed among
+// them.
+func (s *Server) Sessions() []JID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]JID, 0, len(s.sessions))
+	for se := range s.sessions {
+		out = append(out, se.jid)
+	}
+	return out
+}
+
 func (s *Server) forget(se *Session, smID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -97,6 +97,9 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	if s.relays != nil {
 		outer.Go(func() error { return quiet(s.relays.Run(octx)) })
 	}
+	if s.relay != nil {
+		outer.Go(func() error { return quiet(s.departures().Run(octx)) })
+	}
 	outer.Go(func() error {
 		s.turnKeys.watch(octx, s.extdisco.Changed)
 		return nil
