@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -109,5 +110,35 @@ func TestAdminFromElsewhere(t *testing.T) {
 	}
 	if got := ask(t, h, "GET /metrics", "Authorization: Bearer k2", host); got.StatusCode != 403 {
 		t.Errorf("address not allowed: %d", got.StatusCode)
+	}
+}
+
+// A part of the server without a front has the admin listener alone.
+func TestAdminOnly(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig("relay.example")
+	cfg.AdminOnly, cfg.Listen, cfg.HTTP, cfg.Admin = true, nil, Bind{}, Bind{Addr: "127.0.0.1:0"}
+	s, err := Open(cfg, nil, Handlers{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	resp, err := http.Get("http://" + s.AdminAddr().String() + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || len(s.Addrs()) != 0 || s.HTTPAddr() != nil || s.TURN() != nil {
+		t.Errorf("%d %v %v", resp.StatusCode, s.Addrs(), s.HTTPAddr())
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	cfg.AdminOnly = false
+	if _, err := Open(cfg, nil, Handlers{}); err == nil {
+		t.Error("a front without an address")
 	}
 }

@@ -45,6 +45,8 @@ type Config struct {
 	Site   Site   // what config.js says; R
 	Limits Limits // R
 
+	AdminOnly bool // only the admin listener, of a part of the server that has no front
+
 	Log     *slog.Logger         // nil is slog.Default
 	Metrics *prometheus.Registry // served as /metrics on the admin listener; nil is an empty one
 }
@@ -111,7 +113,7 @@ func (c *Config) validate() error {
 	if c.Domain == "" {
 		return fmt.Errorf("web: no domain")
 	}
-	if len(c.Listen) == 0 {
+	if len(c.Listen) == 0 && !c.AdminOnly {
 		return fmt.Errorf("web: no address to listen on")
 	}
 	if err := validateLiteral("web.config", c.Site.Config, 0); err != nil {

@@ -118,7 +118,7 @@ func Open(cfg Config, certs *Certificates, h Handlers) (_ *Server, err error) {
 			s.fronts = append(s.fronts, &front{ln: &limitListener{ln, s.conns}})
 		}
 	}
-	if len(s.fronts) == 0 {
+	if len(s.fronts) == 0 && !cfg.AdminOnly {
 		return nil, errors.New("web.listen: no address could be opened")
 	}
 	if s.plain, err = bind(cfg.HTTP, cfg.Log); err != nil {
@@ -163,7 +163,7 @@ func bind(b Bind, log *slog.Logger) (net.Listener, error) {
 
 // shareFronts prepares the TLS side of each front and the seats beside HTTP.
 func (s *Server) shareFronts(cfg Config) {
-	if cfg.TLSOff {
+	if cfg.TLSOff || len(s.fronts) == 0 {
 		return
 	}
 	// Our order counts. Who names one of the special protocols speaks it, whatever

@@ -147,6 +147,32 @@ func bindAddresses(c *Config, mappings []mapping, have []ifaceAddr) ([]netip.Add
 	return out, nil
 }
 
+// Plan says which local addresses Listen would open and which candidates it would
+// offer, without opening any; all with port 0. A relay without a bridge is reached
+// where a bridge would be.
+func Plan(cfg Config) (locals []netip.AddrPort, offered []Candidate, err error) {
+	mappings, addrs, err := plan(&cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, a := range addrs {
+		locals = append(locals, netip.AddrPortFrom(a, 0))
+	}
+	return locals, candidates(locals, mappings, true), nil
+}
+
+func plan(cfg *Config) (mappings []mapping, addrs []netip.Addr, err error) {
+	if mappings, err = parseAddresses(cfg.PublicAddresses); err != nil {
+		return nil, nil, err
+	}
+	have, err := machineAddresses()
+	if err != nil {
+		return nil, nil, err
+	}
+	addrs, err = bindAddresses(cfg, mappings, have)
+	return mappings, addrs, err
+}
+
 // Type preferences of RFC 8445 §5.1.2.2.
 const (
 	hostPreference  = 126

@@ -59,15 +59,7 @@ func Listen(cfg Config, log *slog.Logger) (*Sockets, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("bridge transport: %w", err)
 	}
-	mappings, err := parseAddresses(cfg.PublicAddresses)
-	if err != nil {
-		return nil, fmt.Errorf("bridge transport: %w", err)
-	}
-	have, err := machineAddresses()
-	if err != nil {
-		return nil, fmt.Errorf("bridge transport: %w", err)
-	}
-	addrs, err := bindAddresses(&cfg, mappings, have)
+	mappings, addrs, err := plan(&cfg)
 	if err != nil {
 		return nil, fmt.Errorf("bridge transport: %w", err)
 	}

@@ -48,6 +48,7 @@ type server struct {
 
 	router   *xmpp.Router
 	sockets  *transport.Sockets
+	local    mediaAddresses // those of sockets
 	engine   *forward.Engine
 	bridge   *bridge.Service
 	rooms    *muc.Service
@@ -162,16 +163,30 @@ func (s *server) publicAddresses() (out []net.IP) {
 	return out
 }
 
-// openMedia opens the UDP port and starts the packet path.
-func (s *server) openMedia() error {
-	b, n := s.cfg.Bridge, s.cfg.Network
+// mediaAddresses are those that media, STUN and TURN use, and what clients see of them.
+type mediaAddresses interface {
+	Locals() []netip.AddrPort
+	Candidates() []transport.Candidate
+}
+
+// addressConfig is what decides on them.
+func (s *server) addressConfig() transport.Config {
+	n := s.cfg.Network
 	tc := transport.DefaultConfig()
-	tc.Port, tc.IPv6 = b.UDPPort, n.IPv6
+	tc.IPv6 = n.IPv6
 	tc.PublicAddresses, tc.AdvertisePrivate = n.PublicAddresses, n.AdvertisePrivate
 	if tc.Bind = n.Bind; len(tc.Bind) == 0 {
 		tc.Bind = s.loopbackOnly()
 	}
 	tc.Exclude = n.Exclude
+	return tc
+}
+
+// openMedia opens the UDP port and starts the packet path.
+func (s *server) openMedia() error {
+	b := s.cfg.Bridge
+	tc := s.addressConfig()
+	tc.Port = b.UDPPort
 	tc.Sockets = b.Sockets
 	tc.SRTPProfiles = b.SRTPProfiles
 	tc.MaxIngress, tc.MaxIngressPackets = b.MaxIngress, b.MaxIngressPackets
@@ -180,7 +195,7 @@ func (s *server) openMedia() error {
 	if err != nil {
 		return fmt.Errorf("media on UDP port %d (bridge.udp_port): %w", b.UDPPort, err)
 	}
-	s.sockets = sockets
+	s.sockets, s.local = sockets, sockets
 	s.opened(sockets)
 	s.engine = forward.NewEngine(forward.Config{
 		Workers: b.Workers, NewBatch: bridge.NewBatches(sockets), Pool: tc.Pool, Log: s.logs.of("forward"),

@@ -162,6 +162,7 @@ type Config struct {
 	} `toml:"reservations"`
 
 	Node struct {
+		Roles        []string `toml:"roles"`
 		DrainTimeout Duration `toml:"drain_timeout"`
 	} `toml:"node"`
 

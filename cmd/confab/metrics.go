@@ -58,7 +58,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, m := range bridgeHistograms(b) {
 		out <- m
 	}
-	for _, f := range c.figures(b) {
+	collect(out, c.figures(b))
+}
+
+func collect(out chan<- prometheus.Metric, figures []figure) {
+	for _, f := range figures {
 		var labels, values []string
 		if l := labelled[f.name]; l != "" {
 			labels, values = []string{l}, []string{f.label}

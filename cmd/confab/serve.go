@@ -41,6 +41,9 @@ func serve(ctx context.Context, cfg Config, re reloads, out, errOut io.Writer) (
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if cfg.relayOnly() {
+		return serveRelay(ctx, cfg, re, st, logs, out)
+	}
 	if err := noteDomain(ctx, st, cfg.Domain, log); err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (s *server) turnListen() []netip.AddrPort {
 	}
 	if len(s.cfg.Network.Bind) > 0 || s.loopbackOnly() != nil {
 		// What the bridge was told to bind, interfaces resolved to their addresses.
-		locals := s.sockets.Locals()
+		locals := s.local.Locals()
 		for i, ap := range locals {
 			locals[i] = netip.AddrPortFrom(ap.Addr(), port)
 		}
@@ -168,7 +168,7 @@ func (s *server) turnOverTLS(rc *relay.Config, listen []netip.AddrPort) error {
 	if s.cfg.TLS.Mode == "off" {
 		return nil
 	}
-	if s.cfg.TURN.Share443 {
+	if s.cfg.TURN.Share443 && s.web != nil {
 		if ln := s.web.TURN(); ln != nil {
 			rc.TLS = append(rc.TLS, ln)
 		}
@@ -199,7 +199,7 @@ func (s *server) turnOverTLS(rc *relay.Config, listen []netip.AddrPort) error {
 func (s *server) relayAddresses() []relay.Address {
 	var v4, v6 *relay.Address
 	only := addresses(s.cfg.TURN.RelayAddresses)
-	for _, c := range s.sockets.Candidates() {
+	for _, c := range s.local.Candidates() {
 		a := relay.Address{Bind: c.Addr.Addr(), Public: c.Addr.Addr()}
 		if c.Related.IsValid() {
 			a.Bind = c.Related.Addr()
@@ -252,7 +252,7 @@ func (s *server) peerPolicy() (p relay.Peers, err error) {
 	p.OnlyOwn, p.MinPort = c.OnlyBridge, uint16(c.MinPort)
 	announced, own := map[netip.AddrPort]bool{}, sync.OnceValue(localAddresses)
 	public := false
-	for _, cand := range s.sockets.Candidates() {
+	for _, cand := range s.local.Candidates() {
 		announced[cand.Addr] = true
 		announced[netip.AddrPortFrom(cand.Addr.Addr(), 0)] = true
 		public = public || rank(cand.Addr.Addr()) == 2
@@ -388,7 +388,7 @@ func (s *server) turnHost() string {
 		return s.cfg.Domain
 	}
 	var best netip.Addr
-	for _, c := range s.sockets.Candidates() {
+	for _, c := range s.local.Candidates() {
 		if a := c.Addr.Addr(); !best.IsValid() || better(a, best) {
 			best = a
 		}

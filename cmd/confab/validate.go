@@ -44,6 +44,12 @@ func (c *Config) derive() {
 		c.Aliases[i] = strings.ToLower(strings.TrimSuffix(a, "."))
 	}
 	c.TURN.Realm = cmp.Or(c.TURN.Realm, c.Domain)
+	if !slices.Contains(c.Node.Roles, "turn") {
+		c.TURN.Mode = "off"
+	}
+	if c.relayOnly() && c.TLS.Cert == "" { // there is no front that others would be obtained by
+		c.TURN.TLS, c.TURN.DTLS = false, false
+	}
 	// A second server on the machine must get along with only its flags.
 	if c.Where("turn.port") == "--turn-port" && !c.IsSet("turn.tls_port") {
 		c.TURN.TLSPort = 0
@@ -60,6 +66,9 @@ func (c *Config) derive() {
 		}
 	}
 }
+
+// relayOnly reports whether this process has the relay alone.
+func (c *Config) relayOnly() bool { return len(c.Node.Roles) == 1 && c.Node.Roles[0] == "turn" }
 
 // machineDomain is the machine's full name, or localhost. The network is not
 // asked: a start must not wait for it.
@@ -192,6 +201,7 @@ func (c *Config) validate() []string {
 	for _, a := range c.Aliases {
 		p.check(validDomain(a) && a != c.Domain, "aliases", "%q is no further domain name", a)
 	}
+	c.validateRoles(p)
 	c.validateNetwork(p)
 	c.validateMeetings(p)
 	c.validateTURN(p)
@@ -224,6 +234,16 @@ func (c *Config) validate() []string {
 	}
 	slices.Sort(p.list)
 	return p.list
+}
+
+func (c *Config) validateRoles(p *problems) {
+	roles := c.Node.Roles
+	p.listOf("node.roles", roles, "signalling", "bridge", "turn")
+	p.check(slices.Contains(roles, "signalling") == slices.Contains(roles, "bridge"), "node.roles", "signalling and bridge belong together")
+	if c.relayOnly() {
+		p.check(c.TURN.Mode != "off", "turn.mode", "is off, and node.roles has nothing else")
+		p.check(c.ACME == "", "acme", "a relay alone obtains no certificates; name files (tls.cert, tls.key)")
+	}
 }
 
 func (c *Config) validateNetwork(p *problems) {

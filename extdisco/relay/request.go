@@ -158,8 +158,8 @@ func (q *request) authenticate() bool {
 // replaced.
 func (q *request) identify(username string) bool {
 	s := q.server
-	if a := q.holder(username); a != nil {
-		if !a.ends.IsZero() && q.now.After(a.ends.Add(s.cfg.MaxSession)) || !q.m.Signed(a.key, &q.flight.build) {
+	if a := q.holder(username); a != nil && !a.ends.IsZero() { // a long-term user may have been removed
+		if q.now.After(a.ends.Add(s.cfg.MaxSession)) || !q.m.Signed(a.key, &q.flight.build) {
 			return false
 		}
 		q.username, q.user, q.ends, q.key = username, a.user, a.ends, a.key
