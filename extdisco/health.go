@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"confab/extdisco/stun"
 )
 
 // Health probes the STUN and TURN servers that are not ours: one that fails
@@ -210,27 +211,41 @@ func Probe(ctx context.Context, s Server) error {
 		}
 		conn = tc
 	}
-	request := bindingRequest()
-	if transport == "tcp" {
-		if _, err := conn.Write(request[:]); err != nil {
-			return err
-		}
-		var header [stunHeader]byte
-		if _, err := io.ReadFull(conn, header[:]); err != nil {
-			return err
-		}
-		if !answers(header[:], request) {
-			return errNoSTUN
-		}
-		return nil
+	var id stun.ID
+	rand.Read(id[:]) // never fails (crypto/rand)
+	var request stun.Builder
+	request.Start(stun.Binding, id)
+	if transport == "udp" {
+		return ask(ctx, conn, request.Bytes(), id)
 	}
-	return ask(ctx, conn, request)
+	if _, err := conn.Write(request.Bytes()); err != nil {
+		return err
+	}
+	b := make([]byte, maxAnswer)
+	if _, err := io.ReadFull(conn, b[:stun.HeaderSize]); err != nil {
+		return err
+	}
+	n := stun.FrameSize(b)
+	if n < stun.HeaderSize || n > len(b) {
+		return errNoSTUN
+	}
+	if _, err := io.ReadFull(conn, b[stun.HeaderSize:n]); err != nil {
+		return err
+	}
+	if !answers(b[:n], id) {
+		return errNoSTUN
+	}
+	return nil
 }
 
+// maxAnswer bounds an answer, in bytes; usual ones have less than a hundred.
+const maxAnswer = 1500
+
 // ask sends a request over UDP until it is answered or ctx ends.
-func ask(ctx context.Context, conn net.Conn, request [stunHeader]byte) error {
+func ask(ctx context.Context, conn net.Conn, request []byte, id stun.ID) error {
+	b := make([]byte, maxAnswer)
 	for {
-		if _, err := conn.Write(request[:]); err != nil {
+		if _, err := conn.Write(request); err != nil {
 			return err
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(probeAgain)); err != nil {
@@ -239,7 +254,6 @@ func ask(ctx context.Context, conn net.Conn, request [stunHeader]byte) error {
 		if ctx.Err() != nil { // after the deadline above, which may have undone that of ctx
 			return ctx.Err()
 		}
-		b := make([]byte, 1500)
 		for {
 			n, err := conn.Read(b)
 			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
@@ -248,31 +262,15 @@ func ask(ctx context.Context, conn net.Conn, request [stunHeader]byte) error {
 			if err != nil {
 				return err // such as port unreachable
 			}
-			if answers(b[:n], request) {
+			if answers(b[:n], id) {
 				return nil
 			}
 		}
 	}
 }
 
-// The header of RFC 8489 §5.
-const (
-	stunHeader = 20
-	stunCookie = 0x2112A442
-)
-
-func bindingRequest() (b [stunHeader]byte) {
-	binary.BigEndian.PutUint16(b[:], 0x0001)
-	binary.BigEndian.PutUint32(b[4:], stunCookie)
-	rand.Read(b[8:]) // never fails (crypto/rand)
-	return b
-}
-
-// answers reports whether b begins with a success or error response to a Binding request.
-func answers(b []byte, request [stunHeader]byte) bool {
-	if len(b) < stunHeader {
-		return false
-	}
-	class := binary.BigEndian.Uint16(b)
-	return (class == 0x0101 || class == 0x0111) && [16]byte(b[4:stunHeader]) == [16]byte(request[4:])
+// answers reports whether b is a success or error response to the Binding request id.
+func answers(b []byte, id stun.ID) bool {
+	m, ok := stun.Parse(b)
+	return ok && m.Method() == stun.Binding && (m.Class() == stun.Success || m.Class() == stun.Error) && m.ID() == id
 }

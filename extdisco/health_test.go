@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"math/big"
@@ -19,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"confab/extdisco/stun"
 	"confab/xmpp"
 )
 
@@ -105,11 +105,16 @@ func TestHealth(t *testing.T) {
 	})
 }
 
-// stunEcho answers Binding requests with what answer makes of them.
-func stunEcho(b []byte, class uint16) []byte {
-	out := append([]byte(nil), b[:stunHeader]...)
-	binary.BigEndian.PutUint16(out, class)
-	return out
+// response answers a Binding request.
+func response(b []byte, class uint16) []byte {
+	m, ok := stun.Parse(b)
+	if !ok {
+		return nil
+	}
+	var w stun.Builder
+	w.Start(m.Method()|class, m.ID())
+	w.AddString(stun.AttrSoftware, "a test")
+	return w.Bytes()
 }
 
 func serverOf(t *testing.T, typ, transport string, addr net.Addr) Server {
@@ -178,13 +183,13 @@ func TestProbe(t *testing.T) {
 		}
 		return ln
 	}
-	yes := func(b []byte) []byte { return stunEcho(b, 0x0101) }
+	yes := func(b []byte) []byte { return response(b, stun.Success) }
 	for name, c := range map[string]struct {
 		server Server
 		err    string // "" is success
 	}{
 		"udp":                {serverOf(t, "stun", "udp", udpServer(t, func(_ int, b []byte) []byte { return yes(b) })), ""},
-		"udp, an error":      {serverOf(t, "turn", "udp", udpServer(t, func(_ int, b []byte) []byte { return stunEcho(b, 0x0111) })), ""},
+		"udp, an error":      {serverOf(t, "turn", "udp", udpServer(t, func(_ int, b []byte) []byte { return response(b, stun.Error) })), ""},
 		"udp, one is lost":   {serverOf(t, "turn", "udp", udpServer(t, func(i int, b []byte) []byte { return map[bool][]byte{true: yes(b)}[i > 0] })), ""},
 		"tcp":                {serverOf(t, "turn", "tcp", tcpServer(t, listen(), yes)), ""},
 		"tls":                {serverOf(t, "turns", "tcp", tcpServer(t, tls.NewListener(listen(), selfSigned(t)), yes)), ""},
@@ -216,12 +221,16 @@ func TestProbe(t *testing.T) {
 }
 
 func FuzzAnswers(f *testing.F) {
-	request := [stunHeader]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
-	f.Add(stunEcho(request[:], 0x0101))
+	var request stun.Builder
+	id := stun.ID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
+	request.Start(stun.Binding, id)
+	f.Add(request.Bytes())
+	f.Add(response(request.Bytes(), stun.Success))
+	f.Add(response(request.Bytes(), stun.Error))
 	f.Add([]byte("HTTP/1.1 400 Bad Request"))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if answers(b, request) && string(b[4:20]) != string(request[4:]) {
+		if answers(b, id) && (b[0] != 1 || string(b[8:20]) != string(id[:])) {
 			t.Errorf("%x", b)
 		}
 	})

@@ -53,15 +53,19 @@ func (p *program) check(ctx context.Context, args []string) error {
 	r.dataDir(cfg)
 	r.database(ctx, cfg)
 	r.ports(cfg)
-	if cfg.TLS.Mode != "off" {
+	if cfg.TLS.Mode != "off" && (!cfg.relayOnly() || cfg.TLS.Cert != "") {
 		r.certificate(cfg, time.Now())
 	}
-	r.dns(ctx, cfg)
+	if !cfg.relayOnly() { // it needs no name of its own
+		r.dns(ctx, cfg)
+	}
 	r.addresses(cfg)
 	r.localAddresses(cfg)
-	r.webDir(cfg)
-	r.tokens(ctx, cfg)
-	r.servers(ctx, cfg)
+	if !cfg.relayOnly() {
+		r.webDir(cfg)
+		r.tokens(ctx, cfg)
+		r.servers(ctx, cfg)
+	}
 	r.buffers("/proc/sys/net/core/rmem_max")
 	if r.failed {
 		return errSaid
@@ -200,22 +204,27 @@ func listeners(cfg Config) []listener {
 		}
 		list = append(list, listener{network, address, key, use, fallback})
 	}
-	for _, a := range cfg.Web.Listen {
-		add("tcp", a, "web.listen", "HTTPS", ":8443 is used instead")
+	whole := !cfg.relayOnly()
+	if whole {
+		for _, a := range cfg.Web.Listen {
+			add("tcp", a, "web.listen", "HTTPS", ":8443 is used instead")
+		}
 	}
-	if cfg.Web.HTTPListen != "" && cfg.TLS.Mode != "off" {
+	if whole && cfg.Web.HTTPListen != "" && cfg.TLS.Mode != "off" {
 		add("tcp", cfg.Web.HTTPListen, "web.http_listen", "redirects to HTTPS", "it stays closed")
 	}
 	if cfg.Admin.Listen != "" {
 		add("tcp", cfg.Admin.Listen, "admin.listen", "metrics and health", "a free port is used instead")
 	}
-	if cfg.XMPP.Port != 0 {
+	if whole && cfg.XMPP.Port != 0 {
 		add("tcp", port(cfg.XMPP.Port), "xmpp.port", "XMPP clients", "")
 	}
-	if cfg.XMPP.TLSPort != 0 && (cfg.TLS.Mode != "off" || cfg.TLS.Cert != "") {
+	if whole && cfg.XMPP.TLSPort != 0 && (cfg.TLS.Mode != "off" || cfg.TLS.Cert != "") {
 		add("tcp", port(cfg.XMPP.TLSPort), "xmpp.tls_port", "XMPP clients with TLS", "it stays closed")
 	}
-	add("udp", port(cfg.Bridge.UDPPort), "bridge.udp_port", "media", "")
+	if whole {
+		add("udp", port(cfg.Bridge.UDPPort), "bridge.udp_port", "media", "")
+	}
 	if cfg.TURN.Mode != "off" {
 		if cfg.TURN.UDP {
 			add("udp", port(cfg.TURN.Port), "turn.port", "STUN and TURN", "")

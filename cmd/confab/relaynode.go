@@ -20,6 +20,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// relayOnly reports whether this process has the relay alone.
+func (c *Config) relayOnly() bool { return len(c.Node.Roles) == 1 && c.Node.Roles[0] == "turn" }
+
 // planned are the addresses that a bridge would have.
 type planned struct {
 	locals  []netip.AddrPort

@@ -67,9 +67,6 @@ func (c *Config) derive() {
 	}
 }
 
-// relayOnly reports whether this process has the relay alone.
-func (c *Config) relayOnly() bool { return len(c.Node.Roles) == 1 && c.Node.Roles[0] == "turn" }
-
 // machineDomain is the machine's full name, or localhost. The network is not
 // asked: a start must not wait for it.
 func machineDomain() string {
