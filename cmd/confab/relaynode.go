@@ -33,8 +33,8 @@ func (p planned) Locals() []netip.AddrPort          { return append([]netip.Addr
 func (p planned) Candidates() []transport.Candidate { return p.offered }
 
 // serveRelay runs the relay until ctx ends.
-func serveRelay(ctx context.Context, cfg Config, re reloads, st Storage, logs logs, out io.Writer) (err error) {
-	s := &server{cfg: cfg, logs: logs, storage: st}
+func serveRelay(ctx context.Context, cfg Config, re reloads, secrets Secrets, st Storage, logs logs, out io.Writer) (err error) {
+	s := &server{cfg: cfg, logs: logs, secrets: secrets, storage: st}
 	defer func() { err = errors.Join(err, s.close()) }()
 	var p planned
 	if p.locals, p.offered, err = transport.Plan(s.addressConfig()); err != nil {

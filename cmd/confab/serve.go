@@ -42,7 +42,7 @@ func serve(ctx context.Context, cfg Config, re reloads, out, errOut io.Writer) (
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	if cfg.relayOnly() {
-		return serveRelay(ctx, cfg, re, st, logs, out)
+		return serveRelay(ctx, cfg, re, secrets, st, logs, out)
 	}
 	if err := noteDomain(ctx, st, cfg.Domain, log); err != nil {
 		return err

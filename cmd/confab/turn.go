@@ -70,7 +70,9 @@ func (s *server) openTURN() error {
 		rc.Relays = []relay.Address{{Bind: netip.IPv4Unspecified(), Public: netip.IPv4Unspecified()}}
 		rc.Credentials = nil // no address to relay from: STUN only
 	}
-	rc.Bridge = s.sockets
+	if s.sockets != nil { // there is a bridge in this process
+		rc.Bridge = s.sockets
+	}
 	var err error
 	if rc.Peers, err = s.peerPolicy(); err != nil {
 		return err
@@ -79,7 +81,9 @@ func (s *server) openTURN() error {
 		return err
 	}
 	s.opened(s.relay)
-	s.sockets.SetRelay(ownRelay{s.relay})
+	if s.sockets != nil {
+		s.sockets.SetRelay(ownRelay{s.relay})
+	}
 	return nil
 }
 
@@ -91,7 +95,7 @@ func turnNonceKey(cookie Secret) []byte {
 
 // publicAddress is what the outside sees of a local address.
 func (s *server) publicAddress(local netip.Addr) netip.Addr {
-	for _, c := range s.sockets.Candidates() {
+	for _, c := range s.local.Candidates() {
 		if c.Related.IsValid() && c.Related.Addr() == local {
 			return c.Addr.Addr()
 		}
