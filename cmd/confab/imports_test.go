@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"extdisco":            {"xmpp", "extdisco/credential", "extdisco/stun"},
 	"extdisco/stun":       {},
 	"extdisco/relay":      {"extdisco/credential", "extdisco/stun", "internal/datagram"},
+	"extdisco/probe":      {"extdisco/credential", "extdisco/stun"},
 	"extdisco/token":      {},
 	"extdisco/credential": {},
 	"storage":             {},
