@@ -37,7 +37,9 @@ const (
 // check is "confab check". Its error is errSaid when something failed, or a
 // ConfigError.
 func (p *program) check(ctx context.Context, args []string) error {
-	rest, err := p.parse(p.flagSet("check"), args)
+	flags := p.flagSet("check")
+	helper := flags.String("stun", "", "`HOST[:PORT]` of a STUN server elsewhere with RFC 5780, to send to our ports from outside (check)")
+	rest, err := p.parse(flags, args)
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,14 @@ func (p *program) check(ctx context.Context, args []string) error {
 		r.tokens(ctx, cfg)
 		r.servers(ctx, cfg)
 	}
+	r.logPlace(cfg)
 	r.buffers("/proc/sys/net/core/rmem_max")
+	r.relayPorts(cfg, "/proc")
+	r.relaySettings(cfg)
+	r.relaySelfTest(ctx, cfg)
+	if *helper != "" {
+		r.outside(ctx, cfg, *helper)
+	}
 	if r.failed {
 		return errSaid
 	}
@@ -225,15 +234,30 @@ func listeners(cfg Config) []listener {
 	if whole {
 		add("udp", port(cfg.Bridge.UDPPort), "bridge.udp_port", "media", "")
 	}
-	if cfg.TURN.Mode != "off" {
-		if cfg.TURN.UDP {
-			add("udp", port(cfg.TURN.Port), "turn.port", "STUN and TURN", "")
+	if cfg.TURN.Mode == "off" {
+		return list
+	}
+	t := &cfg.TURN
+	at := []string{""}
+	if len(t.Listen) > 0 {
+		at = t.Listen
+	}
+	for _, host := range at {
+		on := func(n int) string { return net.JoinHostPort(host, strconv.Itoa(n)) }
+		if t.UDP {
+			add("udp", on(t.Port), "turn.port", "STUN and TURN", "")
 		}
-		if cfg.TURN.TCP {
-			add("tcp", port(cfg.TURN.Port), "turn.port", "TURN", "")
+		if t.UDP && t.RFC5780 {
+			add("udp", on(t.AltPort), "turn.alt_port", "NAT behaviour discovery", "")
 		}
-		if cfg.TURN.TLS && cfg.TURN.TLSPort != 0 && cfg.TLS.Mode != "off" {
-			add("tcp", port(cfg.TURN.TLSPort), "turn.tls_port", "TURN over TLS", "it stays closed")
+		if t.TCP && t.Mode == "full" {
+			add("tcp", on(t.Port), "turn.port", "TURN", "")
+		}
+		if t.TLS && t.Mode == "full" && t.TLSPort != 0 && cfg.TLS.Mode != "off" {
+			add("tcp", on(t.TLSPort), "turn.tls_port", "TURN over TLS", "it stays closed")
+		}
+		if t.DTLS && t.Mode == "full" && cfg.TLS.Mode != "off" {
+			add("udp", on(t.TLSPort), "turn.tls_port", "TURN over DTLS", "")
 		}
 	}
 	return list
@@ -468,6 +492,31 @@ func (r *report) webDir(cfg Config) {
 		r.fail("web app", "%s holds no index.html (web.dir)", dir)
 	default:
 		r.ok("web app", "the page of our own; confab web install adds a stock Jitsi Meet build")
+	}
+}
+
+// logPlace looks whether the log can be written where it is to go.
+func (r *report) logPlace(cfg Config) {
+	switch cfg.Log.Output {
+	case "file":
+		// The file itself may be there and ours in a directory that is not.
+		f, err := os.OpenFile(cfg.Log.File, os.O_APPEND|os.O_WRONLY, 0)
+		if err == nil {
+			_ = f.Close()
+		}
+		if dir := filepath.Dir(cfg.Log.File); err != nil && (!errors.Is(err, fs.ErrNotExist) || !writable(dir)) {
+			r.fail("log", "%s: this user may not write there (log.file): %v", cfg.Log.File, rootCause(err))
+			return
+		}
+		r.ok("log", "%s", cfg.Log.File)
+	case "syslog":
+		s := &syslog{sockets: syslogSockets}
+		if err := s.reopen(); err != nil {
+			r.warn("log", "there is no syslog daemon at %s: the log goes to stderr", strings.Join(syslogSockets, ", "))
+			return
+		}
+		_ = s.close()
+		r.ok("log", "syslog")
 	}
 }
 
