@@ -257,7 +257,7 @@ func binding(ctx context.Context, network, address, name string) (netip.AddrPort
 // shared443 looks whether TURN over TLS gets through where the web is, under the name that
 // people use: a proxy that takes HTTP only stands in its way (turn.md §7.10).
 func (r *report) shared443(ctx context.Context, cfg Config) {
-	if !cfg.TURN.Share443 || !cfg.TURN.TLS || cfg.TLS.Mode == "off" || cfg.Domain == "localhost" || len(cfg.Web.Listen) == 0 {
+	if cfg.relayOnly() || !cfg.TURN.Share443 || !cfg.TURN.TLS || cfg.TLS.Mode == "off" || cfg.Domain == "localhost" || len(cfg.Web.Listen) == 0 {
 		return
 	}
 	_, port, err := net.SplitHostPort(cfg.Web.Listen[0])
