@@ -30,7 +30,9 @@ func TestCommands(t *testing.T) {
 			}
 		})
 	}
-	if err := run(t.Context(), []string{"media", "-rooms", "100000"}); err == nil {
-		t.Error("an unbounded load was accepted")
+	for _, args := range [][]string{{"media", "-rooms", "100000"}, {"turn", "-secret", "s", "-allocations", "100000"}, {"turn"}} {
+		if err := run(t.Context(), args); err == nil {
+			t.Errorf("%v: an unbounded load was accepted", args)
+		}
 	}
 }

@@ -5,6 +5,7 @@
 //
 //	confab-bench media    [-rooms 1] [-people 11] [-senders 1] [-find] [-ceiling] [-janus ws://127.0.0.1:8188 -janus-pid PID] …
 //	confab-bench scale    [-scene meeting|screen|small]
+//	confab-bench turn     -secret SECRET -turn ADDR [-coturn ADDR -coturn-pid PID] [-allocations 50] [-size 1200] [-find] …
 //	confab-bench table    FILE…
 //	confab-bench meetings [-rooms 10] [-people 3] [-seconds 15]
 //	confab-bench chat     [-people 70] [-messages 200]
@@ -51,9 +52,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	commands := map[string]func(context.Context, []string) error{"media": media, "blast": blast, "scale": scale, "table": table, "meetings": meetings, "chat": chat, "join": join, "broadcast": broadcast, "room": room}
+	commands := map[string]func(context.Context, []string) error{"media": media, "blast": blast, "scale": scale, "turn": turn, "table": table, "meetings": meetings, "chat": chat, "join": join, "broadcast": broadcast, "room": room}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("media, scale, table, meetings, chat, join, broadcast or room expected; -h after it shows the flags")
+		return errors.New("media, scale, turn, table, meetings, chat, join, broadcast or room expected; -h after it shows the flags")
 	}
 	return commands[args[0]](ctx, args[1:])
 }

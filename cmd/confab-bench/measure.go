@@ -18,9 +18,12 @@ type measuring struct {
 	find                 bool
 	serverCPU, clientCPU int
 	network              netip.Prefix
+	// A new rate has settle to take effect, and a server recovery after one too high.
+	settle, recovery time.Duration
 }
 
 func (m *measuring) flags(fs *flag.FlagSet) {
+	m.settle, m.recovery = time.Second, 3*time.Second
 	fs.IntVar(&m.seconds, "seconds", 10, "length of a measurement")
 	fs.BoolVar(&m.find, "find", false, "raise the rates until packets are lost, report the most without loss, and the latency at half of it")
 	fs.IntVar(&m.serverCPU, "server-cpu", -1, "core to keep the servers on")
@@ -60,6 +63,7 @@ type result struct {
 	CoreBusy, CoreSoftirq                 float64 // seconds of -server-cpu, whoever used it
 	ClientCores                           float64
 	LossPercent, MissingPercent           float64
+	ShortPercent                          float64 // what the generator had no time to send
 	P50, P99, P999                        float64 // ms
 	Samples                               uint64
 	FrameRate                             float64
@@ -72,7 +76,9 @@ type result struct {
 	Profiles                              []string
 	Receivers                             spreadOf // packets of each receiver
 	Capacity, Factor                      float64  // most packets/s without loss, and the rate it was at
+	GeneratorBound                        bool     `json:",omitempty"` // it was the generator that had no time for more
 	Half                                  *result  `json:",omitempty"`
+	Alike                                 *result  `json:",omitempty"` // at one rate for all servers
 	Steps                                 []step   `json:",omitempty"`
 	Failed                                string   `json:",omitempty"` // why there is nothing of this round
 }
@@ -281,25 +287,27 @@ const (
 	growth                = 1.6
 	mostGrowth            = 1000
 	bisections            = 3
-
-	settle   = time.Second
-	recovery = 3 * time.Second
 )
+
+// throttle is a load whose rate can be scaled.
+type throttle interface{ SetRate(factor float64) }
 
 // capacity raises the rate until packets are lost and narrows it down. The result
 // is that of the highest rate that held.
-func (m *measuring) capacity(ctx context.Context, t *target, name string, sw *swarm.Swarm, one func(seconds float64) (result, error)) (best result, err error) {
+func (m *measuring) capacity(ctx context.Context, t *target, name string, load throttle, one func(seconds float64) (result, error)) (best result, err error) {
 	var steps []step
 	low, high := 0.0, 0.0
+	spent := false // whether it was the generator that had no time for the last rate tried
 	once := func(factor float64) (r result, held bool, err error) {
-		sw.SetRate(factor)
-		if err := wait(ctx, settle); err != nil {
+		load.SetRate(factor)
+		if err := wait(ctx, m.settle); err != nil {
 			return r, false, err
 		}
 		if r, err = one(float64(m.seconds)); err != nil {
 			return r, false, err
 		}
-		held = r.LossPercent <= heldLoss && r.MissingPercent <= heldMissing
+		lossless := r.LossPercent <= heldLoss && r.MissingPercent <= heldMissing
+		held, spent = lossless && r.ShortPercent <= heldMissing, lossless
 		steps = append(steps, step{factor, r.PacketsPerSecond, r.PerCore, r.LossPercent, r.MissingPercent, r.P99, held})
 		t.say("%s: rate ×%.2f: %.0f packets/s, %.0f per core, %.2f cores, %.2f of 100 lost, %.1f missing, p99 %.2f ms, generator %.2f cores",
 			name, factor, r.PacketsPerSecond, r.PerCore, r.Cores, r.LossPercent, r.MissingPercent, r.P99, r.ClientCores)
@@ -312,13 +320,14 @@ func (m *measuring) capacity(ctx context.Context, t *target, name string, sw *sw
 			if r, held, err = once(factor); held || err != nil {
 				return r, held, err
 			}
-			sw.SetRate(max(low, 1))
-			if err := wait(ctx, recovery); err != nil {
+			load.SetRate(max(low, 1))
+			if err := wait(ctx, m.recovery); err != nil {
 				return r, false, err
 			}
 		}
 		return r, held, nil
 	}
+	bound := false
 	for f := 1.0; f < mostGrowth; f *= growth {
 		r, held, err := try(f)
 		if err != nil {
@@ -326,6 +335,7 @@ func (m *measuring) capacity(ctx context.Context, t *target, name string, sw *sw
 		}
 		if !held {
 			high = f
+			bound = spent
 			break
 		}
 		low, best = f, r
@@ -340,12 +350,13 @@ func (m *measuring) capacity(ctx context.Context, t *target, name string, sw *sw
 			low, best = f, r
 		} else {
 			high = f
+			bound = spent
 		}
 	}
 	if low == 0 {
 		return best, fmt.Errorf("packets are lost even at a rate of ×%.2f", high)
 	}
-	best.Capacity, best.Factor = best.PacketsPerSecond, low
+	best.Capacity, best.Factor, best.GeneratorBound = best.PacketsPerSecond, low, bound
 	half, _, err := try(low / 2)
 	if err != nil {
 		return best, err

@@ -11,22 +11,29 @@ import (
 	"strings"
 )
 
-// table prints what media wrote with -out as tables of Markdown: a row for each
-// server and load, with the medians of its rounds.
+// table prints what media or turn wrote with -out as tables of Markdown: a row for
+// each load, and of media for each server, with the medians of the rounds.
 func table(_ context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("files that media wrote with -out are expected")
+		return errors.New("files that media or turn wrote with -out are expected")
 	}
-	fmt.Println("| Load | Server | packets/s per core | most packets/s without loss | p50, p99, p99.9 at half of it, ms | KB per endpoint | least to most packets of a receiver |")
-	fmt.Println("|---|---|---|---|---|---|---|")
-	var ratios []string
+	files := map[string][]byte{}
 	for _, name := range args {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
+		files[name] = b
+	}
+	if done, err := turnTable(files); done || err != nil {
+		return err
+	}
+	fmt.Println("| Load | Server | packets/s per core | most packets/s without loss | p50, p99, p99.9 at half of it, ms | KB per endpoint | least to most packets of a receiver |")
+	fmt.Println("|---|---|---|---|---|---|---|")
+	var ratios []string
+	for _, name := range args {
 		var file struct{ Results map[string][]result }
-		if err := json.Unmarshal(b, &file); err != nil {
+		if err := json.Unmarshal(files[name], &file); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		load := strings.TrimSuffix(filepath.Base(name), ".json")

@@ -8,6 +8,10 @@
 // "ip route add local 198.18.0.0/16 dev eth0", which servers need that bind their
 // sockets to an interface, as libnice does.)
 //
+// Relays are the other load: clients of a TURN server and the peers that they talk to,
+// with addresses of their own in the same way. What they send are numbered packets
+// that carry their time of departure; every one of them is looked at when it arrives.
+//
 // Rules of this package:
 //   - ICE, DTLS and SRTP are real; who signals hands over the parameters (Local,
 //     Remote). Only the handshakes run on goroutines of their own.
@@ -18,5 +22,5 @@
 //     reports, NACK, PLI; a sender reports, answers PLI and FIR with key frames and
 //     NACK with retransmissions. Else a server would take the network for bad.
 //   - Everything of a Leg but the handshakes belongs to the goroutine of the Swarm;
-//     others go there by Do.
+//     others go there by Do. Relays have no goroutine: they run on their caller's.
 package swarm

@@ -40,24 +40,29 @@ type socket struct {
 	control [readBatch][128]byte
 
 	out   []byte
-	n     int
+	n     int // datagrams in out
+	runs  int // messages they make: a run goes down as one
 	shdrs [sendBatch]mmsghdr
 	siovs [sendBatch]unix.Iovec
 	names [sendBatch]unix.RawSockaddrInet4
-	infos [sendBatch]pktinfo
+	infos [sendBatch]sendControl
 	// refused counts datagrams that the kernel did not take.
 	refused uint64
 
 	mu sync.Mutex // of write
 }
 
-type pktinfo struct {
+// sendControl says whose a datagram is, and of what size each is in a run of them.
+type sendControl struct {
 	hdr  unix.Cmsghdr
 	info unix.Inet4Pktinfo
 	_    [4]byte
+	run  segments
 }
 
-func listen() (*socket, error) {
+// listen opens the socket. With gro, what a server hands the kernel as one run
+// arrives as one.
+func listen(gro bool) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
@@ -75,7 +80,9 @@ func listen() (*socket, error) {
 	}
 	// Without GRO the kernel would cut up, at the server's expense, what the server
 	// sends as one; a network card does that for nothing.
-	_ = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
+	if gro {
+		_ = unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1)
+	}
 	for _, o := range [][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, o[0], socketBuffer) != nil {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, o[1], socketBuffer)
@@ -102,16 +109,15 @@ func listen() (*socket, error) {
 	s.out = make([]byte, sendBatch*sendSize)
 	for i := range s.shdrs {
 		s.siovs[i].Base = &s.out[i*sendSize]
-		c := &s.infos[i].hdr
-		c.Level, c.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
-		c.SetLen(unix.CmsgLen(unix.SizeofInet4Pktinfo))
+		c := &s.infos[i]
+		c.hdr.Level, c.hdr.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
+		c.hdr.SetLen(unix.CmsgLen(unix.SizeofInet4Pktinfo))
+		c.run.hdr.Level, c.run.hdr.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+		c.run.hdr.SetLen(unix.CmsgLen(2))
 		h := &s.shdrs[i].hdr
-		h.Iov = &s.siovs[i]
-		h.SetIovlen(1)
 		h.Name = (*byte)(unsafe.Pointer(&s.names[i]))
 		h.Namelen = unix.SizeofSockaddrInet4
-		h.Control = (*byte)(unsafe.Pointer(&s.infos[i]))
-		h.SetControllen(unix.CmsgSpace(unix.SizeofInet4Pktinfo))
+		h.Control = (*byte)(unsafe.Pointer(c))
 	}
 	return s, nil
 }
@@ -181,24 +187,52 @@ func (s *socket) room() []byte {
 
 func (s *socket) commit(n int, from [4]byte, to netip.AddrPort) {
 	s.siovs[s.n].SetLen(n)
-	s.infos[s.n].info.Spec_dst = from
-	s.names[s.n] = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: swap(to.Port()), Addr: to.Addr().As4()}
+	h := &s.shdrs[s.runs].hdr
+	h.Iov = &s.siovs[s.n]
+	h.SetIovlen(1)
+	h.SetControllen(unix.CmsgSpace(unix.SizeofInet4Pktinfo))
+	s.infos[s.runs].info.Spec_dst = from
+	s.names[s.runs] = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: swap(to.Port()), Addr: to.Addr().As4()}
+	s.n++
+	s.runs++
+}
+
+// commitRun is commit of one more datagram of a run: k-th of those to one address,
+// all of n bytes, which go down as one (UDP_SEGMENT). The room for all must have been
+// had without a flush in between (reserve).
+func (s *socket) commitRun(k, n int, from [4]byte, to netip.AddrPort) {
+	if k == 0 {
+		s.commit(n, from, to)
+		return
+	}
+	s.siovs[s.n].SetLen(n)
+	h := &s.shdrs[s.runs-1].hdr
+	h.SetIovlen(k + 1)
+	h.SetControllen(unix.CmsgSpace(unix.SizeofInet4Pktinfo) + unix.CmsgSpace(2))
+	s.infos[s.runs-1].run.size = uint16(n)
 	s.n++
 }
 
+// reserve makes room for n datagrams in a row.
+func (s *socket) reserve(n int) {
+	if s.n+n > sendBatch {
+		s.flush()
+	}
+}
+
 func (s *socket) flush() {
-	for done := 0; done < s.n; {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.shdrs[done])), uintptr(s.n-done), 0, 0, 0)
+	for done := 0; done < s.runs; {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.shdrs[done])), uintptr(s.runs-done), 0, 0, 0)
 		switch {
 		case errno == 0:
 			done += int(n)
 		case errno == syscall.EINTR:
 		default:
-			s.refused++
+			s.refused += uint64(s.shdrs[done].hdr.Iovlen)
 			done++
 		}
 	}
-	s.n = 0
+	s.n, s.runs = 0, 0
 }
 
 // write sends one datagram at once; any goroutine may.
@@ -219,6 +253,10 @@ func rest(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
 	_ = unix.Nanosleep(&ts, nil)
 }
+
+// punctual has the calling thread woken when it asked for it; by default the kernel
+// takes 50 µs of liberty.
+func punctual() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) }
 
 func swap(port uint16) uint16 {
 	var b [2]byte

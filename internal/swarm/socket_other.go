@@ -22,16 +22,20 @@ type datagram struct {
 	at      int64
 }
 
-func listen() (*socket, error) { return nil, errors.New("the load generator needs Linux") }
+func listen(bool) (*socket, error) { return nil, errors.New("the load generator needs Linux") }
 
 func (s *socket) close()                                      {}
 func (s *socket) read(func(*datagram)) int                    { return 0 }
 func (s *socket) room() []byte                                { return nil }
 func (s *socket) commit(int, [4]byte, netip.AddrPort)         {}
+func (s *socket) commitRun(int, int, [4]byte, netip.AddrPort) {}
+func (s *socket) reserve(int)                                 {}
 func (s *socket) flush()                                      {}
 func (s *socket) write([]byte, [4]byte, netip.AddrPort) error { return nil }
 
 func rest(d time.Duration) { time.Sleep(d) }
+
+func punctual() {}
 
 // Blast needs Linux, too.
 func Blast([]netip.AddrPort, int, int, time.Duration) (uint64, error) {

@@ -78,7 +78,7 @@ func New(opt Options) (*Swarm, error) {
 	if !opt.Network.Addr().Is4() || opt.Network.Bits() < 8 || opt.Network.Bits() > 24 {
 		return nil, fmt.Errorf("the endpoints' network %v: IPv4 with 8 to 24 bits expected", opt.Network)
 	}
-	sock, err := listen()
+	sock, err := listen(true)
 	if err != nil {
 		return nil, err
 	}

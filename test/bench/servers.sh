@@ -1,7 +1,8 @@
 # Starts the servers that benchmarks load, each on core $SERVER_CPU and on loopback,
 # and sets SERVERS to the arguments by which confab-bench finds them. To be sourced.
 #
-#   PEERS  the servers to compare with, of: janus galene livekit (default: those found)
+#   PEERS  the servers to compare with, of: janus galene livekit (default: those found),
+#          and coturn, for turn.sh
 #   GALENE, LIVEKIT, JANUS  their programs; docs/benchmarks.md says where they come from
 
 SERVER_CPU=${SERVER_CPU:-0}
@@ -9,6 +10,8 @@ CLIENT_CPU=${CLIENT_CPU:-1}
 GALENE=${GALENE:-/tmp/peers/bin/galene}
 LIVEKIT=${LIVEKIT:-/tmp/peers/bin/livekit-server}
 JANUS=${JANUS:-$(command -v janus || true)}
+TURNSERVER=${TURNSERVER:-$(command -v turnserver || true)}
+TURN_SECRET=0123456789abcdef0123456789abcdef # of these servers only
 work=$(mktemp -d "${TMPDIR:-/tmp}/confab-bench.XXXXXX")
 started=()
 
@@ -24,7 +27,7 @@ trap stop_servers EXIT
 start() {
 	local name=$1
 	shift
-	taskset -c "$SERVER_CPU" "$@" >"$work/$name.log" 2>&1 </dev/null &
+	${NICE:+nice -n "$NICE"} taskset -c "$SERVER_CPU" "$@" >"$work/$name.log" 2>&1 </dev/null &
 	pid=$!
 	started+=("$pid")
 }
@@ -62,12 +65,25 @@ start_confab() {
 		[rooms]
 		max_occupants = 0
 		join_rate = 0
+		[turn]
+		secrets = ["$TURN_SECRET"]
+		tls_port = 28479
+		min_port = 50000
+		max_port = 58999
+		quota_user = 9000
+		quota_address = 9000
+		quota_total = 9000
+		max_bps = 0
+		[turn.peers]
+		allow = ["$NETWORK"]
 		[log]
 		level = "warn"
 	EOF
 	start confab "${CONFAB:-confab}" serve --config "$work/confab.toml" --data "$work/confab" --domain bench.test \
 		--https 127.0.0.1:28443 --media-port 28000 --turn-port 28478 --xmpp-port 28222
 	answers https://127.0.0.1:28443/about/health
+	# shellcheck disable=SC2034 # for turn.sh
+	CONFAB_PID=$pid
 	SERVERS+=(-url wss://127.0.0.1:28443/xmpp-websocket -domain bench.test -pid "$pid")
 }
 
@@ -121,11 +137,55 @@ start_livekit() {
 	SERVERS+=(-livekit ws://127.0.0.1:28600 -livekit-pid "$pid" -livekit-secret devsecretdevsecretdevsecretdevsecret)
 }
 
+# start_coturn: as many relay threads as it has cores, no limits, the rest as it comes.
+start_coturn() {
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=bench.test \
+		-keyout "$work/coturn.key" -out "$work/coturn.crt" 2>/dev/null
+	cat >"$work/turnserver.conf" <<-EOF
+		listening-ip=127.0.0.1
+		relay-ip=127.0.0.1
+		listening-port=28978
+		tls-listening-port=28979
+		min-port=40000
+		max-port=48999
+		relay-threads=1
+		realm=bench.test
+		use-auth-secret
+		static-auth-secret=$TURN_SECRET
+		allowed-peer-ip=$(first_and_last "$NETWORK")
+		cert=$work/coturn.crt
+		pkey=$work/coturn.key
+		userdb=$work/coturn.db
+		pidfile=$work/coturn.pid
+		log-file=$work/coturn-own.log
+		simple-log
+		no-stdout-log
+		no-software-attribute
+		no-cli
+		no-rfc5780
+	EOF
+	start coturn "$TURNSERVER" -c "$work/turnserver.conf"
+	# shellcheck disable=SC2034 # for turn.sh
+	COTURN_PID=$pid
+	for _ in $(seq 100); do
+		timeout 1 turnutils_stunclient -p 28978 127.0.0.1 2>/dev/null | grep -q "reflexive addr" && return
+		sleep 0.1
+	done
+	echo "coturn does not answer" >&2
+	cat "$work"/coturn*.log >&2
+	return 1
+}
+
+# first_and_last addresses of an IPv4 network, as coturn wants ranges.
+first_and_last() {
+	python3 -c 'import ipaddress, sys; n = ipaddress.ip_network(sys.argv[1]); print(f"{n[0]}-{n[-1]}")' "$1"
+}
+
 # start_network gives the clients addresses that servers reach by the machine's
 # outer interface, to which some bind their sockets. Needs root; it ends with us.
 NETWORK=${NETWORK:-198.18.0.0/16}
 start_network() {
-	device=$(ip -4 route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
+	device=${ROUTE_DEVICE:-$(ip -4 route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)}
 	if [ "$(id -u)" = 0 ] && [ -n "$device" ] && ip route add local "$NETWORK" dev "$device" 2>/dev/null; then
 		routed=yes
 	fi
