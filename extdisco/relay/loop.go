@@ -132,7 +132,7 @@ func (l *loop) fromClients(s *udpSocket) {
 			l.server.counters.garbage.Add(1)
 			continue
 		}
-		each(b, segment, func(b []byte) { l.fromClient(s, src, b) })
+		each(b, segment, func(b []byte) { l.server.fromClient(l.flight, l, s, src, b) })
 	}
 }
 
@@ -145,25 +145,27 @@ func each(b []byte, segment int, f func([]byte)) {
 	f(b)
 }
 
-func (l *loop) fromClient(s *udpSocket, src netip.AddrPort, b []byte) {
+// fromClient takes a datagram of a UDP client. l reads the relayed sockets of an
+// allocation that comes of it.
+func (s *Server) fromClient(f *flight, l *loop, k *udpSocket, src netip.AddrPort, b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	c := s.last
+	c := k.last
 	if c == nil || c.addr != src {
-		if c = s.clients[src]; c != nil {
-			s.last = c
+		if c = k.clients[src]; c != nil {
+			k.last = c
 		}
 	}
 	switch b[0] >> 6 {
 	case 1: // RFC 8656 §12.4
-		l.server.channelData(l.flight, c, b)
+		s.channelData(f, c, b)
 	case 0:
-		if c = l.server.message(l.flight, arrival{leg: s.at, udp: s.at, from: src, client: c, loop: l}, b); c != nil {
-			s.clients[src] = c
+		if c = s.message(f, arrival{leg: k.at, udp: k.at, from: src, client: c, loop: l}, b); c != nil {
+			k.clients[src] = c
 		}
 	default:
-		l.server.counters.garbage.Add(1)
+		s.counters.garbage.Add(1)
 	}
 }
 

@@ -54,6 +54,7 @@ type Server struct {
 	locals    []*udpLocal
 	loops     []*loop
 	next      atomic.Uint32 // loop of the next allocation over a stream
+	indices   atomic.Int32  // of udpLocals
 	listeners []*listener
 	flights   sync.Pool // of connections
 	running   sync.WaitGroup
@@ -125,7 +126,7 @@ func (s *Server) openUDP(ap netip.AddrPort) (*udpLocal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TURN over UDP on %s: %w", ap, err)
 	}
-	l := &udpLocal{index: len(s.locals), addr: sockets[0].Local(), sockets: sockets}
+	l := &udpLocal{index: s.nextLocal(), addr: sockets[0].Local(), sockets: sockets}
 	s.locals = append(s.locals, l)
 	for i, k := range sockets {
 		u := &udpSocket{at: l, socket: k, clients: map[netip.AddrPort]*client{}}
@@ -137,6 +138,9 @@ func (s *Server) openUDP(ap netip.AddrPort) (*udpLocal, error) {
 	}
 	return l, nil
 }
+
+// nextLocal numbers listening addresses: flights keep a writer for each.
+func (s *Server) nextLocal() int { return int(s.indices.Add(1)) - 1 }
 
 // family keeps a listener to its own address family.
 func family(network string, ap netip.AddrPort) string {
@@ -172,6 +176,7 @@ func (s *Server) Drain() { s.draining.Store(true) }
 
 // Close ends all allocations and connections and waits for their goroutines.
 func (s *Server) Close() error {
+	s.draining.Store(true)
 	var errs []error
 	for _, l := range s.listeners {
 		errs = append(errs, l.close())
