@@ -67,7 +67,7 @@ func (s *Sockets) dispatch(p *rtpx.Packet, src netip.AddrPort, at *local) (nobod
 		} else if !t.pipe.push(p, src) {
 			s.drops.queueFull.Add(1)
 		}
-	case first >= 64 && first <= 79: // RFC 8656 §12: ChannelData
+	case first >= 64 && first <= 127: // ChannelData; RFC 5766 §11 had channels up to 0x7fff, and nothing of ours begins so
 		return &s.drops.garbage
 	default:
 		s.drops.garbage.Add(1)

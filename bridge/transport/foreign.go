@@ -23,7 +23,7 @@ type Foreign interface {
 }
 
 // SetForeign has f take what is not ours. Call it once. To answer, f sends from the
-// local address with a socket of Outlet.
+// local address with a socket of Outlets.
 func (s *Sockets) SetForeign(f Foreign) { s.foreign.Store(&f) }
 
 // Readers is how many readers there are; Foreign gets their numbers from 0 on.
@@ -34,16 +34,21 @@ func (s *Sockets) Readers() (n int) {
 	return n
 }
 
-// Outlet opens a socket that sends from one of Locals and takes nothing of what
-// arrives there. Close of s closes it, nobody else may. Where an address can't be
-// shared it is the one that reads.
-func (s *Sockets) Outlet(from netip.AddrPort) (*datagram.Socket, error) {
+// Outlets opens n sockets for each of Locals that send from there and take nothing of
+// what arrives. Close of s closes them, nobody else may. Where an address can't be
+// shared they are the one that reads.
+func (s *Sockets) Outlets(n int) (map[netip.AddrPort][]*datagram.Socket, error) {
+	out := map[netip.AddrPort][]*datagram.Socket{}
 	for _, l := range s.locals {
-		if l.addr == from {
-			return s.outlet(l)
+		for range n {
+			o, err := s.outlet(l)
+			if err != nil {
+				return nil, err
+			}
+			out[l.addr] = append(out[l.addr], o)
 		}
 	}
-	return nil, fmt.Errorf("socket to send from %s: no such local address", from)
+	return out, nil
 }
 
 // outlet opens a socket that only sends, and which Close closes.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -77,13 +78,28 @@ func (s *server) openTURN() error {
 	if rc.Peers, err = s.peerPolicy(); err != nil {
 		return err
 	}
+	rc.Bridge = s.sockets
 	if s.relay, err = relay.Listen(rc, s.logs.of("turn")); err != nil {
 		return err
 	}
 	s.opened(s.relay)
-	if s.sockets != nil {
-		s.sockets.SetRelay(ownRelay{s.relay})
+	if s.sockets == nil {
+		return nil
 	}
+	s.sockets.SetRelay(ownRelay{s.relay})
+	if t.ShareMediaPort {
+		return s.shareMediaPort()
+	}
+	return nil
+}
+
+// shareMediaPort has the relay answer on the bridge's UDP port as well.
+func (s *server) shareMediaPort() error {
+	outlets, err := s.sockets.Outlets(runtime.GOMAXPROCS(0)) // as many as the relay has event loops
+	if err != nil {
+		return fmt.Errorf("turn.share_media_port: %w", err)
+	}
+	s.sockets.SetForeign(s.relay.Share(s.sockets.Readers(), outlets))
 	return nil
 }
 
@@ -330,11 +346,15 @@ func (s *server) ownServers() (list []extdisco.Server) {
 	add := func(typ string, port int, transport string) {
 		list = append(list, extdisco.Server{Type: typ, Host: host, Port: port, Transport: transport, Own: true})
 	}
-	if t.UDP {
-		add("stun", t.Port, "udp")
-	}
-	if t.Mode == "full" && t.UDP {
-		add("turn", t.Port, "udp")
+	if t.UDP || t.ShareMediaPort {
+		port := t.Port
+		if !t.UDP {
+			port = s.sockets.Port()
+		}
+		add("stun", port, "udp")
+		if t.Mode == "full" {
+			add("turn", port, "udp")
+		}
 	}
 	if t.Mode == "full" && t.TCP {
 		add("turn", t.Port, "tcp")
