@@ -78,7 +78,6 @@ func (s *server) openTURN() error {
 	if rc.Peers, err = s.peerPolicy(); err != nil {
 		return err
 	}
-	rc.Bridge = s.sockets
 	if s.relay, err = relay.Listen(rc, s.logs.of("turn")); err != nil {
 		return err
 	}
