@@ -347,7 +347,7 @@ func (s *server) ownServers() (list []extdisco.Server) {
 	}
 	if t.UDP || t.ShareMediaPort {
 		port := t.Port
-		if !t.UDP {
+		if !t.UDP && s.sockets != nil {
 			port = s.sockets.Port()
 		}
 		add("stun", port, "udp")
