@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,8 +33,8 @@ func TestHealth(t *testing.T) {
 			down   = map[string]bool{}
 			probed = map[string]int{}
 		)
-		changes := 0
-		h := NewHealth(10*time.Second, func() { changes++ }, slog.New(slog.DiscardHandler))
+		var changes atomic.Int32
+		h := NewHealth(10*time.Second, func() { changes.Add(1) }, slog.New(slog.DiscardHandler))
 		h.probe = func(_ context.Context, s Server) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -73,12 +74,12 @@ func TestHealth(t *testing.T) {
 		synctest.Wait()
 		set("a", true)
 		pass(2)
-		if hosts() != "own a b dtls" || changes != 0 {
-			t.Errorf("after two failures: %s, %d", hosts(), changes)
+		if hosts() != "own a b dtls" || changes.Load() != 0 {
+			t.Errorf("after two failures: %s, %d", hosts(), changes.Load())
 		}
 		pass(1)
-		if hosts() != "own b dtls" || changes != 1 {
-			t.Errorf("after three: %s, %d", hosts(), changes)
+		if hosts() != "own b dtls" || changes.Load() != 1 {
+			t.Errorf("after three: %s, %d", hosts(), changes.Load())
 		}
 		want := []State{{"turn:a:3478?transport=udp", false}, {"turn:b:3478?transport=udp", true}}
 		if got := h.States(); !slices.Equal(got, want) {
@@ -87,14 +88,16 @@ func TestHealth(t *testing.T) {
 		pass(5)
 		h.Watch(servers) // a reload forgets nothing
 		synctest.Wait()
-		if hosts() != "own b dtls" || changes != 1 {
-			t.Errorf("it stays away: %s, %d", hosts(), changes)
+		if hosts() != "own b dtls" || changes.Load() != 1 {
+			t.Errorf("it stays away: %s, %d", hosts(), changes.Load())
 		}
 		set("a", false)
 		pass(1)
-		if hosts() != "own a b dtls" || changes != 2 {
-			t.Errorf("it is back: %s, %d", hosts(), changes)
+		if hosts() != "own a b dtls" || changes.Load() != 2 {
+			t.Errorf("it is back: %s, %d", hosts(), changes.Load())
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if probed["own"] != 0 || probed["dtls"] != 0 || probed["a"] == 0 || probed["a"] != probed["b"] {
 			t.Errorf("probes: %v", probed)
 		}

@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,7 +52,7 @@ func TestExistingCoturn(t *testing.T) {
 	}
 	port := freePort(t)
 	cfg := w.config(t)
-	cfg.Admin.APIKeys = []Secret{"a-key-of-16-bytes"}
+	cfg.Admin.APIKeys, cfg.Admin.Listen = []Secret{"a-key-of-16-bytes"}, "127.0.0.1:"+freePort(t)
 	cfg.TURN.Mode, cfg.TURN.Secrets, cfg.TURN.Probe = "off", []Secret{secret}, Duration{100 * time.Millisecond}
 	n, _ := strconv.Atoi(port)
 	cfg.TURN.Servers = []TURNServer{{Type: "turn", Host: "127.0.0.1", Port: n}}
@@ -98,6 +101,22 @@ func TestExistingCoturn(t *testing.T) {
 	}
 	uclient(t, "-u", told()[0].Username, "-w", told()[0].Password, "-y", "-p", port, "127.0.0.1")
 
+	up := func() string {
+		resp, err := client.Get("http://" + cfg.Admin.Listen + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, value, _ := strings.Cut(string(text), `confab_turn_server_up{server="turn:127.0.0.1:`+port+`?transport=udp"} `)
+		return value[:min(1, len(value))]
+	}
+	if got := up(); got != "1" {
+		t.Errorf("the metric of a relay that answers: %q", got)
+	}
 	anna := dialXMPP(t, cfg.XMPP.TLSPort, "meet.example", "anna", "secret")
 	if got := anna.say(`<iq id="s" type="get" to="meet.example"><services xmlns="urn:xmpp:extdisco:2" type="turn"/></iq>`, "</iq>"); !strings.Contains(got, `type="result"`) || !strings.Contains(got, `port="`+port+`" transport="udp"`) {
 		t.Error(got)
@@ -106,6 +125,9 @@ func TestExistingCoturn(t *testing.T) {
 	got := anna.say("", "</iq>")
 	if !strings.Contains(got, `type="set"`) || !strings.Contains(got, `<service action="delete" type="turn" host="127.0.0.1" port="`+port+`" transport="udp"/>`) {
 		t.Error(got)
+	}
+	if got := up(); got != "0" {
+		t.Errorf("the metric of a relay that is gone: %q", got)
 	}
 	if s := told(); len(s) != 0 {
 		t.Errorf("%v", s)
@@ -119,6 +141,93 @@ func TestExistingCoturn(t *testing.T) {
 	}
 	end()
 	client.CloseIdleConnections()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTURNReload: SIGHUP takes over servers and secrets, and a rotation on the disk is
+// taken over without any signal; who asked for relays is told each time, and what was
+// handed out before still opens allocations.
+func TestTURNReload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if status, _, errOut := w.run(t.Context(), "secret\n", "user", "add", "anna"); status != 0 {
+		t.Fatal(errOut)
+	}
+	cfg := w.config(t)
+	cfg.TURN.Probe = Duration{} // the relay that is bought does not exist
+	wanted, hup := make(chan Config, 1), make(chan os.Signal)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, ended := make(startedWriter, 1), make(chan error, 1)
+	go func() {
+		ended <- serve(ctx, cfg, reloads{hup, func() (Config, error) { return <-wanted, nil }}, out, io.Discard)
+	}()
+	select {
+	case <-out:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	anna := dialXMPP(t, cfg.XMPP.TLSPort, "meet.example", "anna", "secret")
+	credentials := regexp.MustCompile(`type="turn" host="meet.example" port="\d+" transport="udp" username="([^"]*)" password="([^"]*)"`)
+	relays := func(text string) credential.Credential {
+		t.Helper()
+		m := credentials.FindStringSubmatch(text)
+		if m == nil {
+			t.Fatal(text)
+		}
+		c := credential.Credential{Username: m[1], Password: m[2]}
+		if err := allocate(t, strconv.Itoa(cfg.TURN.Port), c); err != nil {
+			t.Errorf("%v: %s", err, text)
+		}
+		return c
+	}
+	first := relays(anna.say(`<iq id="s" type="get" to="meet.example"><services xmlns="urn:xmpp:extdisco:2" type="turn"/></iq>`, "</iq>"))
+
+	if status, _, errOut := w.run(t.Context(), "", "secret", "rotate", "turn"); status != 0 {
+		t.Fatal(errOut)
+	}
+	got := anna.say("", "</iq>")
+	second := relays(got)
+	if !strings.Contains(got, `type="set"`) || strings.Count(got, `action="modify"`) != 2 || second.Password == first.Password {
+		t.Errorf("after the rotation: %s", got)
+	}
+	if err := allocate(t, strconv.Itoa(cfg.TURN.Port), first); err != nil {
+		t.Errorf("what was handed out before the rotation: %v", err)
+	}
+
+	next := cfg
+	next.TURN.Servers = []TURNServer{{Type: ownServer}, {Type: "turn", Host: "bought.example", Port: 3478, Username: "u", Password: "p"}}
+	next.TURN.Access = []string{"meet.example"}
+	wanted <- next
+	hup <- syscall.SIGHUP
+	if got := anna.say("", "</iq>"); strings.Count(got, "<service ") != 1 || !strings.Contains(got, `<service action="add" type="turn" host="bought.example" port="3478" transport="udp" username="u" password="p" restricted="1"/>`) {
+		t.Errorf("another relay: %s", got)
+	}
+	next.TURN.Secrets = []Secret{"of-the-configuration"}
+	wanted <- next
+	hup <- syscall.SIGHUP
+	third := relays(anna.say("", "</iq>"))
+	var ring credential.Keyring
+	ring.Set([]credential.Secret{{Value: "of-the-configuration"}}, nil)
+	who, _ := ring.Lookup(third.Username, "r", time.Now())
+	if credential.Key(third.Username, "r", third.Password) != [16]byte(who.Keys[0]) {
+		t.Error("the secret of the configuration does not sign")
+	}
+	if err := allocate(t, strconv.Itoa(cfg.TURN.Port), second); err == nil {
+		t.Error("turn.secrets is all that counts once it is set")
+	}
+	next.TURN.Access = []string{"guest.meet.example"}
+	wanted <- next
+	hup <- syscall.SIGHUP
+	if got := anna.say("", "</iq>"); strings.Count(got, `action="delete"`) != 3 {
+		t.Errorf("no longer told: %s", got)
+	}
+	if got := anna.say(`<iq id="s" type="get" to="meet.example"><services xmlns="urn:xmpp:extdisco:1"/></iq>`, "</iq>"); !strings.Contains(got, `<error type="auth"><forbidden`) {
+		t.Error(got)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -682,7 +681,7 @@ func (c *coturnImport) settleCredentials() {
 		case !ok || name == "":
 			c.tell(l.lost("has no colon"))
 		case strings.HasPrefix(key, "0x"):
-			c.tell(l.lost(fmt.Sprintf("only a hash of the password is here: give %s a new one with confab turn user add", strconv.Quote(name))))
+			c.tell(l.lost(fmt.Sprintf("users are kept in the database: confab turn user add %s --key, with the key on stdin; it counts as long as turn.realm stays", shellWord(name))))
 		default:
 			c.tell(l.lost(fmt.Sprintf("users are kept in the database: confab turn user add %s, with the password on stdin", shellWord(name))))
 		}

@@ -37,7 +37,7 @@ const usage = `confab: video meetings for Jitsi Meet clients
   confab service add jibri|jigasi            make the accounts of a recorder or gateway and print its configuration
   confab service passwd jibri|jigasi         the same with new passwords
   confab service remove jibri|jigasi         remove these accounts
-  confab turn user add NAME                  make a user of the relay beside meetings; the password as above
+  confab turn user add NAME [--key]          make a user of the relay beside meetings; the password as above
   confab turn user list                      show them
   confab turn user remove NAME               remove one
   confab secret rotate turn                  sign TURN credentials with another secret; the old one runs out

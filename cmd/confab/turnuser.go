@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,7 +19,10 @@ import (
 // turn is "confab turn user add|list|remove". It works on the database directly, as
 // "confab user" does; a running server looks there every few seconds.
 func (p *program) turn(ctx context.Context, args []string) error {
-	rest, err := p.parse(p.flagSet("turn"), args)
+	var isKey bool
+	fs := p.flagSet("turn")
+	fs.BoolVar(&isKey, "key", false, "user add: the key comes on stdin, not the password: MD5(NAME:REALM:PASSWORD) in hexadecimal, as turnadmin -k prints it")
+	rest, err := p.parse(fs, args)
 	if err != nil {
 		return err
 	}
@@ -30,6 +35,9 @@ func (p *program) turn(ctx context.Context, args []string) error {
 	}
 	if action != "list" && len(names) != 1 {
 		return usageError("turn user " + action + ": NAME expected")
+	}
+	if isKey && action != "add" {
+		return usageError("--key belongs to turn user add")
 	}
 	cfg, err := p.load()
 	if err != nil {
@@ -44,7 +52,7 @@ func (p *program) turn(ctx context.Context, args []string) error {
 	}
 	switch action {
 	case "add":
-		err = p.addTURNUser(ctx, st, names[0], cfg.TURN.Realm)
+		err = p.addTURNUser(ctx, st, names[0], cfg.TURN.Realm, isKey)
 	case "list":
 		err = p.listTURNUsers(ctx, st, cfg.TURN.Realm)
 	case "remove":
@@ -55,7 +63,7 @@ func (p *program) turn(ctx context.Context, args []string) error {
 
 // addTURNUser keeps the key of a new user: it is made of the realm, too, so a user
 // belongs to one.
-func (p *program) addTURNUser(ctx context.Context, st Storage, name, realm string) error {
+func (p *program) addTURNUser(ctx context.Context, st Storage, name, realm string, isKey bool) error {
 	if credential.CheckUserName(name) != nil {
 		return fmt.Errorf("%q is no name for a TURN user: it has no colon, and is no number, so that it can't be taken for a time-limited one", name)
 	}
@@ -64,6 +72,11 @@ func (p *program) addTURNUser(ctx context.Context, st Storage, name, realm strin
 		return err
 	}
 	key := credential.Key(name, realm, password)
+	if isKey {
+		if key, err = parseTURNKey(password); err != nil || generated {
+			return errors.New("stdin has no key: 32 hexadecimal digits expected")
+		}
+	}
 	err = st.CreateTURNUser(ctx, storage.TURNUser{Name: name, Realm: realm, Key: key[:]})
 	if errors.Is(err, storage.ErrConflict) {
 		return fmt.Errorf("TURN user %s exists already", name)
@@ -76,6 +89,18 @@ func (p *program) addTURNUser(ctx context.Context, st Storage, name, realm strin
 		fmt.Fprintf(p.stdout, "password (shown once): %s\n", password)
 	}
 	return nil
+}
+
+// parseTURNKey reads a key as it stands in coturn's user=NAME:0x….
+func parseTURNKey(s string) (key [16]byte, err error) {
+	b, err := hex.DecodeString(strings.TrimPrefix(strings.TrimSpace(s), "0x"))
+	if err == nil && len(b) != len(key) {
+		err = hex.ErrLength
+	}
+	if err != nil {
+		return key, err
+	}
+	return [16]byte(b), nil
 }
 
 func (p *program) removeTURNUser(ctx context.Context, st Storage, name, realm string) error {

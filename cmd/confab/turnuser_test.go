@@ -25,6 +25,11 @@ func TestTURNUserCommands(t *testing.T) {
 		{"turn user remove anna --domain other.example", "", 1, "there is no TURN user anna in realm other.example"},
 		{"turn user remove anna", "", 0, "TURN user anna removed\n"},
 		{"turn user remove anna", "", 1, "there is no TURN user anna in realm meet.example"},
+		{"turn user add carl --key", "0x8493fbc53ba582fb4c044c456bdc40eb\n", 0, "TURN user carl added (realm meet.example)\n"},
+		{"turn user add dora --key", "8493fbc53ba582fb4c044c456bdc40", 1, "stdin has no key"},
+		{"turn user add dora --key", "secret of thirty-two characters!", 1, "stdin has no key"},
+		{"turn user add dora --key", "", 1, "stdin has no key"},
+		{"turn user list --key", "", 2, "--key belongs to turn user add"},
 		{"turn", "", 2, "turn: user add, user list or user remove expected"},
 		{"turn user passwd anna", "", 2, "turn: user add, user list or user remove expected"},
 		{"turn user add", "", 2, "turn user add: NAME expected"},
@@ -44,6 +49,9 @@ func TestTURNUserCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
+	if list, err := st.TURNUsers(t.Context(), "meet.example"); err != nil || len(list) != 2 || hex.EncodeToString(list[1].Key) != "8493fbc53ba582fb4c044c456bdc40eb" {
+		t.Errorf("%+v %v", list, err)
+	}
 	list, err := st.TURNUsers(t.Context(), "realm")
 	if err != nil || len(list) != 1 || hex.EncodeToString(list[0].Key) != "8493fbc53ba582fb4c044c456bdc40eb" { // RFC 8489 §9.2.2
 		t.Errorf("%+v %v", list, err)
