@@ -479,7 +479,7 @@ func (r *report) outside(ctx context.Context, cfg Config, helper string) {
 	}
 	told := false
 	for _, p := range ports {
-		subject := fmt.Sprintf("UDP %d from outside", p.port)
+		subject := fmt.Sprintf("outside, UDP %d", p.port)
 		pctx, cancel := context.WithTimeout(ctx, 2*turnTimeout)
 		mapped, arrived, err := probe.Arrival(pctx, helper, uint16(p.port))
 		cancel()

@@ -235,7 +235,7 @@ func TestCheckFromOutside(t *testing.T) {
 	got, failed := look(func(r *report) { r.outside(t.Context(), cfg, rc.UDP[0].String()) })
 	for _, want := range []string{
 		"OK    public address        " + rc.UDP[0].String() + " sees this machine as 127.0.0.1, which is",
-		"OK    UDP " + strconv.Itoa(cfg.Bridge.UDPPort) + " from outside",
+		"OK    outside, UDP " + strconv.Itoa(cfg.Bridge.UDPPort),
 		"open: a packet from " + rc.UDP[0].String() + " came in that nobody here had asked for (media)",
 		"not tried, the port is in use: stop the server for it (STUN and TURN)",
 		"OK    from outside          TCP ports are not shown by this",

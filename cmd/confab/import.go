@@ -24,7 +24,8 @@ const importMax = 1 << 20
 // be said about it to stderr, so that stdout can be redirected.
 func (p *program) importFile(args []string) error {
 	flags := p.flagSet("import")
-	out := flags.String("o", "", "`FILE` to write to, which others can't read")
+	out := flags.String("o", "", "`FILE` to write to, which others can't read (import)")
+	relayOnly := flags.Bool("relay-only", false, "for a host that does nothing but relay (import)")
 	rest, err := p.parse(flags, args)
 	if err != nil {
 		return err
@@ -44,7 +45,7 @@ func (p *program) importFile(args []string) error {
 	if !looksLikeCoturn(text) {
 		return fmt.Errorf("import: %s is no configuration of coturn: none of its options is there", path)
 	}
-	c := importCoturn(text, dir)
+	c := importCoturn(text, dir, *relayOnly)
 	c.say(p.stderr, path)
 	if slices.ContainsFunc(c.findings, func(f finding) bool { return f.kind == makesRefusal }) {
 		return errors.New("import: refused, nothing is written")
@@ -199,8 +200,10 @@ func (c *coturnImport) toml(path string) string {
 			domain = name
 		}
 	}
-	text.WriteString("# The name under which people open meetings; without it that of the machine.\n")
-	fmt.Fprintf(&text, "# domain = %s\n", tomlString(domain))
+	if !c.relayOnly {
+		text.WriteString("# The name under which people open meetings; without it that of the machine. (For a host\n# that does nothing but relay there is confab import --relay-only.)\n")
+		fmt.Fprintf(&text, "# domain = %s\n", tomlString(domain))
+	}
 	var tables []string
 	byTable := map[string][]string{}
 	for _, key := range configKeys() {

@@ -115,7 +115,7 @@ func TestImportOfEachOption(t *testing.T) {
 	}
 	for name := range coturnOptions {
 		for _, value := range []string{"", "=1", "=0", "=off", "=443", "=70000", "=10.0.0.1", "=::", "=a:b", "=\"a b\" # c;"} {
-			c := importCoturn(name+value, "/etc")
+			c := importCoturn(name+value, "/etc", false)
 			if len(c.keys) == 0 && len(c.findings) == 0 {
 				t.Errorf("%s%s vanishes", name, value)
 			}
@@ -139,6 +139,25 @@ func TestImportIsDocumented(t *testing.T) {
 		if !strings.Contains(section, "`"+name+"`") {
 			t.Errorf("docs/migrating.md says nothing about %s", name)
 		}
+	}
+}
+
+// A host without a web keeps the ports that the web would have.
+func TestImportForAHostThatOnlyRelays(t *testing.T) {
+	t.Parallel()
+	const text = "listening-port=80\ntls-listening-port=443\nrealm=x\nuse-auth-secret\nstatic-auth-secret=0123456789abcdef\n"
+	c := importCoturn(text, "/etc", true)
+	got := c.toml("f")
+	for _, want := range []string{"[node]\nroles = [\"turn\"]\n", "port = 80  # 1\n", "tls_port = 443  # 2\n"} {
+		if !strings.Contains(got, want) || strings.Contains(got, "domain") {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if err := acceptable(got); err != nil {
+		t.Error(err)
+	}
+	if got := importCoturn(text, "/etc", false).toml("f"); !strings.Contains(got, "port = 80  # 1\ntcp = false  # 1\ntls_port = 0  # 2\n") {
+		t.Error(got)
 	}
 }
 
@@ -198,7 +217,7 @@ func FuzzImport(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		c := importCoturn(text, "/etc")
+		c := importCoturn(text, "/etc", len(text)%2 == 0)
 		if err := acceptable(c.toml("f")); err != nil {
 			t.Errorf("%v\n%s", err, c.toml("f"))
 		}

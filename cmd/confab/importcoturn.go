@@ -13,7 +13,9 @@ import (
 
 // coturnImport turns a coturn file into ours.
 type coturnImport struct {
-	dir      string // of the file: what relative paths start from
+	dir       string // of the file: what relative paths start from
+	relayOnly bool   // there is no web to share ports with
+
 	keys     map[string]*importedKey
 	findings []finding
 
@@ -36,9 +38,13 @@ type coturnAddress struct {
 	addr netip.Addr
 }
 
-// importCoturn reads a file that lies in dir.
-func importCoturn(text, dir string) *coturnImport {
-	c := &coturnImport{dir: dir, keys: map[string]*importedKey{}}
+// importCoturn reads a file that lies in dir. relayOnly makes a configuration for a host
+// that does nothing but relay.
+func importCoturn(text, dir string, relayOnly bool) *coturnImport {
+	c := &coturnImport{dir: dir, relayOnly: relayOnly, keys: map[string]*importedKey{}}
+	if relayOnly {
+		c.set("node.roles", []string{"turn"})
+	}
 	lines, bad := readCoturn(text)
 	c.findings = bad
 	last := map[string]int{}
@@ -506,19 +512,22 @@ func (c *coturnImport) settleListeners() {
 	if n, ok := c.port(c.listeningPort); ok {
 		port = n
 		c.set("turn.port", n, c.listeningPort)
-		if tcp, set := c.keys["turn.tcp"]; (n == 443 || n == 80) && (!set || tcp.value == true) {
+		if tcp, set := c.keys["turn.tcp"]; (n == 443 || n == 80) && !c.relayOnly && (!set || tcp.value == true) {
 			c.set("turn.tcp", false, c.listeningPort)
 			c.tell(c.listeningPort.lost(fmt.Sprintf("on TCP %d is the web: TURN over TLS is answered on 443 as well (turn.share_443), plain TURN over TCP is not", n)))
 		}
 	}
 	if n, ok := c.port(c.tlsPort); ok {
 		switch {
-		case n == 443:
+		case n == 443 && !c.relayOnly:
 			c.set("turn.tls_port", 0, c.tlsPort)
 			c.tell(c.tlsPort.note("443 is HTTPS and TURN over TLS at once (turn.share_443)"))
-		case n == 80, n == port && c.keys["turn.tcp"] == nil:
+		case n == 80 && !c.relayOnly:
 			c.set("turn.tls_port", 0, c.tlsPort)
-			c.tell(c.tlsPort.lost(fmt.Sprintf("TCP %d is taken already: TURN over TLS is answered on 443 only (turn.share_443)", n)))
+			c.tell(c.tlsPort.lost("on TCP 80 is the web: TURN over TLS is answered on 443 (turn.share_443)"))
+		case n == port && (c.keys["turn.tcp"] == nil || c.keys["turn.tcp"].value == true):
+			c.set("turn.tls_port", 0, c.tlsPort)
+			c.tell(c.tlsPort.note("turn.port answers TLS, too"))
 		default:
 			c.set("turn.tls_port", n, c.tlsPort)
 		}

@@ -60,6 +60,13 @@ func (l logs) reopen() {
 	}
 }
 
+func (l logs) figures() []figure {
+	if l.output == nil {
+		return nil
+	}
+	return []figure{counter("confab_log_lines_lost_total", "Lines of the log that it took too slowly to write.", l.output.Lost())}
+}
+
 func (l logs) close() error {
 	if l.output == nil {
 		return nil

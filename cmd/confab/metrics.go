@@ -119,9 +119,7 @@ func (c *collector) figures(b bridge.Stats) []figure {
 		out = append(out, gauge("confab_whiteboards", "Whiteboards of meetings.", float64(boards)),
 			gauge("confab_whiteboard_sockets", "Connections to whiteboards.", float64(sockets)))
 	}
-	if c.s.logs.output != nil {
-		out = append(out, counter("confab_log_lines_lost_total", "Lines of the log that it took too slowly to write.", c.s.logs.output.Lost()))
-	}
+	out = append(out, c.s.logs.figures()...)
 	if c.s.relays != nil {
 		for _, st := range c.s.relays.States() {
 			out = append(out, gauge("confab_turn_server_up", "STUN and TURN servers elsewhere that clients are told of (1) or that don't answer (0).", map[bool]float64{true: 1}[st.Up], st.Name))

@@ -107,7 +107,7 @@ func (c relayCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c relayCollector) Collect(out chan<- prometheus.Metric) {
-	collect(out, relayFigures(c.s.relay.Stats()))
+	collect(out, append(relayFigures(c.s.relay.Stats()), c.s.logs.figures()...))
 }
 
 // relaySummary is what the operator sees at start.
