@@ -3,11 +3,7 @@ package extdisco
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -15,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"confab/extdisco/stun"
+	"confab/extdisco/probe"
 )
 
 // Health probes the STUN and TURN servers that are not ours: one that fails
@@ -45,7 +41,6 @@ const (
 	// probeTimeout is what a probe may take. Over UDP its request is sent again
 	// meanwhile, so that a lost packet is no failure.
 	probeTimeout = 5 * time.Second
-	probeAgain   = time.Second
 
 	// maxProbes bounds the probes under way at a time.
 	maxProbes = 16
@@ -182,95 +177,24 @@ func (h *Health) note(c *condition, err error) bool {
 	return true
 }
 
-// errNoSTUN is what a server gives that answers something else.
-var errNoSTUN = errors.New("the answer is no STUN")
-
 // Probe sends a STUN Binding request to s as its clients would and returns nil when it
 // is answered, be it by an error. The certificate of a TLS server is not looked at:
 // whether browsers trust it can't be told from here, and nothing secret is sent.
 func Probe(ctx context.Context, s Server) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	transport := "udp"
-	if s.Type == "turns" || s.Transport == "tcp" {
-		transport = "tcp"
+	network := s.Transport
+	if s.Type == "turns" {
+		network = "tls"
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, transport, net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
+	c, err := probe.Dial(ctx, network, net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), s.Host)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	// A write or read that waits ends with ctx.
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	if s.Type == "turns" {
-		// RFC 7443: our own port 443 tells TURN by its ALPN.
-		tc := tls.Client(conn, &tls.Config{ServerName: s.Host, InsecureSkipVerify: true, NextProtos: []string{"stun.turn", "stun.nat-discovery"}})
-		if err := tc.HandshakeContext(ctx); err != nil {
-			return fmt.Errorf("TLS: %w", err)
-		}
-		conn = tc
+	defer c.Close() // an answer is an answer, however the connection ends
+	_, _, err = c.Binding(ctx)
+	if _, refused := errors.AsType[probe.Refused](err); refused {
+		return nil
 	}
-	var id stun.ID
-	rand.Read(id[:]) // never fails (crypto/rand)
-	var request stun.Builder
-	request.Start(stun.Binding, id)
-	if transport == "udp" {
-		return ask(ctx, conn, request.Bytes(), id)
-	}
-	if _, err := conn.Write(request.Bytes()); err != nil {
-		return err
-	}
-	b := make([]byte, maxAnswer)
-	if _, err := io.ReadFull(conn, b[:stun.HeaderSize]); err != nil {
-		return err
-	}
-	n := stun.FrameSize(b)
-	if n < stun.HeaderSize || n > len(b) {
-		return errNoSTUN
-	}
-	if _, err := io.ReadFull(conn, b[stun.HeaderSize:n]); err != nil {
-		return err
-	}
-	if !answers(b[:n], id) {
-		return errNoSTUN
-	}
-	return nil
-}
-
-// maxAnswer bounds an answer, in bytes; usual ones have less than a hundred.
-const maxAnswer = 1500
-
-// ask sends a request over UDP until it is answered or ctx ends.
-func ask(ctx context.Context, conn net.Conn, request []byte, id stun.ID) error {
-	b := make([]byte, maxAnswer)
-	for {
-		if _, err := conn.Write(request); err != nil {
-			return err
-		}
-		if err := conn.SetReadDeadline(time.Now().Add(probeAgain)); err != nil {
-			return err
-		}
-		if ctx.Err() != nil { // after the deadline above, which may have undone that of ctx
-			return ctx.Err()
-		}
-		for {
-			n, err := conn.Read(b)
-			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
-				break
-			}
-			if err != nil {
-				return err // such as port unreachable
-			}
-			if answers(b[:n], id) {
-				return nil
-			}
-		}
-	}
-}
-
-// answers reports whether b is a success or error response to the Binding request id.
-func answers(b []byte, id stun.ID) bool {
-	m, ok := stun.Parse(b)
-	return ok && m.Method() == stun.Binding && (m.Class() == stun.Success || m.Class() == stun.Error) && m.ID() == id
+	return err
 }

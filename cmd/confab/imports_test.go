@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"bridge/transport":    {"bridge/rtpx", "bridge/srtp", "internal/datagram"},
 	"bridge/forward":      {"bridge/rtpx", "bridge/bwe"},
 	"bridge/channel":      {"bridge/alloc"},
-	"extdisco":            {"xmpp", "extdisco/credential", "extdisco/stun"},
+	"extdisco":            {"xmpp", "extdisco/credential", "extdisco/probe"},
 	"extdisco/stun":       {},
 	"extdisco/relay":      {"extdisco/credential", "extdisco/stun", "internal/datagram"},
 	"extdisco/probe":      {"extdisco/credential", "extdisco/stun"},

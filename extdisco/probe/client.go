@@ -1,5 +1,5 @@
 // Package probe asks STUN and TURN servers as clients do: for the checks that an
-// operator runs.
+// operator runs, and to see whether relays elsewhere answer.
 //
 // Rules of this package:
 //   - A Client belongs to one goroutine; what waits ends with its context.
