@@ -292,6 +292,9 @@ func (q *request) refresh(a *allocation) {
 	if v, ok := q.m.Uint32(stun.AttrLifetime); ok && v == 0 {
 		lifetime = 0
 	}
+	if lifetime == 0 {
+		q.flight.flush() // what came before goes out by the socket that is closed now
+	}
 	b := q.start(stun.Success)
 	b.AddUint32(stun.AttrLifetime, uint32(lifetime/time.Second))
 	switch {

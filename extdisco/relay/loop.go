@@ -30,6 +30,7 @@ type loop struct {
 	reader  *datagram.Reader
 	flight  *flight
 	ready   []any
+	at, to  int // what was read and is not yet taken
 	swept   int64
 	sockets []*udpSocket // listening
 }
@@ -95,14 +96,28 @@ func (l *loop) sweep() {
 	l.server.sweep(l)
 }
 
-// serve reads from a socket that has something. What makes it panic costs that socket's
-// batch, and an allocation if it came to one, but nobody else anything.
+// serve reads from a socket that has something.
 func (l *loop) serve(v any) {
+	switch v := v.(type) {
+	case *udpSocket:
+		l.read(v.socket, clientBatch)
+	case *relaySocket:
+		l.read(v.socket, peerBatch)
+	}
+	for l.at < l.to {
+		l.take(v)
+	}
+}
+
+// take takes what was read. A datagram that makes it panic is left behind, and ends the
+// allocation if it came to one; nobody else loses more than packets.
+func (l *loop) take(v any) {
 	defer func() {
 		if err := recover(); err != nil {
 			l.server.panicked("event loop", err)
 			l.flight.discard()
 			if r, ok := v.(*relaySocket); ok {
+				l.at = l.to
 				l.server.finish(r.allocation, "panic")
 			}
 		}
@@ -115,6 +130,24 @@ func (l *loop) serve(v any) {
 	}
 }
 
+// read reads a batch.
+func (l *loop) read(s *datagram.Socket, batch int) {
+	if l.reader.Free() < batch {
+		l.send()
+	}
+	l.at, l.to = l.reader.Read(s, batch)
+}
+
+// next is what has been read next; ok is false if the kernel has cut it off.
+func (l *loop) next() (b []byte, src netip.AddrPort, segment int, ok bool) {
+	b, src, segment = l.reader.Datagram(l.at)
+	l.at++
+	if b == nil {
+		l.server.counters.garbage.Add(1)
+	}
+	return b, src, segment, b != nil
+}
+
 // send sends what the round has given; then its buffers are free.
 func (l *loop) send() {
 	l.flight.flush()
@@ -122,17 +155,10 @@ func (l *loop) send() {
 }
 
 func (l *loop) fromClients(s *udpSocket) {
-	if l.reader.Free() < clientBatch {
-		l.send()
-	}
-	from, to := l.reader.Read(s.socket, clientBatch)
-	for i := from; i < to; i++ {
-		b, src, segment := l.reader.Datagram(i)
-		if b == nil {
-			l.server.counters.garbage.Add(1)
-			continue
+	for l.at < l.to {
+		if b, src, segment, ok := l.next(); ok {
+			each(b, segment, func(b []byte) { l.server.fromClient(l.flight, l, s, src, b) })
 		}
-		each(b, segment, func(b []byte) { l.server.fromClient(l.flight, l, s, src, b) })
 	}
 }
 
@@ -170,17 +196,10 @@ func (s *Server) fromClient(f *flight, l *loop, k *udpSocket, src netip.AddrPort
 }
 
 func (l *loop) fromPeers(r *relaySocket) {
-	if l.reader.Free() < peerBatch {
-		l.send()
-	}
-	from, to := l.reader.Read(r.socket, peerBatch)
-	for i := from; i < to; i++ {
-		b, src, segment := l.reader.Datagram(i)
-		if b == nil {
-			l.server.counters.garbage.Add(1)
-			continue
+	for l.at < l.to {
+		if b, src, segment, ok := l.next(); ok {
+			each(b, segment, func(b []byte) { r.fromPeer(l.flight, src, b) })
 		}
-		each(b, segment, func(b []byte) { r.fromPeer(l.flight, src, b) })
 	}
 }
 

@@ -89,6 +89,7 @@ func (q *request) move() {
 	}
 	lifetime := q.lifetime()
 	if v, ok := q.m.Uint32(stun.AttrLifetime); ok && v == 0 {
+		q.flight.flush() // what came before goes out by the socket that is closed now
 		q.start(stun.Success).AddUint32(stun.AttrLifetime, 0)
 		s.end(a, "deleted")
 		q.finish()
