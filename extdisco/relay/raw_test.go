@@ -145,6 +145,16 @@ func (w *world) ended(reason string) {
 	}
 }
 
+// counted checks what quotas count in all.
+func (w *world) counted(n int) {
+	w.t.Helper()
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.total != n || n == 0 && (len(w.byUser) != 0 || len(w.byAddr) != 0) {
+		w.t.Errorf("quotas count %d, %v, %v; want %d", w.total, w.byUser, w.byAddr, n)
+	}
+}
+
 // attribute is one of a request.
 type attribute struct {
 	kind  uint16
