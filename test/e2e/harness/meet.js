@@ -459,9 +459,25 @@ window.meet = (() => {
         return { id: conference.myUserId(), jid: connection.getJid?.() ?? connection.xmpp?.connection?.jid };
     }
 
+    /** What has come in by all pairs of a connection, by the local end: the far side may send over another than we do. */
+    function carried(report) {
+        const bytes = {};
+
+        for (const s of report.values()) {
+            if (s.type === 'candidate-pair' && s.bytesReceived) {
+                const { candidateType, relayProtocol } = report.get(s.localCandidateId) ?? {};
+                const end = [ candidateType, relayProtocol ].filter(Boolean).join(' ');
+
+                bytes[end] = (bytes[end] ?? 0) + s.bytesReceived;
+            }
+        }
+
+        return bytes;
+    }
+
     /**
      * One sample of what arrives. `video` and `audio` of a participant are cumulative counters of the receiver;
-     * `paths` are the selected candidate pairs, the bridge's and, when there is one, the peer's.
+     * `paths` are the selected candidate pairs, the bridge's and, when there is one, the peer's; `carried` is of all pairs.
      */
     async function stats() {
         const receivers = new Map();
@@ -484,7 +500,7 @@ window.meet = (() => {
                     paths.push({
                         local: local?.candidateType, remote: remote?.candidateType, protocol: local?.protocol,
                         relay: local?.relayProtocol, port: remote?.port, state: pc.connectionState,
-                        received: pair?.bytesReceived, sent: pair?.bytesSent
+                        received: pair?.bytesReceived, sent: pair?.bytesSent, carried: carried(report)
                     });
                 }
             }

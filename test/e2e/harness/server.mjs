@@ -21,6 +21,9 @@ import { cache, program } from './paths.mjs';
  */
 export const DOMAIN = 'meet.localhost';
 
+/** The operator's key for the HTTP interface. */
+const KEY = 'the-key-of-the-e2e-tests';
+
 /** deployment.md §7.1: sixteen symbols of Crockford base32 in four groups, printed once. */
 const PASSWORD = /\b[0-9A-HJKMNP-TV-Z]{4}(?:-[0-9A-HJKMNP-TV-Z]{4}){3}\b/;
 
@@ -55,6 +58,7 @@ export class Server {
             `public_addresses = ["${host}"]`,
             '[admin]',
             `listen = "127.0.0.1:${s.ports.admin}"`,
+            ...admin.some(line => line.startsWith('api_keys')) ? [] : [ `api_keys = ["${KEY}"]` ],
             ...admin,
             toml,
             ''
@@ -146,6 +150,25 @@ export class Server {
     /** The bridge's own view of its conferences: what it gets from whom and forwards to whom. */
     async bridge() {
         return (await fetch(`http://127.0.0.1:${this.ports.admin}/debug/bridge`)).json();
+    }
+
+    /** What the relay carries: GET /turn/allocations. */
+    async allocations() {
+        return (await (await this.#api('GET', '/turn/allocations')).json()).allocations;
+    }
+
+    /** Ends an allocation of the relay. */
+    async endAllocation({ number }) {
+        const { status } = await this.#api('DELETE', `/turn/allocations/${number}`);
+
+        if (status !== 204) {
+            throw new Error(`allocation ${number} not ended: ${status}`);
+        }
+    }
+
+    /** One request of the operator to the HTTP interface. */
+    #api(method, path) {
+        return fetch(`http://127.0.0.1:${this.ports.admin}/_/api/v1${path}`, { method, headers: { authorization: `Bearer ${KEY}` } });
     }
 
     /** Resident memory in bytes, once after the kernel's own count. */
