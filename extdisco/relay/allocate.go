@@ -126,6 +126,7 @@ func (q *request) allocate(held *allocation) {
 			s.counters.overQuota.Add(1)
 			q.fail(stun.CodeAllocationQuotaReached)
 		default:
+			s.summary.unable(err)
 			q.fail(stun.CodeInsufficientCapacity)
 		}
 		return
@@ -160,7 +161,7 @@ func (a *allocation) open(w wish) error {
 	if w.token != nil {
 		r := s.redeem(w.token)
 		if r == nil {
-			return errNoPort // RFC 8656 §7.2: 508
+			return errNoToken // RFC 8656 §7.2: 508
 		}
 		s.releaseQuota(r.user, r.source)
 		a.relay(r.socket, r.ports)

@@ -14,6 +14,7 @@ import (
 var (
 	errNoFamily = errors.New("no relay address of that family")
 	errNoPort   = errors.New("no free relay port")
+	errNoToken  = errors.New("no port reserved under the token")
 )
 
 // restTime is how long a port that has been given back is not given out: packets of

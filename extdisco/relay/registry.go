@@ -151,6 +151,10 @@ func (s *Server) end(a *allocation, reason string) {
 	}
 	a.closeSockets()
 	s.counters.ended(a)
+	if !count(&s.summary.ends, endLines, s.cfg.Now()) && !s.draining.Load() {
+		s.counters.untold.Add(1)
+		return
+	}
 	s.log.Info("allocation ended", "allocation", a.number, "reason", reason, "remote", c.addr, "transport", c.leg.network(),
 		"relayed", a.relayed(), "id", a.user, "duration", s.cfg.Now().Sub(a.began).Round(time.Second),
 		"packets_to_peers", a.packetsOut.Load(), "bytes_to_peers", a.bytesOut.Load(),
@@ -185,6 +189,7 @@ func (s *Server) sweep(l *loop) {
 	}
 	if l.index == 0 {
 		s.sweepShared(s.cfg.Now())
+		s.summarize(s.cfg.Now())
 	}
 }
 

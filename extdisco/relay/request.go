@@ -140,6 +140,7 @@ func (q *request) authenticate() bool {
 		return false
 	case string(realm) != s.cfg.Realm || !q.identify(string(username)):
 		s.counters.badCredential.Add(1)
+		s.summary.unknown(q.from, string(username))
 		q.challenge(stun.CodeUnauthorized)
 		return false
 	}

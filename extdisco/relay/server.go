@@ -49,6 +49,7 @@ type Server struct {
 	ports        [2]*ports // IPv4, IPv6
 	in, out      bucket    // of all allocations
 	counters     counters
+	summary      summary
 	draining     atomic.Bool
 
 	locals    []*udpLocal
@@ -168,6 +169,9 @@ func (s *Server) UDPAddrs() []netip.AddrPort {
 // panicked counts and logs what a recover has caught.
 func (s *Server) panicked(where string, err any) {
 	s.counters.panics.Add(1)
+	if !count(&s.summary.panic, panicLines, s.cfg.Now()) {
+		return
+	}
 	s.log.Error("panic in the turn relay", "where", where, "err", err, "stack", string(debug.Stack()))
 }
 

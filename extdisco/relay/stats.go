@@ -18,6 +18,7 @@ type counters struct {
 	garbage, overBudget               atomic.Uint64
 	badCredential, overQuota          atomic.Uint64
 	queueDrops                        atomic.Uint64 // packets to connections
+	untold                            atomic.Uint64 // allocations whose end is not in the log
 	codes                             [codes]atomic.Uint64
 	endedPackets, endedBytes          [2]atomic.Uint64 // of allocations that are gone: to peers, from peers
 }
@@ -38,6 +39,9 @@ func (c *counters) refused(code int) {
 		}
 	}
 }
+
+// code is how many were refused with one.
+func (c *counters) code(code int) uint64 { return c.codes[slices.Index(refusedCodes[:], code)].Load() }
 
 // ended keeps the sums of an allocation.
 func (c *counters) ended(a *allocation) {

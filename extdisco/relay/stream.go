@@ -47,6 +47,7 @@ func newListener(s *Server, ln net.Listener, kind string) *listener {
 }
 
 func (l *listener) accept() {
+	var said time.Time
 	for delay := 5 * time.Millisecond; ; {
 		conn, err := l.Accept()
 		switch {
@@ -56,7 +57,10 @@ func (l *listener) accept() {
 		case errors.Is(err, net.ErrClosed) || l.isClosed():
 			return
 		default: // out of descriptors, for example
-			l.server.log.Warn("turn connection not accepted", "transport", l.kind, "err", err)
+			if time.Since(said) >= summaryTime {
+				said = time.Now()
+				l.server.log.Warn("turn connections not accepted", "transport", l.kind, "err", err)
+			}
 			time.Sleep(delay)
 			delay = min(2*delay, time.Second)
 		}
