@@ -69,7 +69,10 @@ func (s *server) openTURN() error {
 	rc.Relays = s.relayAddresses()
 	if len(rc.Relays) == 0 {
 		rc.Relays = []relay.Address{{Bind: netip.IPv4Unspecified(), Public: netip.IPv4Unspecified()}}
-		rc.Credentials = nil // no address to relay from: STUN only
+		if rc.Credentials != nil {
+			s.logs.of("turn").Warn("no address to relay from: only STUN is answered", "relay_addresses", s.cfg.TURN.RelayAddresses)
+		}
+		rc.Credentials = nil
 	}
 	if s.sockets != nil { // there is a bridge in this process
 		rc.Bridge = s.sockets
