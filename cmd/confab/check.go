@@ -70,6 +70,7 @@ func (p *program) check(ctx context.Context, args []string) error {
 	}
 	r.logPlace(cfg)
 	r.buffers("/proc/sys/net/core/rmem_max")
+	r.buffers("/proc/sys/net/core/wmem_max")
 	r.relayPorts(cfg, "/proc")
 	r.relaySettings(cfg)
 	r.relaySelfTest(ctx, cfg)
@@ -526,13 +527,14 @@ func (r *report) buffers(path string) {
 	if err != nil {
 		return // not Linux
 	}
+	name := "net.core." + filepath.Base(path)
 	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil:
 		r.warn("UDP buffers", "%s holds no number", path)
 	case n < wantBuffer:
-		r.warn("UDP buffers", "net.core.rmem_max is %d, media may be lost under load: sysctl -w net.core.rmem_max=%d", n, wantBuffer)
+		r.warn("UDP buffers", "%s is %d, media may be lost under load: sysctl -w %s=%d", name, n, name, wantBuffer)
 	default:
-		r.ok("UDP buffers", "net.core.rmem_max is %d", n)
+		r.ok("UDP buffers", "%s is %d", name, n)
 	}
 }

@@ -62,7 +62,13 @@ func (p *program) importFile(args []string) error {
 		_, err = io.WriteString(p.stdout, result)
 		return err
 	}
-	return writeNew(*out, result)
+	if err := writeNew(*out, result); err != nil {
+		return err
+	}
+	if os.Geteuid() == 0 {
+		fmt.Fprintf(p.stderr, "%s belongs to root; the user that the service runs as must be able to read it: chown confab %s\n", *out, shellWord(*out))
+	}
+	return nil
 }
 
 func readLimited(path string) (string, error) {

@@ -12,15 +12,15 @@ var levels = map[string]slog.Level{
 }
 
 // components are the parts that log.components names.
-var components = []string{"main", "tls", "web", "xmpp", "muc", "brewery", "focus", "bridge", "transport", "forward", "turn", "api", "reservations"}
+var components = []string{"main", "storage", "tls", "web", "xmpp", "muc", "brewery", "focus", "bridge", "transport", "forward", "turn", "api", "reservations"}
 
 // logs makes the logger of each component, with the level that log.components
 // gives it.
 type logs struct {
-	handler    slog.Handler
-	level      slog.Level
-	components map[string]slog.Level
-	output     *logOutput // nil: a writer is written to at once
+	handler slog.Handler
+	levels  map[string]*slog.LevelVar // by component
+	lowest  *slog.LevelVar
+	output  *logOutput // nil: a writer is written to at once
 }
 
 // openLogs opens log.output. Close it when nobody logs any more.
@@ -35,7 +35,7 @@ func openLogsAt(cfg Config, stderr io.Writer, sockets []string) (logs, error) {
 	}
 	text := cfg.Log.Format == "text" || cfg.Log.Format == "auto" && (cfg.Log.Output == "syslog" || cfg.Log.Output == "stderr" && isTerminal(stderr))
 	l := newLogs(cfg, nil)
-	opts := slog.HandlerOptions{Level: l.lowest()}
+	opts := slog.HandlerOptions{Level: l.lowest}
 	if cfg.Log.Output == "syslog" {
 		opts.ReplaceAttr = withoutTime
 		l.handler = bySeverity{
@@ -118,40 +118,42 @@ func (h bySeverity) WithGroup(name string) slog.Handler {
 
 // newLogs writes to w at once.
 func newLogs(cfg Config, w io.Writer) logs {
-	l := logs{level: levels[cfg.Log.Level], components: map[string]slog.Level{}}
-	for name, level := range cfg.Log.Components {
-		l.components[name] = levels[level]
+	l := logs{levels: map[string]*slog.LevelVar{}, lowest: new(slog.LevelVar)}
+	for _, name := range components {
+		l.levels[name] = new(slog.LevelVar)
 	}
+	l.setLevels(cfg)
 	text := cfg.Log.Format != "json" && (cfg.Log.Format != "auto" || isTerminal(w))
-	l.handler = newHandler(w, text, &slog.HandlerOptions{Level: l.lowest()})
+	l.handler = newHandler(w, text, &slog.HandlerOptions{Level: l.lowest})
 	return l
 }
 
-// lowest is the level below which no part logs.
-func (l logs) lowest() slog.Level {
-	lowest := l.level
-	for _, level := range l.components {
-		lowest = min(lowest, level)
+// setLevels takes over log.level and log.components, also while others log.
+func (l logs) setLevels(cfg Config) {
+	lowest := slog.LevelError
+	for name, v := range l.levels {
+		level, ok := cfg.Log.Components[name]
+		if !ok {
+			level = cfg.Log.Level
+		}
+		v.Set(levels[level])
+		lowest = min(lowest, levels[level])
 	}
-	return lowest
+	l.lowest.Set(lowest)
 }
 
-// of is the logger of a component.
+// of is the logger of one of the components.
 func (l logs) of(component string) *slog.Logger {
-	level, ok := l.components[component]
-	if !ok {
-		level = l.level
-	}
-	return slog.New(atLevel{l.handler, level}).With("component", component)
+	return slog.New(atLevel{l.handler, l.levels[component]}).With("component", component)
 }
 
 // atLevel narrows a handler.
 type atLevel struct {
 	slog.Handler
-	level slog.Level
+	level *slog.LevelVar
 }
 
-func (h atLevel) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h atLevel) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 func (h atLevel) WithAttrs(as []slog.Attr) slog.Handler {
 	return atLevel{h.Handler.WithAttrs(as), h.level}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,6 +67,45 @@ func TestLogFile(t *testing.T) {
 	cfg.Log.File = filepath.Join(dir, "missing", "confab.log")
 	if _, err := openLogs(cfg, io.Discard); err == nil || !strings.Contains(err.Error(), "log.file") {
 		t.Errorf("a directory that is not there: %v", err)
+	}
+}
+
+// SIGHUP changes levels, of the loggers that are out, too.
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	cfg := logConfig("stderr")
+	cfg.Log.Components = map[string]string{"muc": "error"}
+	l := newLogs(cfg, &out)
+	muc, turn := l.of("muc").With("a", 1), l.of("turn")
+	muc.Warn("first")
+	turn.Debug("first")
+	cfg.Log.Level, cfg.Log.Components = "error", map[string]string{"turn": "debug"}
+	l.setLevels(cfg)
+	muc.Warn("second")
+	turn.Debug("second")
+	cfg.Log.Level, cfg.Log.Components = "warn", nil
+	l.setLevels(cfg)
+	muc.Warn("third")
+	turn.Info("third")
+	if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, `"msg":"second","component":"turn"`) || !strings.Contains(got, `"msg":"third","component":"muc"`) {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+// Each part of the program logs under a name that log.components takes.
+func TestComponents(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		for _, m := range regexp.MustCompile(`logs?\.of\("(\w+)"\)`).FindAllStringSubmatch(read(t, file), -1) {
+			if !slices.Contains(components, m[1]) {
+				t.Errorf("%s: %s is no component", file, m[1])
+			}
+		}
 	}
 }
 

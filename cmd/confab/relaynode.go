@@ -168,7 +168,7 @@ func (s *server) runRelay(ctx context.Context, re reloads) error {
 	return g.Wait()
 }
 
-// watchRelayReloads serves SIGHUP: secrets, and a new log file.
+// watchRelayReloads serves SIGHUP: secrets, levels of the log, and a new log file.
 func (s *server) watchRelayReloads(ctx context.Context, re reloads) {
 	log, current := s.logs.of("main"), s.cfg
 	for {
@@ -184,7 +184,8 @@ func (s *server) watchRelayReloads(ctx context.Context, re reloads) {
 			continue
 		}
 		next := current
-		next.TURN.Secrets = wanted.TURN.Secrets
+		next.TURN.Secrets, next.Log.Level, next.Log.Components = wanted.TURN.Secrets, wanted.Log.Level, wanted.Log.Components
+		s.logs.setLevels(next)
 		_, _, ignored := merge(next, wanted)
 		s.turnKeys.configure(next)
 		if _, err := s.turnKeys.refresh(ctx); err != nil {

@@ -29,7 +29,7 @@ var reloadable = []string{
 	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
 	"auth.jwt.require_exp", "auth.jwt.login_url",
 	"focus.ssrc_rewriting", "focus.mid_extension",
-	"node.drain_timeout", "metrics.jitsi_names", "visitors.after", "visitors.max", "visitors.auto_promote",
+	"log.level", "log.components", "node.drain_timeout", "metrics.jitsi_names", "visitors.after", "visitors.max", "visitors.auto_promote",
 	"reservations.url", "reservations.headers", "reservations.timeout",
 	"turn.secrets", "turn.ttl", "turn.servers", "turn.access",
 }
@@ -69,6 +69,7 @@ func (s *server) reload(ctx context.Context, current Config, re reloads) Config 
 		return current
 	}
 	s.reloaded.Store(&next)
+	s.logs.setLevels(next)
 	s.announce()
 	if s.files != nil {
 		s.files.SetLimits(fileLimits(next))
