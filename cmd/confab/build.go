@@ -81,6 +81,7 @@ type server struct {
 	c2sTLS   net.Listener  // nil when off or left closed
 	closers  []io.Closer   // in order of opening
 	halt     chan struct{} // one slot: stop now
+	leaving  atomic.Bool   // a relay alone waits for its allocations to end
 }
 
 // bridgeID is this bridge's nick in the brewery and its id in channel URLs. One

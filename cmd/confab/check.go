@@ -445,6 +445,8 @@ func (r *report) addresses(cfg Config) {
 		}
 	}
 	switch {
+	case len(public) > 0 && cfg.relayOnly():
+		r.ok("addresses", "relayed addresses on %s", strings.Join(slices.Compact(public), ", "))
 	case len(public) > 0:
 		r.ok("addresses", "media on UDP %d of %s", cfg.Bridge.UDPPort, strings.Join(slices.Compact(public), ", "))
 	case len(private) > 0:

@@ -26,6 +26,14 @@ func TestCheckCommand(t *testing.T) {
 	if status != 0 || !strings.Contains(out, "OK    configuration ") || !strings.Contains(out, "WARN  certificate           self-signed") {
 		t.Errorf("exit %d\n%s%s", status, out, errOut)
 	}
+	relay := filepath.Join(t.TempDir(), "relay.toml")
+	if err := os.WriteFile(relay, []byte("[node]\nroles = ['turn']\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, out, errOut = w.run(t.Context(), "", "check", "--config", relay, "--turn-port", "0")
+	if status != 0 || !strings.Contains(out, "for STUN and TURN") || strings.Contains(out, "HTTPS") || strings.Contains(out, "10000") || strings.Contains(out, "XMPP") || strings.Contains(out, "web app") {
+		t.Errorf("a relay alone: exit %d\n%s%s", status, out, errOut)
+	}
 	status, _, errOut = w.run(t.Context(), "", "check", "--media-port", "70000")
 	if status != 78 || !strings.Contains(errOut, "--media-port: bridge.udp_port: 70000 is not between 0 and 65535") {
 		t.Errorf("exit %d\n%s", status, errOut)

@@ -96,7 +96,11 @@ func (s *server) openRelayAdmin() (err error) {
 func (s *server) relayReady() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	return s.storage.Ping(ctx)
+	err := s.storage.Ping(ctx)
+	if s.leaving.Load() {
+		err = errors.Join(err, errors.New("relay: is about to stop"))
+	}
+	return err
 }
 
 // relayCollector has the metrics of the relay alone.
@@ -213,6 +217,7 @@ func (s *server) awaitRelayEnd(ctx context.Context, signalled <-chan struct{}) {
 		return
 	}
 	log := s.logs.of("main")
+	s.leaving.Store(true)
 	s.relay.Drain()
 	log.Info("waiting for allocations to end", "at_most", timeout, "allocations", s.relay.Stats().Allocations)
 	timer, tick := time.NewTimer(timeout), time.NewTicker(time.Second)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,28 +77,46 @@ func (p *process) stop(t *testing.T) {
 	}
 }
 
-// allocate asks a relay on loopback for an allocation.
+// allocate asks a relay on loopback for an allocation and gives it up again.
 func allocate(t *testing.T, port string, c credential.Credential) error {
 	t.Helper()
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	client, err := turn.NewClient(&turn.ClientConfig{TURNServerAddr: "127.0.0.1:" + port, STUNServerAddr: "127.0.0.1:" + port,
-		Conn: conn, Username: c.Username, Password: c.Password})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := clientAt(t, port, c)
 	defer client.Close()
-	if err := client.Listen(); err != nil {
-		t.Fatal(err)
-	}
 	relayed, err := client.Allocate()
 	if err != nil {
 		return err
 	}
 	return relayed.Close()
+}
+
+// open is an allocation that stays.
+func open(t *testing.T, port string, c credential.Credential) (net.PacketConn, *turn.Client) {
+	t.Helper()
+	client := clientAt(t, port, c)
+	relayed, err := client.Allocate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return relayed, client
+}
+
+// clientAt is pion's over UDP.
+func clientAt(t *testing.T, port string, c credential.Credential) *turn.Client {
+	t.Helper()
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := turn.NewClient(&turn.ClientConfig{TURNServerAddr: "127.0.0.1:" + port, STUNServerAddr: "127.0.0.1:" + port,
+		Conn: conn, Username: c.Username, Password: c.Password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); conn.Close() })
+	if err := client.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 // TestRelayProcess: a process with nothing but the secret, in a file, relays for who has
@@ -213,6 +233,62 @@ func until(t *testing.T, what string, ok func() bool) {
 			t.Fatal(what)
 		case <-time.After(100 * time.Millisecond):
 		}
+	}
+}
+
+// TestRelayDrains: after the first signal health says so and nobody gets an allocation, but
+// the one that is there goes on; with its end the relay ends.
+func TestRelayDrains(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cfg := w.config(t)
+	cfg.Node.Roles, cfg.Node.DrainTimeout = []string{"turn"}, Duration{time.Hour}
+	cfg.TURN.Secrets = []Secret{"north-north-north-north"}
+	cfg.TURN.TLS = false
+	cfg.TURN.Peers.Allow = []string{"127.0.0.1"}
+	cfg.Admin.Listen = "127.0.0.1:" + freePort(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, ended, log := make(startedWriter, 1), make(chan error, 1), &lockedBuffer{line: make(chan struct{}, 1000)}
+	go func() { ended <- serve(ctx, cfg, reloads{}, out, log) }()
+	select {
+	case <-out:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	ready := func() int {
+		resp, err := http.Get("http://" + cfg.Admin.Listen + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	port := strconv.Itoa(cfg.TURN.Port)
+	c, err := credential.Secrets{"north-north-north-north"}.Mint(time.Now(), time.Hour, "k3v9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, client := open(t, port, c)
+	if got := ready(); got != http.StatusOK {
+		t.Errorf("before: %d", got)
+	}
+	stop()
+	log.wait(t, "waiting for allocations to end")
+	if got := ready(); got != http.StatusServiceUnavailable {
+		t.Errorf("meanwhile: %d", got)
+	}
+	if err := allocate(t, port, c); err == nil {
+		t.Error("it takes another allocation")
+	}
+	if err := client.CreatePermission(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4000}); err != nil {
+		t.Errorf("what is there goes on: %v", err)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 
