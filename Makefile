@@ -71,7 +71,7 @@ page:
 	@web/page/fetch-lib.sh
 
 test-deps: go
-	@test/deps.sh nodejs npm postgresql chromium coturn python3-slixmpp gcc libc6-dev
+	@test/deps.sh nodejs npm postgresql chromium coturn iproute2 python3-slixmpp gcc libc6-dev
 
 # The version that go.mod names, or a later one, or one that can fetch it.
 go:
