@@ -52,7 +52,7 @@ func NewHealth(interval time.Duration, changed func(), log *slog.Logger) *Health
 	return &Health{interval: interval, probe: Probe, changed: changed, log: log, servers: map[string]*condition{}, wake: make(chan struct{}, 1)}
 }
 
-// Watch replaces the servers that are probed. Those of this process are left out, and
+// Watch replaces the servers that are probed. Own ones are left out, and
 // those that can't be probed: TURN over DTLS. What is known of one that stays is kept.
 func (h *Health) Watch(servers []Server) {
 	h.mu.Lock()

@@ -34,7 +34,7 @@ type Server struct {
 	Username, Password string
 	// TTL overrides the list's.
 	TTL time.Duration
-	// Own says that it is a part of this process, which is not probed.
+	// Own says that it is at this very address, and not probed.
 	Own bool
 }
 

@@ -233,3 +233,49 @@ func TestTURNReload(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What stands in turn.servers is told with what it leaves out filled in; our own relay is
+// told alone without them, beside them by type = "own", and never with turn.mode = "off".
+func TestServersToldToClients(t *testing.T) {
+	t.Parallel()
+	list := func(text string) string {
+		src := write(t, text)
+		src.environ = []string{"CONFAB_DOMAIN=meet.example"}
+		cfg, _, err := load(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &server{cfg: cfg, listen: cfg.Web.Listen, local: planned{}}
+		var out []string
+		for _, e := range s.iceSettings(cfg).Servers {
+			own := ""
+			if e.Own {
+				own = " own"
+			}
+			out = append(out, e.Type+" "+e.Host+" "+strconv.Itoa(e.Port)+" "+e.Transport+own)
+		}
+		return strings.Join(out, ", ") + "; " + strings.Join(sharedHosts(cfg), ", ")
+	}
+	const own = "stun meet.example 3478 udp own, turn meet.example 3478 udp own, turn meet.example 3478 tcp own, turns meet.example 443 tcp own"
+	const relay = "[[turn.servers]]\ntype = 'turn'\nhost = 'relay.example'\n[[turn.servers]]\ntype = 'turns'\nhost = 'relay.example'\n"
+	const there = "turn relay.example 3478 udp, turns relay.example 5349 tcp"
+	for text, want := range map[string]string{
+		"":                      own + "; ",
+		"[turn]\nmode = 'stun'": "stun meet.example 3478 udp own; ",
+		"[turn]\nmode = 'off'":  "; ",
+		"[turn]\nudp = false":   "turn meet.example 3478 tcp own, turns meet.example 443 tcp own; ",
+		"[tls]\nmode = 'off'":   "stun meet.example 3478 udp own, turn meet.example 3478 udp own, turn meet.example 3478 tcp own; ",
+		relay:                   there + "; relay.example",
+		"[[turn.servers]]\ntype = 'own'\n" + relay:                                                             own + ", " + there + "; relay.example",
+		"[turn]\nmode = 'off'\n[[turn.servers]]\ntype = 'own'\n" + relay:                                       there + "; relay.example",
+		"[[turn.servers]]\ntype = 'turn'\nhost = 'meet.example'\nport = 3480":                                  "turn meet.example 3480 udp own; ",
+		"[turn]\nmode = 'off'\n[[turn.servers]]\ntype = 'turn'\nhost = 'meet.example'\nport = 3480":            "turn meet.example 3480 udp own; meet.example",
+		"[[turn.servers]]\ntype = 'stun'\nhost = 's.example'":                                                  "stun s.example 3478 udp; ",
+		"[[turn.servers]]\ntype = 'turn'\nhost = 'b.example'\nsecret = 'its-own-secret-of-16'":                 "turn b.example 3478 udp; ",
+		"[[turn.servers]]\ntype = 'turn'\nhost = 'b.example'\ntransport='tcp'\nusername = 'u'\npassword = 'p'": "turn b.example 3478 tcp; ",
+	} {
+		if got := list(text); got != want {
+			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		}
+	}
+}

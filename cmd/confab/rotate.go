@@ -81,7 +81,8 @@ func (c *Config) credentialLife() time.Duration {
 // sharedHosts are the relays elsewhere that verify credentials of the shared secret.
 func sharedHosts(c Config) (hosts []string) {
 	for _, s := range c.turnServers() {
-		if host := s.Host; s.Shared() && !slices.Contains(hosts, host) {
+		ours := s.Own && c.TURN.Mode != "off" // else it is another program on this machine
+		if host := s.Host; s.Shared() && !ours && !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
 		}
 	}
