@@ -591,8 +591,6 @@ func (c *coturnImport) settleAddresses() {
 			c.tell(a.line.lost("name single addresses"))
 		}
 	}
-	list("turn.relay_addresses", slices.DeleteFunc(slices.Clone(c.relays), func(a coturnAddress) bool { return a.addr.IsUnspecified() }))
-
 	announced := []string{"auto"}
 	var lines []coturnLine
 	single := false
@@ -630,6 +628,17 @@ func (c *coturnImport) settleAddresses() {
 	if len(lines) > 0 {
 		c.set("network.public_addresses", announced, lines...)
 	}
+	// coturn: without relay-ip sockets are opened on the addresses listened on, if any
+	// are given. Loopback is not among ours unless it is announced.
+	relays := c.relays
+	if len(relays) == 0 {
+		relays = c.listen
+	}
+	list("turn.relay_addresses", slices.DeleteFunc(slices.Clone(relays), func(a coturnAddress) bool {
+		return a.addr.IsUnspecified() || a.addr.IsLoopback() && !slices.ContainsFunc(announced, func(s string) bool {
+			return slices.Contains(strings.Split(s, "/"), a.addr.String())
+		})
+	}))
 }
 
 // only is the one address of a family that relayed sockets can have, if the file
