@@ -32,6 +32,7 @@ type loop struct {
 	ready   []any
 	at, to  int // what was read and is not yet taken
 	swept   int64
+	gather  gathering
 	sockets []*udpSocket // listening
 }
 
@@ -80,6 +81,9 @@ func (l *loop) run() {
 			l.ready[i] = nil
 		}
 		l.send()
+		if l.gather.due(l.flight.now) {
+			datagram.Pause(gatherTime)
+		}
 		if l.flight.now-l.swept >= int64(sweepTime) {
 			l.swept = l.flight.now
 			l.sweep()
@@ -136,6 +140,7 @@ func (l *loop) read(s *datagram.Socket, batch int) {
 		l.send()
 	}
 	l.at, l.to = l.reader.Read(s, batch)
+	l.gather.round += l.to - l.at
 }
 
 // next is what has been read next; ok is false if the kernel has cut it off.

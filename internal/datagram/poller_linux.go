@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -188,4 +189,11 @@ func (p *Poller) Close() error {
 		return fmt.Errorf("close epoll: %w", err)
 	}
 	return nil
+}
+
+// Pause rests the calling goroutine for d, finer than the runtime's timers can. The
+// scheduler knows, and gives the processor to others.
+func Pause(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&ts, nil) // an interrupted one is as good
 }

@@ -169,3 +169,6 @@ func (p *Poller) Close() error {
 	p.table = nil
 	return nil
 }
+
+// Pause rests the calling goroutine for d.
+func Pause(d time.Duration) { time.Sleep(d) }
