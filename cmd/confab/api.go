@@ -19,7 +19,7 @@ import (
 // buildAPI makes the HTTP interface for hosts.
 func (s *server) buildAPI() error {
 	c := api.Config{
-		Backend: apiBackend{s}, Accounts: apiAccounts{s}, Keys: s.apiKeys,
+		Backend: apiBackend{s}, Relay: apiRelay{s}, Accounts: apiAccounts{s}, Keys: s.apiKeys,
 		Rate: float64(s.cfg.Limits.RequestsPerIP), Burst: 10 * s.cfg.Limits.RequestsPerIP,
 		Token: func(ctx context.Context, token, room string) bool {
 			j, err := apiBackend{s}.roomJID(room)

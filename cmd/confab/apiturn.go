@@ -4,12 +4,14 @@ package main
 
 import "confab/web/api"
 
-// Allocations are those of the relay; without one there are none.
-func (b apiBackend) Allocations(after uint64, limit int) (out []api.Allocation, more bool) {
-	if b.s.relay == nil {
+// apiRelay is the relay as the HTTP interface shows it. It may be off.
+type apiRelay struct{ s *server }
+
+func (r apiRelay) Allocations(after uint64, limit int) (out []api.Allocation, more bool) {
+	if r.s.relay == nil {
 		return nil, false
 	}
-	list, more := b.s.relay.Allocations(after, limit)
+	list, more := r.s.relay.Allocations(after, limit)
 	for _, a := range list {
 		relayed := make([]string, len(a.Relayed))
 		for i, r := range a.Relayed {
@@ -23,6 +25,6 @@ func (b apiBackend) Allocations(after uint64, limit int) (out []api.Allocation, 
 	return out, more
 }
 
-func (b apiBackend) EndAllocation(number uint64) bool {
-	return b.s.relay != nil && b.s.relay.EndNumber(number, "ended by the operator")
+func (r apiRelay) EndAllocation(number uint64) bool {
+	return r.s.relay != nil && r.s.relay.EndNumber(number, "ended by the operator")
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"confab/bridge/transport"
 	"confab/web"
+	"confab/web/api"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -66,7 +68,7 @@ func (s *server) openRelayCertificates() error {
 	return s.openCertificates()
 }
 
-// openRelayAdmin opens health and metrics.
+// openRelayAdmin opens health and metrics, and what is allocated for those with a key.
 func (s *server) openRelayAdmin() (err error) {
 	c := s.cfg
 	if c.Admin.Listen == "" {
@@ -85,7 +87,10 @@ func (s *server) openRelayAdmin() (err error) {
 	if wc.Metrics, err = newRegistry(relayCollector{s}); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
-	if s.web, err = web.Open(wc, s.certs, web.Handlers{Ready: s.relayReady}); err != nil {
+	s.setAPIKeys(c)
+	pages := map[string]http.Handler{api.Prefix + "/": api.New(api.Config{Relay: apiRelay{s}, Keys: s.apiKeys,
+		Rate: float64(c.Limits.RequestsPerIP), Burst: 10 * c.Limits.RequestsPerIP, Log: s.logs.of("api")})}
+	if s.web, err = web.Open(wc, s.certs, web.Handlers{Ready: s.relayReady, Admin: pages}); err != nil {
 		return err
 	}
 	s.opened(s.web)

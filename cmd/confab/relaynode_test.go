@@ -137,7 +137,7 @@ func TestRelayProcess(t *testing.T) {
 	port, https := freePort(t), freePort(t)
 	p := startProcess(t, "CONFAB_NODE_ROLES=turn", "CONFAB_TURN_SECRETS_FILE="+file, "CONFAB_DATA_DIR="+w.dir, "CONFAB_DOMAIN=meet.example",
 		"CONFAB_NETWORK_PUBLIC_ADDRESSES=127.0.0.1", "CONFAB_TURN_PORT="+port, "CONFAB_TURN_PEERS_ALLOW=127.0.0.1",
-		"CONFAB_ADMIN_LISTEN=127.0.0.1:0", "CONFAB_LOG_LEVEL=error", "CONFAB_WEB_LISTEN=127.0.0.1:"+https, "CONFAB_XMPP_PORT="+https, "CONFAB_BRIDGE_UDP_PORT="+https)
+		"CONFAB_ADMIN_LISTEN=127.0.0.1:0", "CONFAB_ADMIN_API_KEYS=the-key-of-the-test", "CONFAB_LOG_LEVEL=error", "CONFAB_WEB_LISTEN=127.0.0.1:"+https, "CONFAB_XMPP_PORT="+https, "CONFAB_BRIDGE_UDP_PORT="+https)
 	if !strings.Contains(p.summary, "Confab relays") || !strings.Contains(p.summary, "UDP "+port+", TCP "+port+" on 127.0.0.1\n") || strings.Contains(p.summary, "Password") {
 		t.Fatal(p.summary)
 	}
@@ -176,6 +176,37 @@ func TestRelayProcess(t *testing.T) {
 	if got := fetch(strings.TrimSuffix(metrics, "/metrics") + "/readyz"); !strings.HasPrefix(got, `200 {"healthy":true`) {
 		t.Error(got)
 	}
+	_, held := open(t, port, mint(secret, time.Hour))
+	operate := func(method, path string) string {
+		r, err := http.NewRequestWithContext(t.Context(), method, strings.TrimSuffix(metrics, "/metrics")+"/_/api/v1"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer the-key-of-the-test")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		return fmt.Sprint(resp.StatusCode, " ", string(text))
+	}
+	var number []string
+	one := regexp.MustCompile(`^200 \{"allocations":\[\{"number":(\d+),"id":"k3v9","transport":"udp",[^{}]*\}\],"more":false\}`)
+	until(t, "the one allocation there is, in the list", func() bool {
+		number = one.FindStringSubmatch(operate("GET", "/turn/allocations"))
+		return number != nil
+	})
+	if got := operate("DELETE", "/turn/allocations/"+number[1]); got != "204 " {
+		t.Error(got)
+	}
+	if got := operate("GET", "/turn/allocations"); !strings.HasPrefix(got, `200 {"allocations":[],`) {
+		t.Error(got)
+	}
+	if got := operate("GET", "/rooms"); !strings.HasPrefix(got, "404 ") {
+		t.Error(got)
+	}
+	held.Close()
 	for _, network := range []string{"tcp", "udp"} {
 		if err := tryBind(network, "127.0.0.1:"+https); err != nil {
 			t.Errorf("a relay alone holds %s %s: %v", network, https, err)

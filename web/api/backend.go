@@ -53,8 +53,12 @@ type Backend interface {
 	Shutdown(graceful bool)
 	// TURN are the STUN and TURN servers, with credentials for name.
 	TURN(name string) []ICEServer
-	// Allocations lists up to limit allocations of the TURN server of this process by
-	// number, those after one, and whether there are more. Without one there are none.
+}
+
+// Relay is the TURN server of this process.
+type Relay interface {
+	// Allocations lists up to limit allocations by number, those after one, and whether
+	// there are more.
 	Allocations(after uint64, limit int) (list []Allocation, more bool)
 	// EndAllocation reports whether there was one.
 	EndAllocation(number uint64) bool

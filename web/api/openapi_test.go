@@ -225,7 +225,7 @@ func ordinary(op string) query {
 }
 
 func newAPI(f *fake, change func(*Config)) *Server {
-	c := Config{Backend: f, Accounts: fakeAccounts{}, Keys: func() []string { return []string{"another-key-of-16", testKey} }, Log: slog.New(slog.DiscardHandler)}
+	c := Config{Backend: f, Relay: f, Accounts: fakeAccounts{}, Keys: func() []string { return []string{"another-key-of-16", testKey} }, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&c)
 	}

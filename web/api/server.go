@@ -17,7 +17,8 @@ import (
 
 // Config is what the API needs to know.
 type Config struct {
-	Backend  Backend
+	Backend  Backend // nil: no meetings, there is nothing but the relay
+	Relay    Relay
 	Accounts Accounts        // nil: no logins of hosts
 	Keys     func() []string // "admin.api_keys" as of now
 	// Token reports whether a token lets its bearer into a room; nil accepts none.
@@ -90,6 +91,9 @@ var routes = []route{
 	{"POST", "/shutdown", (*Server).shutdown},
 }
 
+// relayPaths begin those that want a Relay alone.
+const relayPaths = "/turn/allocations"
+
 // New makes the API.
 func New(cfg Config) *Server {
 	if cfg.Body <= 0 {
@@ -107,6 +111,9 @@ func New(cfg Config) *Server {
 	}
 	methods := map[string][]string{}
 	for _, rt := range routes {
+		if cfg.Backend == nil && !strings.HasPrefix(rt.path, relayPaths) {
+			continue
+		}
 		methods[rt.path] = append(methods[rt.path], rt.method)
 		s.mux.HandleFunc(rt.method+" "+Prefix+rt.path, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
 	}

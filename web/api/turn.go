@@ -40,7 +40,7 @@ func (s *Server) listAllocations(r *http.Request) (int, any, error) {
 			return 0, nil, fail(http.StatusBadRequest, "after is no number of an allocation.")
 		}
 	}
-	list, more := s.cfg.Backend.Allocations(after, limit)
+	list, more := s.cfg.Relay.Allocations(after, limit)
 	if list == nil {
 		list = []Allocation{}
 	}
@@ -58,7 +58,7 @@ func (s *Server) endAllocation(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, fail(http.StatusBadRequest, "This is no number of an allocation.")
 	}
-	if !s.cfg.Backend.EndAllocation(n) {
+	if !s.cfg.Relay.EndAllocation(n) {
 		return 0, nil, fail(http.StatusNotFound, "There is no such allocation.")
 	}
 	return http.StatusNoContent, nil, nil

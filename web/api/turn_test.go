@@ -54,6 +54,13 @@ func TestAllocations(t *testing.T) {
 			t.Errorf("%s is taken", search)
 		}
 	}
+	// Where nothing but the relay runs there is nothing else.
+	alone := newAPI(f, func(c *Config) { c.Backend = nil })
+	for op, want := range map[string]int{"GET /turn/allocations": http.StatusOK, "GET /rooms": http.StatusNotFound, "GET /node": http.StatusNotFound} {
+		if got := ordinary(op).ask(alone).StatusCode; got != want {
+			t.Errorf("%s without meetings: %d", op, got)
+		}
+	}
 	f.calls = nil
 	for _, op := range []string{"GET /turn/allocations", "DELETE /turn/allocations/{number}"} {
 		q := ordinary(op)
