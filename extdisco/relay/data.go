@@ -90,13 +90,10 @@ func (a *allocation) send(f *flight, p *peer, data []byte) {
 		s.cfg.Bridge.Deliver(data, r.relayed, p.addr)
 	case ownRelay:
 		// Both are here: a NAT in front of us might not even let it back in.
-		to := p.relay.Load()
-		if to == nil || to.ended.Load() {
-			if to = s.relayAt(p.addr); to == nil {
-				s.counters.refusedPeer.Add(1)
-				return
-			}
-			p.relay.Store(to)
+		to := p.live(s)
+		if to == nil {
+			s.counters.refusedPeer.Add(1)
+			return
 		}
 		to.fromPeer(f, r.relayed, data)
 	}
@@ -115,11 +112,23 @@ func (r *relaySocket) fromPeer(f *flight, src netip.AddrPort, data []byte) {
 		}
 		r.lastIn.Store(p)
 	}
-	if p.way == refused {
+	if p.way == refused || p.way == ownRelay && p.live(a.server) == nil {
 		a.server.counters.refusedPeer.Add(1)
 		return
 	}
 	a.receive(f, p, data)
+}
+
+// live is the relayed address of another allocation that a peer is; nil if none has it
+// now, so that it is just a port of ours.
+func (p *peer) live(s *Server) *relaySocket {
+	to := p.relay.Load()
+	if to == nil || to.ended.Load() {
+		if to = s.relayAt(p.addr); to != nil {
+			p.relay.Store(to)
+		}
+	}
+	return to
 }
 
 // receive hands data of a peer to the client: on its channel if it has one, else in a

@@ -157,9 +157,10 @@ func (w *world) counted(n int) {
 
 // attribute is one of a request.
 type attribute struct {
-	kind  uint16
-	value []byte
-	addr  netip.AddrPort // XORed, in place of value
+	kind   uint16
+	value  []byte
+	addr   netip.AddrPort // XORed, in place of value
+	mapped netip.AddrPort // the same, of an IPv4 address in IPv6 form
 }
 
 func raw(kind uint16, value ...byte) attribute { return attribute{kind: kind, value: value} }
@@ -250,10 +251,21 @@ func (c *caller) start(kind uint16, id stun.ID, list []attribute) {
 	for _, a := range list {
 		if a.addr.IsValid() {
 			c.build.AddXORAddress(a.kind, a.addr)
+		} else if a.mapped.IsValid() {
+			c.build.Add(a.kind, xored(c.build.Bytes(), a.mapped))
 		} else {
 			c.build.Add(a.kind, a.value)
 		}
 	}
+}
+
+// xored is the value of XOR-PEER-ADDRESS for an address of 16 bytes.
+func xored(message []byte, ap netip.AddrPort) []byte {
+	v := []byte{0, stun.FamilyIPv6, byte(ap.Port()>>8) ^ message[4], byte(ap.Port()) ^ message[5]}
+	for i, b := range ap.Addr().As16() {
+		v = append(v, b^message[4+i])
+	}
+	return v
 }
 
 func (c *caller) unsigned(kind uint16, list ...attribute) []byte {
