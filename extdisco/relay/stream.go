@@ -408,11 +408,13 @@ func (s *stream) next(out []byte) []byte {
 }
 
 func (s *stream) put(b []byte) bool {
-	if s.kind != "dtls" {
+	if s.kind == "tcp" {
 		_, err := s.conn.Write(b)
 		return err == nil
 	}
-	for len(b) > 0 { // a message to a record
+	// A message to a record: over TLS, too, coturn's client takes what one read returns
+	// for one message.
+	for len(b) > 0 {
 		n := s.frame(b)
 		if _, err := s.conn.Write(b[:n]); err != nil {
 			return false
