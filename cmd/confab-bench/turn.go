@@ -29,6 +29,7 @@ func (l *relaying) flags(fs *flag.FlagSet) {
 	fs.StringVar(&l.Transport, "transport", "udp", "how clients come: udp, tcp or tls")
 	fs.BoolVar(&l.Send, "send", false, "Send and Data indications instead of channels")
 	fs.IntVar(&l.Run, "run", 1, "packets of an allocation in a row")
+	fs.DurationVar(&l.Slot, "slot", 0, "instead, as many as are due of it in that time (libwebrtc's pacer: 5ms)")
 	fs.BoolVar(&l.Segment, "segment", false, "hand such a run to the kernel as one, and take those of the server so (UDP_SEGMENT, UDP_GRO)")
 	fs.Float64Var(&l.rate, "rate", 10_000, "packets/s of all allocations together; with -find, the lowest")
 	fs.StringVar(&l.Secret, "secret", "", "shared secret of the credentials")
@@ -46,7 +47,7 @@ func (l *relaying) check() error {
 	case l.rate < 1 || l.rate > 1e6:
 		return errors.New("-rate must be 1 to 1000000")
 	}
-	return errors.Join(bounded("allocations", l.Allocations, 1, 4000), bounded("size", l.Size, swarm.RelayMinSize, 1200), bounded("run", l.Run, 1, 64))
+	return errors.Join(bounded("allocations", l.Allocations, 1, 4000), bounded("size", l.Size, swarm.RelayMinSize, 1200), bounded("run", l.Run, 1, 64), bounded("slot", int(l.Slot/time.Millisecond), 0, 100))
 }
 
 // turnServer is a TURN server under comparison.
@@ -127,8 +128,8 @@ func turn(ctx context.Context, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	file := turnFile{Kind: "turn", Date: time.Now().UTC().Format(time.RFC3339), Arguments: args, Results: map[string][]result{}}
-	file.Allocations, file.Size, file.Direction, file.Transport, file.Send, file.Run, file.Segment =
-		l.Allocations, l.Size, l.direction, l.Transport, l.Send, l.Run, l.Segment
+	file.Allocations, file.Size, file.Direction, file.Transport, file.Send, file.Run, file.Slot, file.Segment =
+		l.Allocations, l.Size, l.direction, l.Transport, l.Send, l.Run, l.Slot, l.Segment
 	for range *rounds {
 		if err := l.round(ctx, &t, &m, servers, file.Results); err != nil {
 			return err
@@ -286,6 +287,7 @@ type turnFile struct {
 	Direction, Transport string
 	Send                 bool
 	Run                  int
+	Slot                 time.Duration
 	Segment              bool
 	Results              map[string][]result
 }

@@ -55,7 +55,9 @@ func (f *turnFile) load() string {
 	if f.Send {
 		s += ", Send and Data indications"
 	}
-	if f.Run > 1 {
+	if f.Slot > 0 {
+		s += fmt.Sprintf(", paced in slots of %v", f.Slot)
+	} else if f.Run > 1 {
 		s += fmt.Sprintf(", %d in a row", f.Run)
 	}
 	if f.Segment {
@@ -65,6 +67,6 @@ func (f *turnFile) load() string {
 }
 
 func (f *turnFile) order() string {
-	return fmt.Sprintf("%s %t %t %03d %04d %05d %s", map[string]string{"udp": "a", "tcp": "b", "tls": "c"}[f.Transport], f.Segment, f.Send, f.Run,
+	return fmt.Sprintf("%s %t %v %t %03d %04d %05d %s", map[string]string{"udp": "a", "tcp": "b", "tls": "c"}[f.Transport], f.Segment, f.Slot, f.Send, f.Run,
 		9999-f.Size, f.Allocations, f.Direction)
 }

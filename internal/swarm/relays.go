@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"runtime"
 	"time"
@@ -25,9 +26,11 @@ type RelayOptions struct {
 	Up, Down    bool
 	// Send has Send and Data indications in place of channels.
 	Send bool
-	// Run is how many packets of one allocation in one direction come in a row, and
-	// Segment whether such a run is one for the kernel (UDP_SEGMENT, UDP_GRO).
+	// Run is how many packets of one allocation in one direction come in a row. With
+	// Slot it is as many as are due in that time, as libwebrtc's pacer sends them.
+	// Segment has such a run be one for the kernel (UDP_SEGMENT, UDP_GRO).
 	Run     int
+	Slot    time.Duration
 	Segment bool
 }
 
@@ -100,7 +103,7 @@ func NewRelays(opt RelayOptions) (*Relays, error) {
 	case !opt.Up && !opt.Down:
 		return nil, errors.New("no direction")
 	}
-	opt.Run = min(max(opt.Run, 1), sendBatch, 60000/(opt.Size+sendHeader))
+	opt.Run = opt.run(opt.Run)
 	sock, err := listen(opt.Segment)
 	if err != nil {
 		return nil, err
@@ -109,6 +112,9 @@ func NewRelays(opt RelayOptions) (*Relays, error) {
 	r := &Relays{opt: opt, sock: sock, base: binary.BigEndian.Uint32(base[:]), most: 1 << (31 - opt.Network.Bits())}
 	return r, nil
 }
+
+// run bounds a number of packets in a row by what fits a batch and a UDP_SEGMENT.
+func (o *RelayOptions) run(n int) int { return min(max(n, 1), sendBatch, 60000/(o.Size+sendHeader)) }
 
 // Cipher is the suite that clients have agreed on with the server, "" without TLS.
 func (r *Relays) Cipher() string {
@@ -140,6 +146,9 @@ func (r *Relays) Run(ctx context.Context, rate float64, warm, d time.Duration, m
 	r.flow, r.window, r.turn = Flow{}, false, 0
 	for _, l := range r.lanes {
 		l.sent, l.next, l.seen = 0, 0, 0
+	}
+	if r.opt.Slot > 0 {
+		r.opt.Run = r.opt.run(int(math.Round(rate / float64(len(r.lanes)) * r.opt.Slot.Seconds())))
 	}
 	refused := r.sock.refused
 	begin := time.Now().UnixNano()

@@ -66,6 +66,7 @@ func TestRelays(t *testing.T) {
 		"udp, indications, odd": {Transport: "udp", Size: 1199, Up: true, Down: true, Send: true},
 		"udp, runs":             {Transport: "udp", Size: 1200, Up: true, Down: true, Run: 4, Segment: true},
 		"udp, in a row":         {Transport: "udp", Size: 1200, Up: true, Down: true, Run: 3},
+		"udp, paced":            {Transport: "udp", Size: 1200, Up: true, Down: true, Slot: 50 * time.Millisecond},
 		"tcp":                   {Transport: "tcp", Size: 161, Up: true, Down: true},
 		"tcp, indications":      {Transport: "tcp", Size: 162, Up: true, Down: true, Send: true},
 		"tls":                   {Transport: "tls", Size: 1200, Up: true, Down: true},

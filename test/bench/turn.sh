@@ -4,8 +4,10 @@
 # Take figures on a machine that does nothing else. Needs coturn (apt-get install
 # coturn) and root, for a network of local addresses.
 #
-#   test/bench/turn.sh [LOAD…]       loads: udp (channels, one packet at a time), send
-#                                    (indications), runs (video in bursts), tcp, tls
+#   test/bench/turn.sh [LOAD…]       loads: udp (channels, packets of all allocations in
+#                                    turn), paced (each allocation's as libwebrtc paces
+#                                    them), nic (paced, and as network cards put such runs
+#                                    together and cut them), send (indications), tcp, tls
 #   ALLOCATIONS="1 50 500"           SIZES="1200 160"   DIRECTIONS="up down both"
 #   ROUNDS=3 SECONDS_EACH=1          measurements of each server, and their length
 #   NICE=-20                         priority of servers and generator
@@ -46,7 +48,8 @@ for load in "${@:-udp}"; do
 				case $load in
 				udp) measure "$name" 28478 28978 "${args[@]}" ;;
 				send) measure "$name" 28478 28978 "${args[@]}" -send ;;
-				runs) measure "$name" 28478 28978 "${args[@]}" -run 4 -segment ;;
+				paced) measure "$name" 28478 28978 "${args[@]}" -slot 5ms ;;
+				nic) measure "$name" 28478 28978 "${args[@]}" -slot 5ms -segment ;;
 				tcp) measure "$name" 28478 28978 "${args[@]}" -transport tcp ;;
 				tls) measure "$name" 28479 28979 "${args[@]}" -transport tls ;;
 				*) echo "no load $load" >&2 && exit 1 ;;
