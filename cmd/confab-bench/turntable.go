@@ -36,10 +36,18 @@ func turnTable(files map[string][]byte) (bool, error) {
 		ratio := func(of func(*result) float64) float64 { return f.mid("confab", of) / max(f.mid("coturn", of), 1) }
 		row = append(row, fmt.Sprintf("**%.2f**", ratio(perCore)))
 		late := func(name string, of func(*result) *result) string {
+			if rs := f.Results[name]; len(rs) == 0 || of(&rs[0]) == nil {
+				return fmt.Sprintf("at that rate %.3f; %.3f", f.mid(name, p50), f.mid(name, p99))
+			}
 			return fmt.Sprintf("%.3f; %.3f", f.mid(name, part(of, p50)), f.mid(name, part(of, p99)))
 		}
-		row = append(row, late("confab", half), late("coturn", half),
-			fmt.Sprintf("%.2f; %s", ratio(part(alike, perCore)), late("confab", alike)), late("coturn", alike),
+		row = append(row, late("confab", half), late("coturn", half))
+		if rs := f.Results["confab"]; len(rs) > 0 && rs[0].Alike != nil {
+			row = append(row, fmt.Sprintf("%.2f; %s", ratio(part(alike, perCore)), late("confab", alike)), late("coturn", alike))
+		} else {
+			row = append(row, "–", "–")
+		}
+		row = append(row,
 			fmt.Sprintf("%.1f", f.memory("confab")), fmt.Sprintf("%.1f", f.memory("coturn")))
 		fmt.Println("| " + strings.Join(row, " | ") + " |")
 	}

@@ -10,6 +10,7 @@
 #                                    together and cut them), send (indications), tcp, tls
 #   ALLOCATIONS="1 50 500"           SIZES="1200 160"   DIRECTIONS="up down both"
 #   ROUNDS=3 SECONDS_EACH=1          measurements of each server, and their length
+#   RATE=100000                      packets/s; without it the most without loss is looked for
 #   NICE=-20                         priority of servers and generator
 #   OUT=DIR                          where the JSON goes (default: a new directory)
 set -euo pipefail
@@ -34,10 +35,12 @@ measure() { # NAME CONFAB_PORT COTURN_PORT ARGUMENTS…
 		${NICE:+nice -n "$NICE"} taskset -c "$CLIENT_CPU" "$OUT/bin/confab-bench" turn -secret "$TURN_SECRET" -network "$NETWORK" \
 			-turn "127.0.0.1:$confab" -pid "$CONFAB_PID" -coturn "127.0.0.1:$coturn" -coturn-pid "$COTURN_PID" \
 			-server-cpu "$SERVER_CPU" -client-cpu "$CLIENT_CPU" \
-			-find -rounds "${ROUNDS:-3}" -seconds "${SECONDS_EACH:-1}" -timeout 60m -progress -out "$OUT/$name.json" "$@" >"$OUT/$name.txt"
+			"${how[@]}" -rounds "${ROUNDS:-3}" -seconds "${SECONDS_EACH:-1}" -timeout 60m -progress -out "$OUT/$name.json" "$@" >"$OUT/$name.txt"
 	) 2>"$OUT/$name.log" || { tail -n 5 "$OUT/$name.log" >&2; failed=yes; }
 }
 
+how=(-find -rate 20000)
+if [ -n "${RATE:-}" ]; then how=(-rate "$RATE"); fi
 failed=no
 for load in "${@:-udp}"; do
 	for n in ${ALLOCATIONS:-1 50 500}; do
