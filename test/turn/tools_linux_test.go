@@ -2,7 +2,10 @@ package turn
 
 import (
 	"context"
+	"encoding/json"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,6 +25,7 @@ func TestTools(t *testing.T) {
 	t.Run("relaying", relaying)
 	t.Run("refusals", refusals)
 	t.Run("discovery", discovery)
+	t.Run("load", load)
 }
 
 // Of each case, n messages are sent by each of m clients, and all come back: from
@@ -192,5 +196,38 @@ func says(t *testing.T, out string, what ...string) {
 		if !strings.Contains(out, w) {
 			t.Errorf("%q expected in\n%s", w, out)
 		}
+	}
+}
+
+// load is our own generator, by every transport: what it measures is worth something
+// only if it gets every packet through that it should.
+func load(t *testing.T) {
+	bench := filepath.Join(t.TempDir(), "confab-bench")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bench, "confab/cmd/confab-bench").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	for name, args := range map[string][]string{
+		"channels":    {"-turn", server4 + ":3478"},
+		"indications": {"-turn", server4 + ":3478", "-send"},
+		"paced runs":  {"-turn", server4 + ":3478", "-slot", "50ms", "-segment"},
+		"tcp":         {"-turn", server4 + ":3478", "-transport", "tcp"},
+		"tls":         {"-turn", server4 + ":" + tlsPort, "-transport", "tls"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			args = append([]string{"turn", "-secret", secret, "-network", outside4, "-pid", strconv.Itoa(os.Getpid()), "-json",
+				"-allocations", "3", "-size", "400", "-rate", "200", "-seconds", "1"}, args...)
+			out, err := exec.CommandContext(t.Context(), bench, args...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			var figures map[string]any
+			if err := json.Unmarshal(out, &figures); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if figures["confab: lost of 100"] != 0.0 || figures["confab: packets/s"] == 0.0 {
+				t.Errorf("%v", figures)
+			}
+		})
 	}
 }
