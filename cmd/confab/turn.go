@@ -30,6 +30,7 @@ func (s *server) openTURN() error {
 	rc.MaxSession, rc.MaxLifetime, rc.StaleNonce = t.MaxSession.Duration, t.MaxLifetime.Duration, t.NonceTTL.Duration
 	rc.NonceKey = turnNonceKey(s.secrets.Cookie)
 	rc.UnauthorizedRate, rc.TotalBps = t.UnauthorizedRate, t.TotalBPS
+	rc.TCPRelay = t.TCPRelay
 	rc.Mobility, rc.FingerprintAlways = t.Mobility, t.Fingerprint == "always"
 	rc.Public = s.publicAddress
 	if t.Software {

@@ -17,6 +17,7 @@ type wish struct {
 	dontFragment bool
 	token        []byte
 	mobile       bool
+	tcp          bool // RFC 6062
 }
 
 // wish reads an Allocate request; code is that of the error, or 0.
@@ -25,7 +26,7 @@ func (q *request) wish() (w wish, code int) {
 	if !ok || len(transport) != 4 {
 		return w, stun.CodeBadRequest
 	}
-	if transport[0] != stun.TransportUDP {
+	if transport[0] != stun.TransportUDP && (transport[0] != stun.TransportTCP || !q.server.cfg.TCPRelay) {
 		return w, stun.CodeUnsupportedTransport
 	}
 	family, hasFamily := q.m.Get(stun.AttrRequestedAddressFamily)
@@ -72,6 +73,9 @@ func (q *request) wish() (w wish, code int) {
 		}
 		w.mobile = true
 	}
+	if transport[0] == stun.TransportTCP {
+		return w, q.tcpWish(&w)
+	}
 	return w, 0
 }
 
@@ -116,7 +120,11 @@ func (q *request) allocate(held *allocation) {
 		q.fail(stun.CodeAllocationQuotaReached)
 		return
 	}
-	if err := a.open(w); err != nil {
+	open := a.open
+	if w.tcp {
+		open = a.openTCP
+	}
+	if err := open(w); err != nil {
 		s.releaseQuota(a.user, a.source)
 		a.closeSockets()
 		switch {
@@ -148,6 +156,9 @@ func (q *request) allocate(held *allocation) {
 				s.log.Error("relayed socket can't be watched", "relayed", r.relayed, "err", err)
 			}
 		}
+	}
+	if a.tcp != nil && !s.goes(a.tcp.accept) {
+		a.tcp.close()
 	}
 	q.allocated(a)
 	s.log.Debug("allocation created", "allocation", a.number, "remote", q.from, "transport", q.leg.network(), "relayed", a.relayed(), "id", a.user)
@@ -209,6 +220,9 @@ func (a *allocation) relay(socket *datagram.Socket, p *ports) {
 }
 
 func (a *allocation) closeSockets() {
+	if a.tcp != nil {
+		a.tcp.close()
+	}
 	for _, r := range a.relays {
 		if r != nil {
 			r.ended.Store(true)
@@ -220,12 +234,20 @@ func (a *allocation) closeSockets() {
 
 // relayed is the relayed address, the first of two.
 func (a *allocation) relayed() netip.AddrPort {
+	if a.tcp != nil {
+		return a.tcp.relayed
+	}
 	for _, r := range a.relays {
 		if r != nil {
 			return r.relayed
 		}
 	}
 	return netip.AddrPort{}
+}
+
+// has reports whether it has a relayed address of a family.
+func (a *allocation) has(i int) bool {
+	return a.relays[i] != nil || a.tcp != nil && familyOf(a.tcp.relayed.Addr()) == i
 }
 
 // grant has the allocation live for d.
@@ -237,6 +259,9 @@ func (a *allocation) grant(d time.Duration, now int64) {
 // allocated answers with what was allocated (RFC 8656 §7.2).
 func (q *request) allocated(a *allocation) {
 	b := q.start(stun.Success)
+	if a.tcp != nil {
+		b.AddXORAddress(stun.AttrXORRelayedAddress, a.tcp.relayed)
+	}
 	for _, r := range a.relays {
 		if r != nil {
 			b.AddXORAddress(stun.AttrXORRelayedAddress, r.relayed)
@@ -283,7 +308,7 @@ func (q *request) refresh(a *allocation) {
 	family, has := q.m.Get(stun.AttrRequestedAddressFamily)
 	only := -1
 	if has {
-		if len(family) != 4 || family[0] != stun.FamilyIPv4 && family[0] != stun.FamilyIPv6 || a.relays[family[0]-1] == nil {
+		if len(family) != 4 || family[0] != stun.FamilyIPv4 && family[0] != stun.FamilyIPv6 || !a.has(int(family[0])-1) {
 			q.fail(stun.CodePeerFamilyMismatch)
 			return
 		}
@@ -345,8 +370,14 @@ func (q *request) createPermission(a *allocation) {
 // whether any port of the address can be reached.
 func (q *request) refusal(a *allocation, ap netip.AddrPort) int {
 	s := q.server
-	if a.relays[familyOf(ap.Addr())] == nil {
+	if !a.has(familyOf(ap.Addr())) {
 		return stun.CodePeerFamilyMismatch
+	}
+	if a.tcp != nil {
+		if !a.tcp.allowed(ap) {
+			return stun.CodeForbidden
+		}
+		return 0
 	}
 	allowed := false
 	if ap.Port() == 0 {

@@ -29,6 +29,7 @@ type allocation struct {
 	client   atomic.Pointer[client]
 	next     atomic.Pointer[client] // RFC 8016: takes over when it sends
 	relays   [2]*relaySocket        // IPv4, IPv6
+	tcp      *tcpRelay              // RFC 6062; nil: UDP
 	expires  atomic.Int64           // the server's clock, ns
 	bindings atomic.Pointer[bindings]
 	lastOut  atomic.Pointer[peer] // of the ChannelData before

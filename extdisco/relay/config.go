@@ -57,6 +57,8 @@ type Config struct {
 	// one that this process makes.
 	StaleNonce time.Duration
 	NonceKey   []byte
+	// TCPRelay offers RFC 6062, over TCP and TLS, to peers in Peers.Allowed only.
+	TCPRelay bool
 	// Mobility offers RFC 8016.
 	Mobility bool
 	// FingerprintAlways puts FINGERPRINT on every answer.

@@ -68,8 +68,19 @@ func (s *Server) message(f *flight, in arrival, b []byte) *client {
 			q.dispatch()
 			return q.client
 		}
+	case stun.Connect, stun.ConnectionBind:
+		// Where TCP relays are not offered, 442 has said so to their clients.
+		if s.cfg.Credentials == nil || !s.cfg.TCPRelay {
+			q.reject()
+		} else if q.authenticate() {
+			if m.Method() == stun.ConnectionBind {
+				q.connectionBind()
+			} else {
+				q.dispatch()
+			}
+			return q.client
+		}
 	default:
-		// TCP relays (RFC 6062) are not offered; to their clients 442 has said so.
 		q.reject()
 	}
 	return nil
@@ -105,6 +116,10 @@ func (q *request) dispatch() {
 			q.refresh(held)
 		case q.m.Method() == stun.CreatePermission:
 			q.createPermission(held)
+		case q.m.Method() == stun.Connect:
+			q.connect(held)
+		case held.tcp != nil:
+			q.fail(stun.CodeBadRequest) // RFC 6062 §5.1: such an allocation has no channels
 		default:
 			q.channelBind(held)
 		}
@@ -189,6 +204,9 @@ func (q *request) holder(username string) *allocation {
 		if t, ok := q.m.Get(stun.AttrMobilityTicket); ok {
 			a = q.server.byTicket(t, q.now)
 		}
+	}
+	if id, ok := q.m.Uint32(stun.AttrConnectionID); ok && a == nil && q.m.Method() == stun.ConnectionBind {
+		a = q.server.tcp.waits(id)
 	}
 	if a == nil || a.username != username || q.m.Method() == stun.Allocate {
 		return nil

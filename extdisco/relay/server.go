@@ -60,6 +60,7 @@ type Server struct {
 	flights   sync.Pool // of connections
 	running   sync.WaitGroup
 
+	tcp tcpRelays
 	registry
 }
 
@@ -71,6 +72,7 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, log: log, began: cfg.Now(), nonces: newNonces(cfg.NonceKey, cfg.StaleNonce),
 		bindings: newGate(cfg.RequestRate, 0), unauthorized: newGate(cfg.UnauthorizedRate, cfg.UnauthorizedTotal), discovery: newDiscovery(),
 		registry: newRegistry()}
+	s.tcp.limit, s.tcp.waiting = connectTime, map[uint32]*peerConn{}
 	s.flights.New = func() any { return newFlight(int(s.next.Add(1))) }
 	for _, a := range cfg.Relays {
 		if i := familyOf(a.Bind); s.ports[i] == nil {
@@ -195,6 +197,7 @@ func (s *Server) Close() error {
 	for _, a := range s.allocations() { // made meanwhile
 		s.finish(a, "server closed")
 	}
+	s.tcp.close()
 	s.dropReservations()
 	for _, l := range s.loops {
 		errs = append(errs, l.reader.Close())

@@ -27,9 +27,9 @@ type counters struct {
 var refusedCodes = [codes]int{stun.CodeTryAlternate, stun.CodeBadRequest, stun.CodeUnauthorized, stun.CodeForbidden,
 	stun.CodeMobilityForbidden, stun.CodeUnknownAttribute, stun.CodeAllocationMismatch, stun.CodeStaleNonce,
 	stun.CodeFamilyNotSupported, stun.CodeWrongCredentials, stun.CodeUnsupportedTransport, stun.CodePeerFamilyMismatch,
-	stun.CodeAllocationQuotaReached, stun.CodeInsufficientCapacity}
+	stun.CodeAllocationQuotaReached, stun.CodeInsufficientCapacity, stun.CodeConnectionExists, stun.CodeConnectionFailed}
 
-const codes = 14
+const codes = 16
 
 // refused counts an error response.
 func (c *counters) refused(code int) {
@@ -134,6 +134,9 @@ func (a *allocation) describe() Allocation {
 		Began: a.began, Expires: a.server.began.Add(time.Duration(a.expires.Load())), Permissions: len(b.permissions), Channels: len(b.channels),
 		PacketsToPeers: a.packetsOut.Load(), PacketsFromPeers: a.packetsIn.Load(),
 		BytesToPeers: a.bytesOut.Load(), BytesFromPeers: a.bytesIn.Load()}
+	if a.tcp != nil {
+		d.Relayed = append(d.Relayed, a.tcp.relayed)
+	}
 	for _, r := range a.relays {
 		if r != nil && !r.ended.Load() {
 			d.Relayed = append(d.Relayed, r.relayed)

@@ -134,6 +134,7 @@ type stream struct {
 	client   *client
 	timer    *time.Timer // ends it unless it has an allocation
 	member   atomic.Bool // it has one
+	peer     *peerConn   // RFC 6062: it carries the bytes of that
 
 	kick    chan struct{}
 	mu      sync.Mutex
@@ -154,11 +155,16 @@ func (s *stream) run() {
 	}
 	var writing sync.WaitGroup
 	writing.Go(func() { s.guard("writing", s.write) })
-	s.guard("reading", s.read)
+	var rest []byte
+	s.guard("reading", func() { rest = s.read() })
 	s.mu.Lock()
 	s.closed = true
 	close(s.kick)
 	s.mu.Unlock()
+	if s.peer != nil {
+		writing.Wait() // the answer goes before
+		s.guard("relaying", func() { s.pipe(rest) })
+	}
 	_ = s.conn.Close()
 	writing.Wait()
 }
@@ -235,7 +241,9 @@ func (s *stream) authorized(yes bool) {
 	}
 }
 
-func (s *stream) read() {
+// read takes messages until the connection ends, or becomes one with a peer's: then it
+// returns what came behind.
+func (s *stream) read() (rest []byte) {
 	server := s.listener.server
 	size := firstBuffer
 	if s.kind == "dtls" {
@@ -246,7 +254,7 @@ func (s *stream) read() {
 	for {
 		n, err := s.conn.Read(buf[have:])
 		if err != nil {
-			return
+			return nil
 		}
 		have += n
 		f := server.flights.Get().(*flight)
@@ -261,7 +269,10 @@ func (s *stream) read() {
 		server.flights.Put(f)
 		if used < 0 {
 			server.counters.garbage.Add(1)
-			return // on a stream there is no way to find the next message
+			return nil // on a stream there is no way to find the next message
+		}
+		if s.peer != nil {
+			return buf[used:have]
 		}
 		have = copy(buf, buf[used:have])
 		if need > len(buf) {
@@ -286,6 +297,9 @@ func (s *stream) frames(f *flight, b []byte) (used, need int) {
 		}
 		s.take(f, b[used:used+size])
 		used += size
+		if s.peer != nil {
+			break
+		}
 	}
 	return used, 0
 }

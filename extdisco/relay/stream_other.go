@@ -2,6 +2,13 @@
 
 package relay
 
-import "net"
+import (
+	"errors"
+	"net"
+	"syscall"
+)
 
 func lowWater(net.Conn) {}
+
+// reusable: TCP relays need Linux.
+func reusable(_, _ string, _ syscall.RawConn) error { return errors.ErrUnsupported }
