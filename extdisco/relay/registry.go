@@ -17,15 +17,16 @@ const (
 // registry is what allocations share: who has how many, and how they are found by
 // anything but their client.
 type registry struct {
-	mu       sync.RWMutex
-	live     map[*allocation]struct{}
-	relayeds map[netip.AddrPort]*relaySocket
-	byUser   map[string]int
-	byAddr   map[netip.Addr]int
-	total    int
-	created  uint64
-	reserved map[[tokenSize]byte]*reservation
-	tickets  map[ticket]*allocation
+	mu         sync.RWMutex
+	live       map[*allocation]struct{}
+	relayeds   map[netip.AddrPort]*relaySocket
+	tcpRelayed map[netip.AddrPort]*tcpRelay // RFC 6062
+	byUser     map[string]int
+	byAddr     map[netip.Addr]int
+	total      int
+	created    uint64
+	reserved   map[[tokenSize]byte]*reservation
+	tickets    map[ticket]*allocation
 }
 
 // reservation is a port that was kept for a second allocation (RFC 8656 §7.2). It
@@ -39,7 +40,7 @@ type reservation struct {
 }
 
 func newRegistry() registry {
-	return registry{live: map[*allocation]struct{}{}, relayeds: map[netip.AddrPort]*relaySocket{}, byUser: map[string]int{},
+	return registry{live: map[*allocation]struct{}{}, relayeds: map[netip.AddrPort]*relaySocket{}, tcpRelayed: map[netip.AddrPort]*tcpRelay{}, byUser: map[string]int{},
 		byAddr: map[netip.Addr]int{}, reserved: map[[tokenSize]byte]*reservation{}, tickets: map[ticket]*allocation{}}
 }
 
@@ -77,6 +78,9 @@ func (s *Server) add(a *allocation) {
 	s.created++
 	a.number = s.created
 	s.live[a] = struct{}{}
+	if a.tcp != nil {
+		s.tcpRelayed[a.tcp.relayed] = a.tcp
+	}
 	for _, r := range a.relays {
 		if r != nil {
 			s.relayeds[r.relayed] = r
@@ -136,6 +140,9 @@ func (s *Server) end(a *allocation, reason string) {
 	a.ended = true
 	s.mu.Lock()
 	delete(s.live, a)
+	if a.tcp != nil {
+		delete(s.tcpRelayed, a.tcp.relayed)
+	}
 	for _, r := range a.relays {
 		if r != nil {
 			delete(s.relayeds, r.relayed)

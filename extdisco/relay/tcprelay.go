@@ -154,10 +154,30 @@ func (p *ports) listen() (ln net.Listener, err error) {
 }
 
 // allowed reports whether TCP may be relayed to a peer: only if the operator has named
-// its address.
+// its address, or another TCP allocation has it. With port 0 the question is whether any
+// port of the address can be reached.
 func (r *tcpRelay) allowed(ap netip.AddrPort) bool {
 	p := &r.allocation.server.cfg.Peers
-	return contains(p.Allowed, ap.Addr()) && p.address(ap.Addr())
+	return contains(p.Allowed, ap.Addr()) && p.address(ap.Addr()) || r.ours(ap)
+}
+
+// ours reports whether a peer is the relayed address of another TCP allocation.
+func (r *tcpRelay) ours(ap netip.AddrPort) bool {
+	s := r.allocation.server
+	if ap = r.public(ap); ap.Addr() != r.relayed.Addr() || ap == r.relayed {
+		return false
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.tcpRelayed[ap] != nil || ap.Port() == 0
+}
+
+// public is an address of the relay as clients know it.
+func (r *tcpRelay) public(ap netip.AddrPort) netip.AddrPort {
+	if ap.Addr() == r.ports.addr.Bind {
+		return netip.AddrPortFrom(r.relayed.Addr(), ap.Port())
+	}
+	return ap
 }
 
 // close ends it with all connections.
@@ -287,7 +307,11 @@ func (q *request) dial(c *peerConn) {
 	s := q.server
 	r := c.relay
 	dialer := net.Dialer{Timeout: s.tcp.limit, LocalAddr: net.TCPAddrFromAddrPort(addrPort(r.listener.Addr())), Control: reusable}
-	conn, err := dialer.DialContext(r.context, family("tcp", c.peer), c.peer.String())
+	to := c.peer
+	if r.ours(to) {
+		to = netip.AddrPortFrom(r.ports.addr.Bind, to.Port()) // a NAT in front might not let it back in
+	}
+	conn, err := dialer.DialContext(r.context, family("tcp", to), to.String())
 	f := s.flights.Get().(*flight)
 	f.now, q.flight = s.clock(), f
 	if err == nil && !c.wait(conn) {
@@ -322,7 +346,7 @@ func (r *tcpRelay) accept() {
 			}
 			continue
 		}
-		peer := addrPort(conn.RemoteAddr())
+		peer := r.public(addrPort(conn.RemoteAddr()))
 		if !r.permitted(peer, s.clock()) {
 			s.counters.unpermitted.Add(1)
 			_ = conn.Close()
