@@ -21,6 +21,11 @@ var (
 // its last peers may still be on their way.
 const restTime = 30 * time.Second
 
+// relayBuffer is the kernel's for a relayed socket. The system's default holds less
+// than a millisecond of a fast peer, which is gone when something else has the
+// processor. (coturn: 64 KiB up to 4.6, then 2 MiB, sock-buf-size.)
+const relayBuffer = 1 << 20
+
 // ports opens the relayed sockets of one address.
 type ports struct {
 	addr     Address

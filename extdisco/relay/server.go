@@ -76,7 +76,7 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 	s.flights.New = func() any { return newFlight(int(s.next.Add(1))) }
 	for _, a := range cfg.Relays {
 		if i := familyOf(a.Bind); s.ports[i] == nil {
-			s.ports[i] = newPorts(a, cfg.MinPort, cfg.MaxPort, 0, cfg.Now)
+			s.ports[i] = newPorts(a, cfg.MinPort, cfg.MaxPort, relayBuffer, cfg.Now)
 		}
 	}
 	if err := s.open(); err != nil {
