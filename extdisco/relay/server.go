@@ -184,11 +184,12 @@ func (s *Server) Drain() { s.draining.Store(true) }
 func (s *Server) Close() error {
 	s.draining.Store(true)
 	var errs []error
+	s.Drain()
+	for _, a := range s.allocations() { // first: connections with their peers end with them
+		s.finish(a, "server closed")
+	}
 	for _, l := range s.listeners {
 		errs = append(errs, l.close())
-	}
-	for _, a := range s.allocations() {
-		s.finish(a, "server closed")
 	}
 	for _, l := range s.loops {
 		errs = append(errs, l.poller.Close())

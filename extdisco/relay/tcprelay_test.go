@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/netip"
@@ -288,6 +289,37 @@ func TestTCPConnectionBindIsAwaitedForAWhile(t *testing.T) {
 	if len(w.tcp.waiting) != 0 {
 		t.Errorf("%d wait", len(w.tcp.waiting))
 	}
+}
+
+// A peer that reads nothing keeps nobody from closing, wherever the client's connections
+// have come in.
+func TestCloseWithAStuckTCPPeer(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, ip := tcpWorld(t, func(c *Config) {
+		c.MaxBps = 0
+		c.TLS = []net.Listener{tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*certificate(t)}})}
+	})
+	conn, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, c := newTCPFar(t, ip), w.over(conn, true)
+	c.greet()
+	c.ask(stun.Allocate, 0, overTCP)
+	near := c.bind(connectionID(t, c.ask(stun.Connect, 0, peerAt(p.addr))), "")
+	p.take()
+	_ = near.SetWriteDeadline(time.Now().Add(2 * time.Second)) // by then all buffers are full
+	b := make([]byte, 1<<20)
+	for range 100 {
+		if _, err := near.Write(b); err != nil {
+			break
+		}
+	}
+	w.close()
 }
 
 // What comes by TCP is slowed down, not dropped.
