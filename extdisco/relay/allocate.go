@@ -142,6 +142,8 @@ func (q *request) allocate(held *allocation) {
 	if q.client == nil {
 		q.client = &client{leg: q.leg, addr: q.from, dest: datagram.NewDestination(q.from)}
 	}
+	a.mu.Lock() // until the answer is made: with the ticket in it the client may move at once
+	defer a.mu.Unlock()
 	a.client.Store(q.client)
 	a.bindings.Store(&bindings{map[netip.Addr]*permission{}, map[uint16]*peer{}, map[netip.AddrPort]*peer{}})
 	a.grant(q.lifetime(), q.flight.now)

@@ -87,6 +87,10 @@ func startServer(t *testing.T) {
 			t.Errorf("the server ended with %v", cmd.ProcessState)
 		}
 		if t.Failed() {
+			const race = "WARNING: DATA RACE"
+			if at := strings.Index(log.String(), race); at >= 0 {
+				t.Logf("the first of %d:\n%.6000s", strings.Count(log.String(), race), log.String()[at:])
+			}
 			lines := strings.Split(log.String(), "\n")
 			t.Logf("end of the server log:\n%s", strings.Join(lines[max(0, len(lines)-150):], "\n"))
 		}
