@@ -223,9 +223,10 @@ func (c *peerConn) leave() {
 	if r.conns[c.peer] == c {
 		delete(r.conns, c.peer)
 	}
+	conn := c.conn
 	r.mu.Unlock()
-	if c.conn != nil {
-		_ = c.conn.Close()
+	if conn != nil {
+		_ = conn.Close()
 	}
 }
 
