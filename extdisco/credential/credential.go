@@ -86,18 +86,6 @@ func expiry(s string) (time.Time, bool) {
 	return time.Unix(sec, 0), true
 }
 
-// Keys are the long-term keys that MESSAGE-INTEGRITY of this username may be
-// made with, one for each secret. They are the same whether the username has
-// expired or not; the caller looks at Parse.
-func (s Secrets) Keys(username, realm string) [][]byte {
-	out := make([][]byte, len(s))
-	for i, secret := range s {
-		key := Key(username, realm, password(secret, username))
-		out[i] = key[:]
-	}
-	return out
-}
-
 // Key is the long-term key of RFC 8489 §9.2.2, with MD5: the only algorithm that TURN
 // clients use. Who has it needs no password.
 func Key(username, realm, password string) [md5.Size]byte {

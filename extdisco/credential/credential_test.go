@@ -17,9 +17,11 @@ func TestVector(t *testing.T) {
 	if c.Username != "1795380000:k3v9" || c.Password != "lUjX43rrbsM3zTIuckgU6x7fjfs=" || !c.Expires.Equal(expires) {
 		t.Fatalf("%+v", c)
 	}
-	keys := s.Keys(c.Username, "meet.example.org")
-	if got := hex.EncodeToString(keys[0]); len(keys) != 2 || got != "01616f63150d284725a95889e3691d4a" {
-		t.Fatalf("key %s of %d", got, len(keys))
+	var ring Keyring
+	ring.Set([]Secret{{Value: "north"}, {Value: "old"}}, nil)
+	id, _ := ring.Lookup(c.Username, "meet.example.org", expires)
+	if got := hex.EncodeToString(id.Keys[0]); len(id.Keys) != 2 || got != "01616f63150d284725a95889e3691d4a" {
+		t.Fatalf("key %s of %d", got, len(id.Keys))
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"confab/extdisco/credential"
 	"confab/extdisco/stun"
 	"confab/internal/datagram"
 )
@@ -149,7 +148,7 @@ func FuzzServer(f *testing.F) {
 				w.AddString(stun.AttrUsername, username)
 				w.AddString(stun.AttrRealm, cfg.Realm)
 				w.Add(stun.AttrNonce, s.nonces.make(from, clock.Now()))
-				w.Sign(credential.Secrets{"north"}.Keys(username, cfg.Realm)[0])
+				w.Sign(keyOf("north", username, cfg.Realm))
 				message(w.Bytes())
 			case stepChannel:
 				s.channelData(fl, clients[who], b)

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"confab/extdisco/credential"
 	"confab/extdisco/stun"
 )
 
@@ -223,7 +222,7 @@ func (w *world) over(conn net.Conn, framed bool) *caller {
 // as has the client sign with a time-limited credential.
 func (c *caller) as(id string, expires time.Time, secret string) {
 	c.username = strconv.FormatInt(expires.Unix(), 10) + ":" + id
-	c.key = credential.Secrets{secret}.Keys(c.username, "meet.example")[0]
+	c.key = keyOf(secret, c.username, "meet.example")
 }
 
 // login connects and gets a nonce.

@@ -20,9 +20,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // secrets are the credentials of shared secrets.
 type secrets credential.Secrets
 
-func (s secrets) Lookup(username, realm string, _ time.Time) (credential.Identity, bool) {
-	expires, id, ok := credential.Parse(username)
-	return credential.Identity{ID: id, Expires: expires, Keys: credential.Secrets(s).Keys(username, realm)}, ok
+func (s secrets) Lookup(username, realm string, now time.Time) (credential.Identity, bool) {
+	var ring credential.Keyring
+	list := make([]credential.Secret, len(s))
+	for i, value := range s {
+		list[i].Value = value
+	}
+	ring.Set(list, nil)
+	return ring.Lookup(username, realm, now)
+}
+
+// keyOf is what somebody who knows the secret signs with.
+func keyOf(secret, username, realm string) []byte {
+	id, _ := secrets{secret}.Lookup(username, realm, time.Time{})
+	return id.Keys[0]
 }
 
 // quietLoggers keeps pion's client quiet.

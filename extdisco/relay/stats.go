@@ -24,12 +24,12 @@ type counters struct {
 }
 
 // refusedCodes are the codes that are counted, in the order of counters.codes.
-var refusedCodes = [codes]int{stun.CodeTryAlternate, stun.CodeBadRequest, stun.CodeUnauthorized, stun.CodeForbidden,
+var refusedCodes = [codes]int{stun.CodeBadRequest, stun.CodeUnauthorized, stun.CodeForbidden,
 	stun.CodeMobilityForbidden, stun.CodeUnknownAttribute, stun.CodeAllocationMismatch, stun.CodeStaleNonce,
 	stun.CodeFamilyNotSupported, stun.CodeWrongCredentials, stun.CodeUnsupportedTransport, stun.CodePeerFamilyMismatch,
 	stun.CodeAllocationQuotaReached, stun.CodeInsufficientCapacity, stun.CodeConnectionExists, stun.CodeConnectionFailed}
 
-const codes = 16
+const codes = 15
 
 // refused counts an error response.
 func (c *counters) refused(code int) {

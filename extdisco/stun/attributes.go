@@ -52,10 +52,7 @@ const (
 	AttrConnectionID            = 0x002a // RFC 6062 §6.2
 	AttrAdditionalAddressFamily = 0x8000
 	AttrAddressErrorCode        = 0x8001
-	AttrAlternateDomain         = 0x8003
-	AttrICMP                    = 0x8004
 	AttrSoftware                = 0x8022
-	AttrAlternateServer         = 0x8023
 	AttrFingerprint             = 0x8028
 	AttrResponseOrigin          = 0x802b // RFC 5780 §7.3
 	AttrOtherAddress            = 0x802c // RFC 5780 §7.4
@@ -95,7 +92,6 @@ const (
 
 // Error codes (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3, RFC 8016 §3.3).
 const (
-	CodeTryAlternate           = 300
 	CodeBadRequest             = 400
 	CodeUnauthorized           = 401
 	CodeForbidden              = 403
@@ -110,7 +106,6 @@ const (
 	CodeConnectionExists       = 446
 	CodeConnectionFailed       = 447
 	CodeAllocationQuotaReached = 486
-	CodeServerError            = 500
 	CodeInsufficientCapacity   = 508
 )
 
@@ -118,8 +113,6 @@ const (
 // configuration, and make answers to forged requests longer.
 func reason(code int) string {
 	switch code {
-	case CodeTryAlternate:
-		return "Try Alternate"
 	case CodeBadRequest:
 		return "Bad Request"
 	case CodeUnauthorized:
