@@ -338,7 +338,7 @@ func (v *viewer) arrived(p parcel) {
 		}
 		return
 	}
-	if h.PayloadLen() == 0 {
+	if h.PayloadLen() == 0 && h.SSRC != 0xFEED && !slices.Contains(v.missing[h.SSRC], h.Seq) { // it has not asked for that
 		v.s.t.Errorf("a hole in media: padding on SSRC %d", h.SSRC)
 	}
 	if high, ok := v.high[h.SSRC]; ok {
@@ -492,6 +492,67 @@ func TestGoesDownAtOnce(t *testing.T) {
 		s.run(10 * time.Second)
 		if v.last().layer != top() {
 			t.Errorf("not back after 10 s (%v)", back)
+		}
+	})
+}
+
+// A network of which hardly anything is left, with a long queue: video stops until the
+// queue is gone, and what waited of the large picture is not sent at all.
+func TestQueueOfADropGoesAway(t *testing.T) {
+	t.Parallel()
+	inStudio(t, func(s *studio) {
+		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
+		v := s.viewer("bob", 5_000_000, 20*time.Millisecond)
+		v.hold = 5 * time.Second
+		v.wants(720, "alice-v0")
+		s.run(20 * time.Second)
+		if v.last().layer != top() {
+			t.Fatalf("never up")
+		}
+		v.setRate(300_000)
+		at := time.Since(s.start)
+		s.run(10 * time.Second)
+		longest, over := time.Duration(0), 0
+		for _, x := range v.since(at) {
+			longest = max(longest, x.queue)
+			if x.queue > 150*time.Millisecond {
+				over++
+			}
+		}
+		t.Logf("queue of %v, above 150 ms for %d00 ms", longest, over)
+		if longest > 1100*time.Millisecond || over > 20 {
+			t.Error("too long")
+		}
+		if n := v.last().sent; n < 100_000 {
+			t.Errorf("only %d bit/s since", n)
+		}
+	})
+}
+
+// Somebody walks out of the house: what the network there carried says nothing of
+// the next one.
+func TestMovedToAnotherNetwork(t *testing.T) {
+	t.Parallel()
+	inStudio(t, func(s *studio) {
+		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
+		v := s.viewer("bob", 5_000_000, 20*time.Millisecond)
+		v.wants(720, "alice-v0")
+		s.run(20 * time.Second)
+		if v.last().layer != top() || v.last().estimate < 1_500_000 {
+			t.Fatalf("never up")
+		}
+		v.setRate(400_000)
+		v.ep.fwd.Moved()
+		at := time.Since(s.start)
+		s.run(100 * time.Millisecond)
+		if l := v.last(); l.estimate > 400_000 || l.layer == top() {
+			t.Errorf("estimate of %d, layer %v", l.estimate, l.layer)
+		}
+		s.run(5 * time.Second)
+		for _, x := range v.since(at) {
+			if x.queue > 250*time.Millisecond {
+				t.Errorf("after %v a queue of %v", x.at-at, x.queue)
+			}
 		}
 	})
 }

@@ -117,7 +117,7 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 	if a.targets == nil {
 		a.targets, a.ideals, a.effective = map[string]rtpx.Layer{}, map[string]rtpx.Layer{}, map[string]int{}
 	}
-	changed, up, down := false, false, false
+	changed, up, down, thin := false, false, false, true
 	for i := range res.Decisions {
 		d := &res.Decisions[i]
 		was, wanted := a.effective[d.Source], d.Effective.MaxHeight
@@ -130,7 +130,10 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 			a.targets[d.Source] = d.Target
 			changed = true
 			up = up || known && was == wanted && d.Target > last
-			down = down || known && was == wanted && d.Target < last && d.Ideal >= last
+			if known && was == wanted && d.Target < last && d.Ideal >= last {
+				down = true
+				thin = thin && d.Target >= 0 && d.Target.Encoding() == last.Encoding() && d.Target.Spatial() == last.Spatial()
+			}
 		}
 		if ideal, known := a.ideals[d.Source]; !known || ideal != d.Ideal {
 			a.ideals[d.Source] = d.Ideal
@@ -155,7 +158,7 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 		a.starved = at
 	}
 	if available != alloc.Unlimited {
-		a.climb.decided(up, down, res.Sending, at)
+		a.climb.decided(up, down, thin, res.Sending, at)
 	}
 	next := int64(res.Next)
 	if l := req.UpgradeLimit; next > 0 && l != 0 && res.Next > l {

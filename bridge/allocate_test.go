@@ -89,7 +89,7 @@ func TestClimbRests(t *testing.T) {
 	t.Parallel()
 	var k climb
 	at := time.Unix(1000, 0)
-	up, down := func() { k.decided(true, false, 500_000, at) }, func() { k.decided(false, true, 150_000, at) }
+	up, down := func() { k.decided(true, false, true, 500_000, at) }, func() { k.decided(false, true, false, 150_000, at) }
 	up()
 	if k.limit(600_000, at) != 0 {
 		t.Error("limited before anything failed")

@@ -14,6 +14,10 @@ const (
 	// each failure up to climbMaxRest.
 	climbRest    = 6 * time.Second
 	climbMaxRest = 60 * time.Second
+	// thinRest and thinMaxRest are the same where only the frame rate fell: that costs no
+	// key frame, and a moment with half of the frames is hardly seen.
+	thinRest    = 2 * time.Second
+	thinMaxRest = 8 * time.Second
 	// climbAnyway is how many times what failed must be there to try at once.
 	climbAnyway = 1.5
 )
@@ -39,11 +43,16 @@ func (k *climb) limit(available alloc.Bitrate, at time.Time) alloc.Bitrate {
 	return 0
 }
 
-// decided takes what an allocation made better or, for want of bandwidth, worse.
-func (k *climb) decided(up, down bool, sending alloc.Bitrate, at time.Time) {
+// decided takes what an allocation made better or, for want of bandwidth, worse; thin
+// says that the picture only has fewer frames.
+func (k *climb) decided(up, down, thin bool, sending alloc.Bitrate, at time.Time) {
+	rest, most := climbRest, climbMaxRest
+	if thin {
+		rest, most = thinRest, thinMaxRest
+	}
 	switch {
 	case down && !k.at.IsZero() && at.Sub(k.at) <= climbTrial:
-		k.until = at.Add(min(climbRest<<min(k.failures, 8), climbMaxRest))
+		k.until = at.Add(min(rest<<min(k.failures, 8), most))
 		k.failures++
 		k.at = time.Time{}
 	case up:

@@ -156,6 +156,7 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 		Controlled: !req.Transport.ICEControlling,
 		Data:       req.Transport.SCTP != nil,
 		Private:    req.Has(colibri2.CapPrivateAddress),
+		Moved:      fwd.Moved,
 		Log:        c.log.With("endpoint", req.ID),
 	}, ep)
 	if err != nil {

@@ -39,7 +39,7 @@ func (a *candidates) find(last map[string]rtpx.Layer, name string) int {
 // candidates picks the layers that the constraint admits (bridge.md §14.4).
 //
 // With limited bandwidth silent layers are left out, as JVB does; if all are, they
-// count with what they usually take. Without a limit they stay in: a projection
+// count with what they usually take, as do those that have begun just now. Without a limit they stay in: a projection
 // forwards the best layer that arrives below its target, so that a layer which
 // starts is taken from its first key frame on.
 func (al *Allocator) candidates(s *Source, want Constraint, onStage, unlimited bool) candidates {
@@ -51,6 +51,9 @@ func (al *Allocator) candidates(s *Source, want Constraint, onStage, unlimited b
 	if !unlimited {
 		begin := len(al.arena)
 		for _, l := range s.Layers {
+			if l.Fresh {
+				l.Bitrate = max(l.Bitrate, int64(usual(s.Type, l)))
+			}
 			if l.Bitrate > 0 {
 				al.arena = append(al.arena, l)
 			}

@@ -42,8 +42,8 @@ type Config struct {
 }
 
 // unproven is what is assumed until a probe showed that Start is carried: on a slow
-// link more is a queue of seconds at once.
-const unproven = 800_000
+// link more is a queue of seconds at once. The first probe tells within a round trip.
+const unproven = 300_000
 
 // First is the estimate before anything is known.
 func (c Config) First() int64 { return min(c.Start, max(unproven, c.Min)) }
@@ -68,6 +68,7 @@ type Estimator struct {
 	prober prober
 	quiet  silence
 	remb   remb
+	flight flight
 
 	clock   clock // of the receiver
 	budget  budget
@@ -84,6 +85,7 @@ type Estimator struct {
 	lastSent, lastNews, rested int64
 	counts                     Counts
 	started                    bool // something was sent
+	proven                     bool // a probe had a result
 	target                     int64
 }
 
@@ -127,9 +129,10 @@ func (e *Estimator) restart(rate int64) {
 	e.prober.reset()
 	e.quiet = silence{}
 	e.remb = remb{}
+	e.flight = flight{}
 	e.clock = clock{}
 	e.rtt, e.least, e.arrives, e.usage = 0, 0, 0, Normal
-	e.queued, e.unqueued = false, 0
+	e.queued, e.unqueued, e.proven = false, 0, false
 	e.target = rate
 }
 
@@ -143,6 +146,7 @@ func (e *Estimator) Sent(seq uint16, size int, now int64, probe int) {
 	}
 	e.app.sent(size, now, e.target)
 	e.quiet.sent(now)
+	e.flight.sent(size)
 	e.started, e.lastSent = true, now
 }
 
@@ -177,6 +181,7 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 	}
 
 	var news, latest int64 // packets heard of for the first time, the newest send time
+	var wait int64         // of the newest of them
 	for pos := first; ; pos++ {
 		_, received, at, ok := t.Next()
 		if !ok {
@@ -212,7 +217,9 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 		h.state = arrived
 		arrival := offset + at*unit
 		news++
-		latest = max(latest, sent)
+		if sent >= latest {
+			latest, wait = sent, e.queue.wait(arrival-sent)
+		}
 		e.loss.received(sent, size)
 		e.acked.add(sent, arrival, size, e.queue.wait(arrival-sent))
 		e.prober.received(pos, sent, arrival, size)
@@ -230,6 +237,7 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 	}
 	e.quiet.heard(now)
 	e.lastNews = now
+	e.flight.heard(e.unheard(), latest, wait, e.acked.run(), now)
 	e.sampleRTT(now - latest)
 	e.update(now, latest)
 }
@@ -290,9 +298,14 @@ func (e *Estimator) update(now, latest int64) {
 	if e.aimd.rate < before {
 		e.prober.dropped(now)
 	}
-	if measured, ok := e.prober.result(now); ok && e.usage != Overuse {
-		e.aimd.probed(measured, now)
-		e.loss.probed(measured)
+	if measured, ok := e.prober.result(now); ok {
+		if !e.proven && measured < e.aimd.rate {
+			e.aimd.rate, e.aimd.changed = measured, now // better than nothing known
+		} else if e.usage != Overuse {
+			e.aimd.probed(measured, now)
+			e.loss.probed(measured)
+		}
+		e.proven = true
 	}
 	e.loss.update(e.aimd.rate, acked, known && !e.app.limited, float64(e.cfg.Min), now)
 	e.settle()
@@ -386,6 +399,22 @@ func (e *Estimator) age(now int64) int64 {
 		return 0
 	}
 	return now - e.hist.sent(p, now)
+}
+
+// unheard is the bytes of what was sent behind the newest packet that was told of.
+func (e *Estimator) unheard() (bytes int64) {
+	for pos := max(e.heard+1, e.hist.low()); pos <= e.hist.high; pos++ {
+		if p := e.hist.at(pos); p.state == inflight {
+			bytes += int64(p.size)
+		}
+	}
+	return bytes
+}
+
+// Hold says that nothing more is to be sent for now but what cannot wait, as audio:
+// so much is under way that it would only lie in a queue. It is over by itself.
+func (e *Estimator) Hold(now int64) bool {
+	return !e.remb.set && e.flight.hold(e.target, e.least, now)
 }
 
 // Estimate is what the network carries, bits/s.

@@ -28,7 +28,7 @@ func TestFastStart(t *testing.T) {
 func TestNoDemand(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, &link{rate: steady(50_000_000), delay: 20 * ms})
-	b.want = steady(600_000)
+	b.want = steady(200_000)
 	b.trace(20 * sec)
 	if s := b.e.State(); s.Counts.Probes > 0 || s.Estimate < DefaultConfig().First() || !s.Limited {
 		t.Errorf("%+v", s)

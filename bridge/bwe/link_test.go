@@ -56,6 +56,8 @@ type bed struct {
 	keyBytes                 []int
 	audio                    bool // besides, and without numbers, and headers below RTP count
 	nextAudio                int64
+	voice                    []int64 // arrivals of audio
+	noHold                   bool    // what the estimator says of holding is not heeded
 	chosen, downAt, patience int64
 	current                  int     // layer
 	pace                     float64 // of the estimate, 0: frames go out at once
@@ -123,7 +125,10 @@ func (b *bed) run(d int64) {
 		}
 		if b.audio && b.now >= b.nextAudio {
 			b.nextAudio = b.now + 20*ms
-			b.l.busy = max(b.l.busy, b.now) + 170*8e9/b.l.rate(b.now)
+			if b.waiting()+170 <= b.l.queue {
+				b.l.busy = max(b.l.busy, b.now) + 170*8e9/b.l.rate(b.now)
+				b.voice = append(b.voice, b.l.busy+b.l.delay)
+			}
 		}
 		b.pacer()
 		b.burst()
@@ -180,6 +185,7 @@ func (b *bed) frame() {
 		at := slices.Index(b.layers, b.media())
 		if at >= 0 && (b.current < 0 || b.keyBytes[at] != b.keyBytes[b.current]) {
 			bytes = float64(b.keyBytes[at])
+			b.paced = b.paced[:0] // the rest of the other picture
 		}
 		b.current = at
 	}
@@ -187,18 +193,23 @@ func (b *bed) frame() {
 	for i := range n {
 		size := int(bytes) / (n - i)
 		bytes -= float64(size)
-		if b.pace > 0 {
-			b.paced = append(b.paced, size)
-		} else {
-			b.send(size, 0)
-		}
+		b.paced = append(b.paced, size)
 	}
 }
 
-// pacer lets packets go at a multiple of the estimate.
+// holds says that only audio may go.
+func (b *bed) holds() bool { return !b.noHold && b.e.Hold(b.now) }
+
+// pacer lets packets go at a multiple of the estimate, or all.
 func (b *bed) pacer() {
 	b.credit = min(b.credit+b.pace*float64(b.e.Estimate())*float64(step)/8e9, 2400)
-	for len(b.paced) > 0 && b.credit > 0 {
+	if b.holds() {
+		b.probes = nil
+		if b.layers == nil && len(b.paced) > 20 {
+			b.paced = b.paced[:20] // an encoder leaves frames out
+		}
+	}
+	for len(b.paced) > 0 && (b.credit > 0 || b.pace == 0) && !b.holds() {
 		b.credit -= float64(b.paced[0])
 		b.send(b.paced[0], 0)
 		b.paced = b.paced[1:]
@@ -368,4 +379,41 @@ func (b *bed) wait(part float64) int64 {
 func (b *bed) estimate(part float64) int64 {
 	e := slices.Sorted(slices.Values(b.estimates))
 	return e[min(int(part*float64(len(e))), len(e)-1)]
+}
+
+// interruption is the longest time in which more than half of the audio was made up,
+// in pieces of 100 ms, with a receiver that plays what arrived, and begins with a
+// buffer (test/net: figures.mjs).
+func (b *bed) interruption(buffer int64) (longest int64) {
+	return interruption(b.voice, buffer)
+}
+
+func interruption(arrivals []int64, buffer int64) (longest int64) {
+	arrivals = slices.Sorted(slices.Values(arrivals))
+	run, made, n, next := int64(0), 0, 0, 0
+	for at := arrivals[0] + buffer; next < len(arrivals); at += 20 * ms {
+		waiting := 0
+		for _, a := range arrivals[next:] {
+			if a > at {
+				break
+			}
+			waiting++
+		}
+		switch {
+		case waiting == 0:
+			made++
+		case waiting > 10: // played faster
+			next += 2
+		default:
+			next++
+		}
+		if n++; n == 5 {
+			if run += 100 * ms; 2*made <= n {
+				run = 0
+			}
+			longest = max(longest, run)
+			made, n = 0, 0
+		}
+	}
+	return longest
 }

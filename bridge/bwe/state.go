@@ -15,6 +15,7 @@ type State struct {
 	RTT          time.Duration
 	Limited      bool // by the application: less is sent than the network carries
 	Silent       bool // feedback stopped
+	Full         bool // so much is under way that nothing more is to be sent for now
 	Counts       Counts
 }
 
@@ -37,6 +38,6 @@ func (e *Estimator) State() State {
 		Delay: int64(e.aimd.rate), Loss: int64(min(e.loss.limit(), float64(e.cfg.Max))),
 		LossRatio: e.loss.ratio(), InherentLoss: e.loss.inherent(),
 		Acked: int64(e.arrives), Queue: time.Duration(e.queue.standing()), RTT: time.Duration(e.rtt),
-		Limited: e.app.limited, Silent: e.quiet.silent(), Counts: c,
+		Limited: e.app.limited, Silent: e.quiet.silent(), Full: e.flight.full, Counts: c,
 	}
 }

@@ -109,3 +109,26 @@ func (t *throughput) of(window int64) (r rates) {
 	}
 	return r
 }
+
+// run is the rate of the newest arrivals that waited for each other, 0 if there are
+// none: what the link carries now, when what it carried before says nothing any more.
+func (t *throughput) run() float64 {
+	if t.n < 2 {
+		return 0
+	}
+	newest := &t.ring[(t.n-1)%ackedSize]
+	after, bytes := newest, int64(0)
+	for k := 1; k < min(t.n, ackedSize); k++ {
+		p := &t.ring[(t.n-1-k)%ackedSize]
+		if int64(after.wait)*1000 < after.arrival-p.arrival || newest.arrival-p.arrival > runWindow {
+			break
+		}
+		bytes += int64(after.size)
+		after = p
+	}
+	span := newest.arrival - after.arrival
+	if span < runLeast {
+		return 0
+	}
+	return float64(bytes) * 8e9 / float64(span)
+}

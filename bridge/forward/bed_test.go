@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"confab/bridge/bwe"
 	"confab/bridge/rtpx"
 )
 
@@ -49,7 +50,8 @@ func newBed(t testing.TB, change func(*Config)) *bed {
 	t.Helper()
 	b := &bed{t: t, pool: rtpx.NewPool()}
 	b.now.Store(int64(1000 * time.Second))
-	cfg := Config{Workers: 2, Tick: -1, Pool: b.pool, Now: b.now.Load}
+	cfg := Config{Workers: 2, Tick: -1, Pool: b.pool, Now: b.now.Load, Bandwidth: bwe.DefaultConfig()}
+	cfg.Bandwidth.Min = 800_000 // what is sent in the first second does not wait
 	if change != nil {
 		change(&cfg)
 	}

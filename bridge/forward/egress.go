@@ -102,6 +102,9 @@ type outStream struct {
 	reportSeen   bool
 
 	hist history // video only
+
+	pace *pacer // where packets may wait, nil: none ever did
+	went went   // video only
 }
 
 // rewrite is what a receiver gets different from the sender's packet.
@@ -225,7 +228,7 @@ func (w *worker) forwardAt(b *sub, st *stream, pkt *rtpx.Packet, at int64) {
 		}
 	}
 	first := !o.started
-	later := o.video && w.waits(eg, paced{o, st, pkt, rw})
+	later := o.video && w.waits(eg, paced{o: o, st: st, pkt: pkt, rw: rw})
 	if !later && !w.send(eg, o, st, pkt, &rw, 0) {
 		return
 	}
@@ -233,6 +236,7 @@ func (w *worker) forwardAt(b *sub, st *stream, pkt *rtpx.Packet, at int64) {
 		o.last, o.lastAt, o.ended, o.started = rw, w.now, in.End, true
 	}
 	if o.video && !later {
+		o.goes(&rw, w.now, &o.codec, in.End)
 		o.hist.add(pkt, st, rw, w.now, w.e.cfg.HistorySize)
 	}
 	if b.proj != nil && in.Overtaken && in.Key && !b.proj.replay {
@@ -270,6 +274,7 @@ func (eg *egress) open(b *sub, a *address, limit int) bool {
 	if a.rtx != 0 {
 		o.rtx = eg.out(a.rtx, limit)
 	}
+	o.rewind() // of whom it had before
 	o.sub, o.mid, o.video = b, a.mid, b.src.Kind == Video
 	b.shift = audioShift{}
 	if b.proj != nil {

@@ -157,6 +157,22 @@ func (l *link) open(w *worker, eg *egress) {
 	l.lastAt = w.now
 }
 
+// Moved says that packets to the endpoint take another way from now on, of whose
+// network nothing is known. Any goroutine; it does not wait.
+func (ep *Endpoint) Moved() { ep.w.post(func() { ep.eg.moved(ep.w) }) }
+
+// moved forgets the network that was.
+func (eg *egress) moved(w *worker) {
+	eg.ep.rtt.Store(0)
+	l := &eg.link
+	if l.est == nil {
+		return
+	}
+	l.est.Reset(w.now)
+	l.probe, l.pad = probe{}, padder{}
+	l.told = false
+}
+
 // numbered notes that a packet of n bytes went out with a transport-wide number.
 func (w *worker) numbered(eg *egress, number uint16, n int) {
 	l := &eg.link
@@ -246,7 +262,9 @@ func (w *worker) lookAfter(eg *egress) (sent int) {
 	defer w.guard()
 	l, b := &eg.link, &eg.ep.bw
 	sent += w.sendPaced(eg, 0)
-	if l.probe.on {
+	if l.probe.on && l.est.Hold(w.now) {
+		l.probe = probe{}
+	} else if l.probe.on {
 		sent += w.sendProbe(eg)
 	}
 	elapsed := w.now - l.tickedAt

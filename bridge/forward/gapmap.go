@@ -106,3 +106,17 @@ func (w *numberWindow) take(n uint16) bool {
 	*word |= bit
 	return true
 }
+
+// free takes back that a number was used.
+func (w *numberWindow) free(n uint16) {
+	if w.high-n < gapWindow {
+		w.used[n>>6&(gapWindow/64-1)] &^= 1 << (n & 63)
+	}
+}
+
+// back makes n the newest number again; those behind it are free.
+func (w *numberWindow) back(n uint16) {
+	if d := w.high - n; d < gapWindow {
+		w.high = n
+	}
+}

@@ -37,6 +37,9 @@ type paced struct {
 	st  *stream
 	pkt *rtpx.Packet
 	rw  rewrite
+
+	at    int64      // when it came
+	codec codecState // of then
 }
 
 func (p *pacer) waiting() bool { return p.head < len(p.queue) }
@@ -60,6 +63,7 @@ func (p *pacer) push(e paced) bool {
 		p.queue, p.head = p.queue[:n], 0
 	}
 	e.pkt.Retain()
+	e.o.pace = p
 	p.queue = append(p.queue, e)
 	p.bytes += int64(len(e.pkt.Bytes()))
 	p.most = max(p.most, p.bytes)
@@ -78,10 +82,72 @@ func (p *pacer) pop() paced {
 	return e
 }
 
+// drop lets all go that waits on a stream, and says whether something did.
+func (p *pacer) drop(o *outStream) bool {
+	keep := p.queue[:p.head]
+	for _, e := range p.queue[p.head:] {
+		if e.o != o {
+			keep = append(keep, e)
+			continue
+		}
+		o.numbers.free(e.rw.seq)
+		p.bytes -= int64(len(e.pkt.Bytes()))
+		e.pkt.Release()
+	}
+	dropped := len(keep) < len(p.queue)
+	clear(p.queue[len(keep):])
+	if p.queue = keep; p.head == len(keep) {
+		p.queue, p.head = p.queue[:0], 0
+	}
+	if dropped {
+		p.most = p.bytes
+	}
+	return dropped
+}
+
 // clear lets all go that waits.
 func (p *pacer) clear() {
 	for p.waiting() {
 		p.pop().pkt.Release()
+	}
+}
+
+// stale says that the packet is of a picture which the receiver has left: its source
+// was taken off, or another has its place.
+func (e *paced) stale() bool {
+	b := e.o.sub
+	return b == nil || b.gone.Load() || b.target.Load() < 0 || b.addr.Load() != b.at
+}
+
+// rewind lets what waits on the stream go, as if it had never come: what comes next
+// takes its numbers. Another picture takes over; the rest of the old one, which may
+// have been too large for the network, would only delay it.
+func (o *outStream) rewind() {
+	if o.pace == nil || !o.pace.drop(o) {
+		return
+	}
+	if o.went.set {
+		o.last, o.lastAt, o.ended, o.codec = o.went.rewrite, o.went.at, o.went.ended, o.went.codec
+		o.numbers.back(o.last.seq)
+	} else {
+		o.started, o.numbers, o.codec = false, numberWindow{}, codecState{}
+	}
+}
+
+// went is where a stream stands on the wire; outStream.last is behind that while
+// packets wait.
+type went struct {
+	rewrite
+	at    int64
+	codec codecState
+	ended bool
+	set   bool
+}
+
+// goes notes a packet that goes out for the first time, having come at a time.
+func (o *outStream) goes(rw *rewrite, at int64, codec *codecState, ended bool) {
+	if !o.went.set || rtpx.SeqNewer(rw.seq, o.went.seq) {
+		o.went = went{*rw, at, *codec, ended, true}
 	}
 }
 
@@ -93,13 +159,19 @@ func (w *worker) waits(eg *egress, e paced) bool {
 	if !l.listed || !l.answered && w.now-l.firstAt > paceUnknown {
 		return false // it does not tell how its network is
 	}
+	e.at, e.codec = w.now, e.o.codec
+	held := l.est.Hold(w.now)
 	if !p.waiting() {
 		p.earn(l.est.Estimate(), w.now)
-		if p.credit > 0 {
+		if p.credit > 0 && !held {
 			return false
 		}
 	}
 	if !p.push(e) {
+		if held {
+			w.dropped.Add(1)
+			return true
+		}
 		for p.waiting() { // far too much: it can only be lost now
 			w.sendFirst(eg)
 		}
@@ -121,8 +193,16 @@ func (w *worker) sendPaced(eg *egress, n int64) (sent int) {
 		return 0
 	}
 	p.earn(eg.link.est.Estimate(), w.now)
-	for before := eg.link.bytes; p.waiting() && (p.credit > 0 || eg.link.bytes-before < n); sent++ {
+	for before := eg.link.bytes; p.waiting() && (p.credit > 0 || eg.link.bytes-before < n); {
+		if e := &p.queue[p.head]; e.stale() {
+			e.o.rewind()
+			continue
+		}
+		if eg.link.est.Hold(w.now) {
+			break
+		}
 		w.sendFirst(eg)
+		sent++
 	}
 	return sent
 }
@@ -132,6 +212,7 @@ func (w *worker) sendFirst(eg *egress) {
 	e := eg.link.pace.pop()
 	defer e.pkt.Release()
 	if w.send(eg, e.o, e.st, e.pkt, &e.rw, 0) {
+		e.o.goes(&e.rw, e.at, &e.codec, e.pkt.Info.End)
 		e.o.hist.add(e.pkt, e.st, e.rw, w.now, w.e.cfg.HistorySize)
 	}
 }

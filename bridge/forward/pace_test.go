@@ -80,6 +80,124 @@ func TestKeyFramePaced(t *testing.T) {
 	bob.Close()
 }
 
+// slow is a receiver on a link of 200 kbit/s, who gets a key frame of twenty kilobytes,
+// and the first packets of it.
+func slow(t *testing.T) (b *bed, alice, bob *client, enc []*vp8, video []seen) {
+	b = newBed(t, func(c *Config) {
+		c.Bandwidth = bwe.DefaultConfig()
+		c.Bandwidth.Start, c.Bandwidth.Max = 200_000, 200_000
+	})
+	cam, enc := camera("alice-v0", 10, 2)
+	alice, bob = b.join("alice", cam), b.join("bob")
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(1, 0, 2))
+	alice.send(large(enc[1].frame(true, 0, 1), 100)...)
+	bob.call(func() { bob.eg.link.answered = true })
+	b.pass(time.Second)
+	alice.send(large(enc[1].frame(true, 0, 20), 1000)...)
+	b.pass(20 * time.Millisecond)
+	bob.call(func() {})
+	if video = bob.got(); len(video) > 10 {
+		t.Fatalf("%d packets left at once", len(video))
+	}
+	return b, alice, bob, enc, video
+}
+
+func large(ps []sent, size int) []sent {
+	for i := range ps {
+		ps[i].payload = append(ps[i].payload, make([]byte, size)...)
+	}
+	return ps
+}
+
+// take lets time pass until n packets have come, or a second.
+func (c *client) take(n int) (out []seen, took time.Duration) {
+	for ; len(out) < n && took < time.Second; took += 5 * time.Millisecond {
+		c.b.pass(5 * time.Millisecond)
+		c.call(func() {})
+		out = append(out, c.got()...)
+	}
+	return out, took
+}
+
+// What waits of a picture that was too large does not delay the one that takes its
+// place: it is as if it had never been forwarded.
+func TestOldPictureGivesWay(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, enc, video := slow(t)
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(large(enc[0].frame(true, 0, 2), 500)...)
+	old := video[len(video)-1]
+	video, took := bob.take(2)
+	// At 220 kbit/s the rest of the old one would take half a second and more.
+	if len(video) != 2 || took > 200*time.Millisecond {
+		t.Fatalf("%d packets of the new picture after %v", len(video), took)
+	}
+	for i, p := range video {
+		// The number between them keeps the receiver from joining two halves of frames.
+		if len(p.payload) < 500 || len(p.payload) > 600 || p.seq != old.seq+2+uint16(i) {
+			t.Errorf("%d bytes under number %d after %d", len(p.payload), p.seq, old.seq)
+		}
+	}
+	if !rtpx.TSNewer(video[0].ts, old.ts) || video[0].ts-old.ts > 90_000 {
+		t.Errorf("time %d after %d", video[0].ts, old.ts)
+	}
+	// Somebody who asks for that number is given an empty packet, once.
+	for i, want := range []int{1, 0} {
+		bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{old.seq + 1}))
+		got := bob.got()
+		if len(got) != want || want == 1 && (got[0].seq != old.seq+1 || len(got[0].payload) != 0) {
+			t.Errorf("%d: %d packets", i, len(got))
+		}
+	}
+	// And nothing of the old picture is sent again.
+	bob.b.pass(time.Second)
+	bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{old.seq}))
+	if got := bob.got(); len(got) != 0 {
+		t.Errorf("%d packets of a picture that nobody needs", len(got))
+	}
+}
+
+// A source that was taken off is not shown any more, and when it is back the numbers
+// go on.
+func TestDeselectedGivesWay(t *testing.T) {
+	t.Parallel()
+	b, alice, bob, enc, video := slow(t)
+	bob.SetTarget("alice-v0", rtpx.NoLayer)
+	if got, _ := bob.take(1); len(got) != 0 {
+		t.Errorf("%d packets of what was taken off", len(got))
+	}
+	old := video[len(video)-1]
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(1, 0, 2))
+	b.pass(time.Second)
+	alice.send(large(enc[1].frame(true, 0, 2), 100)...)
+	if got, _ := bob.take(2); len(got) != 2 || got[0].seq != old.seq+2 || got[1].seq != old.seq+3 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Nothing at all had gone out.
+func TestGivesWayAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, nil)
+	cam, enc := camera("alice-v0", 10, 2)
+	alice, bob := b.join("alice", cam), b.join("bob")
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(1, 0, 2))
+	bob.call(func() {
+		bob.eg.link.open(bob.w, &bob.eg)
+		bob.eg.link.pace.credit, bob.eg.link.pace.at = -1<<30, b.now.Load()
+	})
+	alice.send(large(enc[1].frame(true, 0, 5), 100)...)
+	if got := bob.got(); len(got) != 0 {
+		t.Fatalf("%d packets", len(got))
+	}
+	bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+	alice.send(large(enc[0].frame(true, 0, 2), 100)...)
+	bob.call(func() { bob.eg.link.pace.credit = 1 << 20 })
+	if got, _ := bob.take(2); len(got) != 2 || got[1].seq != got[0].seq+1 || got[0].vp8().PictureID != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // call runs f on the worker of an endpoint, and has it look at the time.
 func (c *client) call(f func()) {
 	c.w.call(f)

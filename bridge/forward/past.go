@@ -69,6 +69,7 @@ func (eg *egress) out(ssrc uint32, limit int) *outStream {
 	if known {
 		o.last, o.codec, o.lastAt, o.packets, o.octets = was.last, was.codec, was.lastAt, was.packets, was.octets
 		o.started, o.ended = true, true
+		o.went = went{was.last, was.lastAt, was.codec, true, true}
 		o.numbers.high, o.numbers.set = was.last.seq, true
 		for i := range o.numbers.used { // all of before
 			o.numbers.used[i] = ^uint64(0)

@@ -10,6 +10,8 @@ import (
 const (
 	// probePeriod is how finely a probe is spread over its time.
 	probePeriod = int64(2e6)
+	// probeLeast is in how many packets a probe goes out at least.
+	probeLeast = 3
 	// probeTimeout ends a probe that could not be sent.
 	probeTimeout = int64(500e6)
 	// maxPadding is what one padding-only packet can carry (RFC 3550 §5.1).
@@ -60,7 +62,10 @@ func (w *worker) sendProbe(eg *egress) (sent int) {
 	due := min(p.Rate*(elapsed+probePeriod)/8e9, size)
 	sent = w.sendPaced(eg, due-p.bytes) // better than padding
 	sent += w.fill(eg, due-p.bytes, max(1, size/int64(max(1, p.Packets))))
-	if p.bytes >= size && p.packets >= p.Packets {
+	// Large packets are fewer: to wait for more would stretch it, and measure less.
+	if p.bytes >= size {
+		for ; p.packets < min(p.Packets, probeLeast) && w.fill(eg, 1, 1) > 0; sent++ {
+		}
 		*p = probe{}
 	}
 	return sent
@@ -114,7 +119,7 @@ func (w *worker) sendPadding(eg *egress, estimate, elapsed int64) int {
 	p := &l.pad
 	state := l.est.State()
 	rate := p.rate(estimate, b.sending.Load(), b.next.Load(), congested(&state), w.now)
-	if rate == 0 || l.pace.waiting() {
+	if rate == 0 || l.pace.waiting() || l.est.Hold(w.now) {
 		return 0
 	}
 	// Frames come in bursts: what was too much is taken off for a while, what was

@@ -296,6 +296,7 @@ func (p *projection) stale(now int64) bool {
 // begin makes the packet's encoding the current one, behind what was sent
 // before (bridge.md §11.3).
 func (p *projection) begin(in *rtpx.Info, o *outStream, now int64) {
+	o.rewind()
 	p.switched = o.started
 	p.cur, p.codec = int(in.Encoding), in.Codec
 	p.curAt, p.missed = now, 0

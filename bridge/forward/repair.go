@@ -1,15 +1,20 @@
 package forward
 
+import "confab/bridge/rtpx"
+
 // resend sends a packet again that the receiver misses, unless it was sent less
 // than a round trip ago or the receiver's allowance is used up.
 func (w *worker) resend(eg *egress, o *outStream, seq uint16) {
-	if eg.sender == nil {
+	if eg.sender == nil || eg.link.est != nil && eg.link.est.Hold(w.now) {
 		return
 	}
 	h := o.hist.get(seq)
 	if h == nil {
 		w.fillGap(eg, o, seq)
 		return
+	}
+	if b := o.sub; b != nil && b.proj != nil && b.proj.dead(seq) && !rtpx.SeqNewer(b.proj.firstOut, o.went.seq) {
+		return // of the picture before a key frame that has gone out since
 	}
 	// JVB: at least min(0.9 RTT, RTT - 5 ms) since it was sent.
 	rtt := eg.ep.rtt.Load()
@@ -52,7 +57,10 @@ func (w *worker) fillGap(eg *egress, o *outStream, seq uint16) {
 	if h == nil || !o.numbers.take(seq) {
 		return
 	}
-	w.send(eg, o, h.st, h.pkt, &rewrite{seq: seq, ts: o.last.ts, empty: true}, 0)
+	rw := rewrite{seq: seq, ts: o.last.ts, empty: true}
+	if w.send(eg, o, h.st, h.pkt, &rw, 0) {
+		o.goes(&rw, w.now, &o.codec, true)
+	}
 }
 
 // allow is a token bucket of half a second.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"confab/bridge/bwe"
 	"confab/bridge/rtpx"
 )
 
@@ -190,6 +191,7 @@ type speaker struct {
 	cam   []*vp8
 	audio sent
 	late  []sent
+	fat   int // bytes that its pictures have more
 }
 
 func (b *bed) speaker(id string, base uint32) *speaker {
@@ -221,7 +223,7 @@ func (s *speaker) film(key bool, tid uint8) (out []sent) {
 	}
 	for _, v := range s.cam {
 		for _, p := range v.frame(key, tid, 2) {
-			p.payload = tagged(p.payload, s.id+"-v0")
+			p.payload = tagged(append(p.payload, make([]byte, s.fat)...), s.id+"-v0")
 			out = append(out, p)
 		}
 	}
@@ -233,16 +235,27 @@ func (s *speaker) film(key bool, tid uint8) (out []sent) {
 // carries what it was said to carry.
 func TestSlotsAreStreams(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(6) {
+	for seed := range uint64(9) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 7))
-			b := newBed(t, nil)
+			b := newBed(t, func(c *Config) {
+				if seed >= 6 { // packets wait for a slow network
+					c.Bandwidth = bwe.Config{Start: 30_000, Min: 30_000, Max: 30_000}
+				}
+			})
 			limit := Slots{Audio: 2, Video: 2, Mids: seed%2 == 0}
 			r := b.joinRewriting("receiver", limit)
+			r.call(func() { r.eg.link.answered = seed >= 6 })
 			plain := b.join("plain") // takes part in nothing of it
 			var people []*speaker
-			arrive := func(i int) *speaker { return b.speaker(fmt.Sprintf("p%d", i), uint32(1000*(i+1))) }
+			arrive := func(i int) *speaker {
+				s := b.speaker(fmt.Sprintf("p%d", i), uint32(1000*(i+1)))
+				if seed >= 6 {
+					s.fat = 300
+				}
+				return s
+			}
 			for i := range 5 {
 				people = append(people, arrive(i))
 			}

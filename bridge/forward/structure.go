@@ -17,6 +17,7 @@ type structure struct {
 	interLayer [maxSpatial]int64
 	keyTS      uint32 // timestamp of the last key picture (AV1)
 	active     uint16 // bit per layer: something arrived lately
+	fresh      uint16 // bit per layer: its rate may not be known yet
 	lastAt     int64
 	settled    int64
 
@@ -151,7 +152,11 @@ func (s *structure) count(in *rtpx.Info, n int, now int64) bool {
 	}
 	s.lastAt = now
 	s.active |= 1 << (sp*maxTemporal + t)
-	return r.add(n, now)
+	first := r.frame(n, in.TS, now)
+	if first {
+		s.fresh |= 1 << (sp*maxTemporal + t)
+	}
+	return first
 }
 
 // live says that something of the encoding arrived within the window.
@@ -159,7 +164,8 @@ func (s *structure) live(now int64) bool {
 	return s.active != 0 && now-s.lastAt <= rateBuckets*rateBucket
 }
 
-// settle returns true when layers fell silent since it was asked last.
+// settle returns true when layers fell silent since it was asked last, or the rate of
+// some that began became known.
 func (s *structure) settle(now int64) (news bool) {
 	if s.active == 0 || now-s.settled < settleEvery {
 		return false
@@ -172,6 +178,10 @@ func (s *structure) settle(now int64) (news bool) {
 				s.active &^= bit
 				news = true
 			}
+			if s.fresh&bit != 0 && !r.fresh(now) {
+				s.fresh &^= bit
+				news = true
+			}
 		}
 	}
 	return news
@@ -181,9 +191,10 @@ func (s *structure) settle(now int64) (news bool) {
 // itself with all it depends on; a layer that itself is silent has none.
 func (s *structure) append(ls []rtpx.LayerInfo, encoding int, now int64) []rtpx.LayerInfo {
 	var below int64 // of the spatial layers that this one depends on
+	fresh := false
 	for sp := range int(s.spatial) {
 		if sp > 0 && now-s.interLayer[sp] > rateBuckets*rateBucket {
-			below = 0
+			below, fresh = 0, false
 		}
 		fps := 30.0
 		if s.fps[sp] > 0 {
@@ -194,6 +205,7 @@ func (s *structure) append(ls []rtpx.LayerInfo, encoding int, now int64) []rtpx.
 			own := int64(0)
 			if r := s.rates[sp][t]; r != nil {
 				own = r.bps(now)
+				fresh = fresh || r.fresh(now)
 			}
 			cum += own
 			l := rtpx.LayerInfo{
@@ -202,7 +214,7 @@ func (s *structure) append(ls []rtpx.LayerInfo, encoding int, now int64) []rtpx.
 				FPS:    fps / float64(int(1)<<(int(s.temporal)-1-t)),
 			}
 			if own > 0 {
-				l.Bitrate = cum
+				l.Bitrate, l.Fresh = cum, fresh
 			}
 			ls = append(ls, l)
 		}
