@@ -27,7 +27,7 @@ var release = []entry{
 	{"jitsi-meet/libs/lib-jitsi-meet.min.js", strings.Repeat("lib ", 500), tar.TypeReg},
 }
 
-func tgz(t *testing.T, entries []entry) []byte {
+func tgz(t testing.TB, entries []entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	zw := gzip.NewWriter(&b)
@@ -55,7 +55,7 @@ func tgz(t *testing.T, entries []entry) []byte {
 	return b.Bytes()
 }
 
-func zipped(t *testing.T, entries []entry) []byte {
+func zipped(t testing.TB, entries []entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	zw := zip.NewWriter(&b)

@@ -1,6 +1,8 @@
 package jitmeet
 
 import (
+	"encoding/json"
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -113,9 +115,22 @@ func TestRoomMetadata(t *testing.T) {
 func FuzzJSONMessages(f *testing.F) {
 	f.Add(`{"type":"av_moderation","enabled":true,"room":"r@c","actor":"r@c/a","mediaType":"audio","whitelists":{"audio":["x"]}}`)
 	f.Add(`{"type":"room_metadata","metadata":{"startMuted":{"audio":true},"participants":["x"],"participantsSoftLimit":1e3}}`)
+	f.Add(`{"a-v0":{"muted":true,"videoType":"desktop"},"a-a0":{}}`)
+	f.Add(`{"room":"r@conference.x","machineUid":"m","properties":{"a":"b","n":1,"t":true,"o":{},"z":null}}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if m, err := ParseAVModeration(text); err == nil && m.Room == "" {
 			t.Error("no room")
+		}
+		if m, err := ParseSourceInfo(text); err == nil && m == nil {
+			t.Error("nothing, and no error")
+		}
+		var r ConferenceRequest
+		if json.Unmarshal([]byte(text), &r) == nil {
+			for _, p := range r.Properties {
+				if r.Get(p.Name) != p.Value {
+					t.Errorf("%+v", r)
+				}
+			}
 		}
 		if m, err := ParseRoomMetadata(text); err == nil && m.ParticipantsSoftLimit != nil && *m.ParticipantsSoftLimit < 0 {
 			t.Error("negative limit")
@@ -126,6 +141,8 @@ func FuzzJSONMessages(f *testing.F) {
 // Jibri and rayo elements come from clients and recorders.
 func FuzzServiceElements(f *testing.F) {
 	f.Add(`<jibri xmlns="http://jitsi.org/protocol/jibri" action="start" recording_mode="file"/>`)
+	f.Add(`<conference xmlns="http://jitsi.org/protocol/focus" room="r@c" ready="true"><property name="a" value="&amp;"/></conference>`)
+	f.Add(`<mute xmlns="http://jitsi.org/jitmeet/audio" jid="r@c/a" actor="r@c/b">true</mute>`)
 	f.Add(`<dial xmlns="urn:xmpp:rayo:1" to="x"><header name="JvbRoomName" value="r@c"/></dial>`)
 	f.Fuzz(func(t *testing.T, src string) {
 		el, err := xmpp.ParseElement(src, xmpp.Limits{}, xmpp.Scope{Default: xmpp.NSClient})
@@ -135,6 +152,14 @@ func FuzzServiceElements(f *testing.F) {
 		j := ParseJibri(el)
 		if again := ParseJibri(element(t, j.String())); *again != *ParseJibri(element(t, again.String())) {
 			t.Errorf("%s", j)
+		}
+		if m := ParseMute(el); MuteNamespace(el.NS) && m.Valid {
+			if again := ParseMute(element(t, m.String())); *again != *m {
+				t.Errorf("%s", m)
+			}
+		}
+		for _, c := range []fmt.Stringer{ParseConferenceRequest(el), ParseConferenceResponse(el), ParseLogout(el)} {
+			element(t, c.String())
 		}
 		d := ParseDial(el)
 		if again := ParseDial(element(t, d.String())); !reflect.DeepEqual(again, d) {
