@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"confab/extdisco/probe"
+	"confab/internal/guard"
 )
 
 // Health probes the STUN and TURN servers that are not ours: one that fails
@@ -22,6 +23,7 @@ type Health struct {
 	probe    func(context.Context, Server) error
 	changed  func()
 	log      *slog.Logger
+	guard    *guard.Guard // of the probes
 
 	mu      sync.Mutex
 	servers map[string]*condition // by key
@@ -49,7 +51,8 @@ const (
 // NewHealth returns one that knows no server. Run probes every interval and calls
 // changed, on its own goroutine, when a server has come or gone.
 func NewHealth(interval time.Duration, changed func(), log *slog.Logger) *Health {
-	return &Health{interval: interval, probe: Probe, changed: changed, log: log, servers: map[string]*condition{}, wake: make(chan struct{}, 1)}
+	return &Health{interval: interval, probe: Probe, changed: changed, log: log, guard: guard.New("turn probes", log),
+		servers: map[string]*condition{}, wake: make(chan struct{}, 1)}
 }
 
 // Watch replaces the servers that are probed. Own ones are left out, and
@@ -121,6 +124,12 @@ func (h *Health) Run(ctx context.Context) error {
 	}
 }
 
+// errProbe is the result of a probe that did not come to its end.
+var errProbe = errors.New("the probe failed")
+
+// Guard counts the probes that panicked.
+func (h *Health) Guard() *guard.Guard { return h.guard }
+
 // round probes each server once.
 func (h *Health) round(ctx context.Context) {
 	h.mu.Lock()
@@ -136,7 +145,8 @@ func (h *Health) round(ctx context.Context) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			results[i] = h.probe(ctx, c.Server)
+			results[i] = errProbe
+			h.guard.Do(func() { results[i] = h.probe(ctx, c.Server) })
 		})
 	}
 	wg.Wait()

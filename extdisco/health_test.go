@@ -24,6 +24,26 @@ import (
 	"confab/xmpp"
 )
 
+// A probe that panics counts as one that has failed, and the others are made.
+func TestProbePanics(t *testing.T) {
+	t.Parallel()
+	h := NewHealth(time.Hour, func() {}, slog.New(slog.DiscardHandler))
+	h.probe = func(_ context.Context, s Server) error {
+		if s.Host == "a" {
+			panic("a bug")
+		}
+		return nil
+	}
+	h.Watch([]Server{{Type: "turn", Host: "a", Port: 3478, Transport: "udp"}, {Type: "turn", Host: "b", Port: 3478, Transport: "udp"}})
+	for range maxFailures {
+		h.round(t.Context())
+	}
+	want := []State{{"turn:a:3478?transport=udp", false}, {"turn:b:3478?transport=udp", true}}
+	if got := h.States(); !slices.Equal(got, want) || h.Guard().Panics() != maxFailures {
+		t.Errorf("%v, %d panics", got, h.Guard().Panics())
+	}
+}
+
 // A relay leaves after the third probe it fails and is back with the next it answers;
 // the one beside it stays.
 func TestHealth(t *testing.T) {

@@ -62,6 +62,9 @@ type Config struct {
 	// VerifyToken checks the token of a conference request by HTTP, which has no
 	// session; nil trusts none.
 	VerifyToken func(ctx context.Context, token string, room xmpp.JID) bool
+	// MayAsk counts a conference request of a session by the address that it comes from,
+	// and reports whether that may have another one; nil means that it may.
+	MayAsk func(from xmpp.JID) bool
 	// ExternalLogin reports whether people sign in at a page of their own, of which
 	// config.js tells them (auth.jwt.login_url); nil means not.
 	ExternalLogin func() bool

@@ -96,6 +96,37 @@ func TestCreationIsLimited(t *testing.T) {
 	})
 }
 
+// Nor can many sessions of one address: their requests are counted together. What the
+// rooms ask on behalf of others is not.
+func TestRequestsOfAnAddressAreLimited(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		left := 2
+		w := newWorld(t, func(c *focus.Config) {
+			c.MayAsk = func(from xmpp.JID) bool {
+				if from.Local == "elsewhere" {
+					return true
+				}
+				left--
+				return left >= 0
+			}
+		})
+		for i, user := range []string{"u1", "u2", "u3", "elsewhere"} {
+			w.room = xmpp.JID{Local: "r" + string(rune('0'+i)), Domain: "conference.meet.example"}
+			r, se := w.client(user+"@meet.example", "aaaaaaa"+string(rune('0'+i))).request(`machine-uid="m"`)
+			if user == "u3" {
+				if se == nil || se.Cond != "resource-constraint" || se.Type != "wait" {
+					t.Errorf("%s: %+v %v", user, r, se)
+				}
+			} else if se != nil || !r.Ready {
+				t.Errorf("%s: %+v %v", user, r, se)
+			}
+		}
+		if n := w.focus.Stats(); n.Conferences != 3 || n.RequestsDenied != 1 || n.Requests != 4 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
 func TestLonely(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, nil)

@@ -91,6 +91,12 @@ func (s *Service) conferenceIQ(st *xmpp.Stanza) {
 		if j, err := xmpp.ParseJID(el.Get("on-behalf-of")); err == nil {
 			from = j
 		}
+	} else if s.cfg.MayAsk != nil && !s.cfg.MayAsk(from) {
+		// LJM Moderator: asks again, later each time.
+		s.stats.requests.Add(1)
+		s.stats.requestsDenied.Add(1)
+		s.router.RouteNow(xmpp.ResourceConstraint("too many requests").Reply(st))
+		return
 	}
 	s.request(req, from, nil, func(resp *jitmeet.ConferenceResponse, err *xmpp.StanzaError) {
 		if err != nil {

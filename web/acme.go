@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
+
+	"confab/internal/guard"
 )
 
 // acmeSource obtains certificates in the background, so that a handshake never
@@ -24,6 +26,7 @@ type acmeSource struct {
 	names   []string
 	retry   time.Duration
 	log     *slog.Logger
+	guard   *guard.Guard
 	stop    context.CancelFunc // ends requests to the CA
 
 	mu    sync.Mutex
@@ -31,7 +34,7 @@ type acmeSource struct {
 }
 
 func newACMESource(cfg CertConfig) *acmeSource {
-	s := &acmeSource{retry: cfg.Retry, log: cfg.Log, certs: make(map[string]*tls.Certificate)}
+	s := &acmeSource{retry: cfg.Retry, log: cfg.Log, guard: guard.New("acme", cfg.Log), certs: make(map[string]*tls.Certificate)}
 	for _, n := range append([]string{cfg.Domain}, cfg.Aliases...) {
 		n = strings.ToLower(n)
 		if strings.Contains(n, ".") && net.ParseIP(n) == nil && !slices.Contains(s.names, n) {
@@ -101,7 +104,12 @@ func (s *acmeSource) current(name string) *tls.Certificate {
 func (s *acmeSource) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, name := range s.names {
-		wg.Go(func() { s.keep(ctx, name) })
+		wg.Go(func() {
+			_ = s.guard.Keep(ctx, func(ctx context.Context) error {
+				s.keep(ctx, name)
+				return nil
+			})
+		})
 	}
 	if len(s.names) == 0 {
 		s.log.Warn("acme is set but no name can have a public certificate")

@@ -112,6 +112,14 @@ func (r *requestRate) allow(a netip.Addr, perSecond float64, burst int, now time
 	return b.AllowN(now, 1)
 }
 
+// MayAsk counts a conference request of an address, by HTTP or on another way, and
+// reports whether it may have another one.
+func (s *Server) MayAsk(a netip.Addr) bool {
+	st := s.state.Load()
+	lim := &st.cfg.Limits
+	return st.exempt(a) || s.requests.allow(a, lim.RequestsPerIP, lim.RequestsBurst, time.Now())
+}
+
 // subject is what a limit counts: an IPv4 address, or an IPv6 /64, all of which
 // one subscriber usually has.
 func subject(a netip.Addr) netip.Addr {

@@ -7,7 +7,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // The route table of deployment.md §3.2, in its order. Paths are matched after
@@ -291,9 +290,7 @@ func (s *Server) conferenceRequest(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusNotFound, "not found\n")
 		return
 	}
-	st := s.state.Load()
-	lim := &st.cfg.Limits
-	if a := addrOf(r.RemoteAddr); !st.exempt(a) && !s.requests.allow(a, lim.RequestsPerIP, lim.RequestsBurst, time.Now()) {
+	if !s.MayAsk(addrOf(r.RemoteAddr)) {
 		h.Set("Retry-After", "1")
 		(&Error{Status: http.StatusTooManyRequests, Public: "too many requests"}).ServeHTTP(w, r)
 		return

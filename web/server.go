@@ -29,6 +29,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/acme"
 	"golang.org/x/sync/errgroup"
+
+	"confab/internal/guard"
 )
 
 // Server is the front. Its listeners are bound by Open and served by Run.
@@ -40,6 +42,7 @@ type Server struct {
 	gzips    gzipCache
 	requests requestRate
 	metrics  *metrics
+	guard    *guard.Guard // of handshakes
 	page     *ownPage
 	conns    *connCount
 
@@ -83,7 +86,7 @@ func Open(cfg Config, certs *Certificates, h Handlers) (_ *Server, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &Server{log: cfg.Log, certs: certs, handlers: h}
+	s := &Server{log: cfg.Log, certs: certs, handlers: h, guard: guard.New("handshakes", cfg.Log)}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -190,7 +193,7 @@ func (s *Server) shareFronts(cfg Config) {
 	for _, f := range s.fronts {
 		f.share = &share{
 			ln: f.ln, tls: s.certs.TLSConfig(alpn...), timeout: cfg.Limits.HeaderTimeout, log: s.log,
-			handshake: slots, perAddr: perAddr, http: newConnQueue(f.ln.Addr()), turn: s.turn, xmpp: s.xmpp,
+			handshake: slots, perAddr: perAddr, http: newConnQueue(f.ln.Addr()), turn: s.turn, xmpp: s.xmpp, guard: s.guard,
 		}
 	}
 }
@@ -265,6 +268,10 @@ func (s *Server) OwnPage() bool { return s.state.Load().build() == nil }
 // shutdownTime is what requests under way get to finish; BOSH waits and
 // WebSockets are ended by their owners.
 const shutdownTime = 3 * time.Second
+
+// Guard counts what was caught while connections were sorted; requests are counted by
+// the metrics.
+func (s *Server) Guard() *guard.Guard { return s.guard }
 
 // Run serves until ctx ends and returns when every goroutine of it is gone.
 func (s *Server) Run(ctx context.Context) error {

@@ -307,6 +307,13 @@ func TestConferenceRequestsAreLimited(t *testing.T) {
 			t.Errorf("request %d: %d, want %d", i, got.StatusCode, want)
 		}
 	}
+	// Those that come by stanza count with them.
+	if s.MayAsk(netip.MustParseAddr("198.51.100.7")) {
+		t.Error("by another way it has more")
+	}
+	if !s.MayAsk(netip.MustParseAddr("203.0.113.8")) || !s.MayAsk(netip.MustParseAddr("127.0.0.1")) {
+		t.Error("another address pays for it, or this machine")
+	}
 }
 
 // A body that never ends holds no handler for long, and a BOSH request may wait

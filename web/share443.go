@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme"
+
+	"confab/internal/guard"
 )
 
 // ALPN names that share the HTTPS port (RFC 7443, XEP-0368).
@@ -33,7 +35,8 @@ type share struct {
 	turn *connQueue // nil: nobody takes TURN
 	xmpp *connQueue // nil: nobody takes XMPP
 
-	wg sync.WaitGroup
+	guard *guard.Guard
+	wg    sync.WaitGroup
 }
 
 // run accepts until the listener is closed and waits for the handshakes under way.
@@ -77,7 +80,9 @@ func (s *share) run(ctx context.Context) error {
 				<-s.handshake
 				s.perAddr.remove(addr)
 			}()
-			s.sort(ctx, c)
+			if !s.guard.Do(func() { s.sort(ctx, c) }) {
+				c.Close()
+			}
 		})
 	}
 }

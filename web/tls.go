@@ -23,6 +23,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"confab/internal/guard"
 )
 
 // CertConfig says where the server's certificate comes from: the operator's
@@ -167,6 +169,14 @@ func (c *Certificates) HTTPChallenge(next http.Handler) http.Handler {
 		return next
 	}
 	return c.acme.manager.HTTPHandler(next)
+}
+
+// Guard counts what was caught while certificates were obtained; nil without ACME.
+func (c *Certificates) Guard() *guard.Guard {
+	if c.acme == nil {
+		return nil
+	}
+	return c.acme.guard
 }
 
 // Run watches the files and keeps the ACME certificates fresh until ctx ends.

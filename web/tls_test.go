@@ -18,6 +18,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"confab/internal/guard"
 )
 
 func TestSelfSignedCertificate(t *testing.T) {
@@ -167,6 +169,40 @@ func TestCertificateFilesAreWatched(t *testing.T) {
 	}
 }
 
+// A handshake that panics closes its connection; the next is made, and no slot is lost.
+func TestHandshakePanics(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := &share{
+		ln: ln, timeout: time.Minute, log: quiet(), guard: guard.New("handshakes", quiet()),
+		handshake: make(chan struct{}, 1), perAddr: newConnCount(func(netip.Addr) int { return 1 }), http: newConnQueue(ln.Addr()),
+		tls: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { panic("a bug") }},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- sh.run(ctx) }()
+	for range 2 {
+		// The one before has given its place back when its connection is closed, or soon
+		// after: until then this one is closed at once.
+		for before := sh.guard.Panics(); sh.guard.Panics() == before; {
+			if c, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true}); err == nil {
+				c.Close()
+				t.Fatal("a handshake without a certificate")
+			}
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := sh.perAddr.open(); n != 0 || len(sh.handshake) != 0 {
+		t.Errorf("%d addresses, %d handshakes are still counted", n, len(sh.handshake))
+	}
+}
+
 // One address can't take all handshakes with connections that say nothing.
 func TestHandshakesOfOneAddress(t *testing.T) {
 	t.Parallel()
@@ -176,7 +212,7 @@ func TestHandshakesOfOneAddress(t *testing.T) {
 	}
 	sh := &share{
 		ln: ln, tls: &tls.Config{}, timeout: time.Minute, log: quiet(),
-		handshake: make(chan struct{}, 10), perAddr: newConnCount(func(netip.Addr) int { return 1 }), http: newConnQueue(ln.Addr()),
+		handshake: make(chan struct{}, 10), perAddr: newConnCount(func(netip.Addr) int { return 1 }), http: newConnQueue(ln.Addr()), guard: guard.New("handshakes", quiet()),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

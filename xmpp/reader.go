@@ -46,16 +46,25 @@ func (s *Session) current(st *stream) bool {
 	return s.stream == st && !s.closed
 }
 
-// stanza handles one stanza to its end, so that it may wait for a full room:
-// back-pressure on this client alone.
-func (s *Session) stanza(st *stream, x *Stanza) error {
-	s.inMu.Lock()
-	defer s.inMu.Unlock()
+// count counts a stanza that st has brought (XEP-0198), unless another connection has
+// taken the session over. Called with inMu held.
+func (s *Session) count(st *stream) error {
 	if !s.current(st) {
 		return errReplaced
 	}
 	if s.counted {
 		s.h++
+	}
+	return nil
+}
+
+// stanza handles one stanza to its end, so that it may wait for a full room:
+// back-pressure on this client alone.
+func (s *Session) stanza(st *stream, x *Stanza) error {
+	s.inMu.Lock()
+	defer s.inMu.Unlock()
+	if err := s.count(st); err != nil {
+		return err
 	}
 	// RFC 6120 §8.1.2.1: a from must be the client's own address.
 	if !x.From.IsZero() && x.From != s.jid && x.From != s.jid.Bare() {
@@ -169,11 +178,8 @@ func (s *Session) track(x *Stanza) bool {
 func (s *Session) malformed(st *stream, bad *JIDError) error {
 	s.inMu.Lock()
 	defer s.inMu.Unlock()
-	if !s.current(st) {
-		return errReplaced
-	}
-	if s.counted {
-		s.h++
+	if err := s.count(st); err != nil {
+		return err
 	}
 	if bad.Attr == "from" {
 		return &StreamError{Cond: "invalid-from"}

@@ -149,7 +149,10 @@ func (s *Session) detach(st *stream) {
 }
 
 // lapse ends a session that nobody resumed.
-func (s *Session) lapse() { s.endedBy(nil, nil) }
+func (s *Session) lapse() {
+	defer s.srv.recovered(func() {}) // of a timer
+	s.endedBy(nil, nil)
+}
 
 // endedBy ends the session because its connection st did, cleanly or not, or
 // because it has had none for too long; not when another connection has taken it

@@ -85,5 +85,6 @@ func (st *stream) write(s *Session, t *outToken) error {
 // unacknowledged ends a session whose client reads and never acknowledges; it
 // can't be resumed.
 func (s *Session) unacknowledged(st *stream) {
+	defer s.srv.recovered(st.fr.kill) // of a timer
 	s.endedBy(st, &StreamError{Cond: "resource-constraint", Text: "Too many unacknowledged stanzas"})
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"sync"
@@ -13,8 +12,6 @@ import (
 
 	"github.com/pion/datachannel"
 	"github.com/pion/dtls/v3"
-	"github.com/pion/logging"
-	"github.com/pion/sctp"
 	"golang.org/x/sync/errgroup"
 
 	"confab/internal/meettest"
@@ -192,7 +189,7 @@ func (cm *confabMember) accept(ctx context.Context, s *swarm.Swarm) error {
 	}
 	leg.Start(remote, f)
 	focus := cm.c.RoomJID(cm.room).WithResource("focus").String()
-	if _, err := cm.c.IQ(ctx, xmpp.TypeSet, focus, cm.acceptance(j, f).String()); err != nil {
+	if _, err := cm.c.IQ(ctx, xmpp.TypeSet, focus, cm.acceptance(j, focus).String()); err != nil {
 		return fmt.Errorf("session-accept: %w", err)
 	}
 	if err := leg.Ready(ctx); err != nil {
@@ -225,76 +222,20 @@ func (cm *confabMember) read(j *jingle.Jingle) (r swarm.Remote, f swarm.Formats,
 	if r.Address = nearest(all); !r.Address.IsValid() {
 		return r, f, errors.New("no UDP candidate of IPv4")
 	}
-	f.FeedbackSSRC = 1
-	var opus, vp8, rtx uint8
-	for _, c := range j.Contents {
-		if c.Description == nil {
-			continue
-		}
-		for _, p := range c.Description.PayloadTypes {
-			switch p.Name {
-			case "opus":
-				opus = p.ID
-			case "VP8":
-				vp8 = p.ID
-			}
-		}
-		for _, p := range c.Description.PayloadTypes {
-			if p.Name == "rtx" && vp8 != 0 && p.Get("apt") == fmt.Sprint(vp8) {
-				rtx = p.ID
-			}
-		}
-		for _, x := range c.Description.HdrExts {
-			switch x.URI {
-			case extAudioLevel:
-				f.AudioLevel = uint8(x.ID)
-			case extTWCC:
-				f.TWCC = uint8(x.ID)
-			case extAbsTime:
-				f.AbsSendTime = uint8(x.ID)
-			}
-		}
-	}
-	f.Use(opus, vp8, rtx)
+	of := meettest.ReadFormats(j)
+	f = swarm.Formats{FeedbackSSRC: 1, AudioLevel: of.AudioLevel, TWCC: of.TWCC, AbsSendTime: of.AbsTime}
+	f.Use(of.Opus, of.VP8, of.VP8RTX)
 	return r, f, nil
 }
 
-// acceptance is the answer as LJM makes it out of the browser's.
-func (cm *confabMember) acceptance(offer *jingle.Jingle, f swarm.Formats) *jingle.Jingle {
+// acceptance is the answer; legs number no streams by mid.
+func (cm *confabMember) acceptance(offer *jingle.Jingle, focus string) *jingle.Jingle {
 	local := cm.leg.Local()
-	transport := &jingle.Transport{
+	f := meettest.ReadFormats(offer)
+	f.MID = 0
+	return f.Answer(offer, focus, cm.c.JID().String(), &jingle.Transport{
 		Ufrag: local.Ufrag, Pwd: local.Pwd, Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: "active", Value: local.Fingerprint}},
-	}
-	out := &jingle.Jingle{
-		Action: jingle.SessionAccept, SID: offer.SID, Initiator: offer.Initiator, Responder: cm.c.JID().String(), Group: &jingle.Group{Semantics: "BUNDLE"},
-	}
-	for _, c := range offer.Contents {
-		out.Group.Contents = append(out.Group.Contents, c.Name)
-		answer := jingle.Content{Creator: "responder", Name: c.Name, Transport: transport}
-		if c.Media() == jingle.Data || c.Description != nil && c.Description.Media == jingle.Application {
-			t := *transport
-			t.SCTP = &jingle.SCTPMap{Number: 5000, Protocol: "webrtc-datachannel"}
-			answer.Transport = &t
-			out.Contents = append(out.Contents, answer)
-			continue
-		}
-		answer.Senders = "both"
-		d := &jingle.Description{Media: c.Description.Media, ExtmapAllowMixed: c.Description.ExtmapAllowMixed, RTCPMux: true}
-		for _, p := range c.Description.PayloadTypes {
-			if f.Kinds[p.ID&127] != swarm.None {
-				d.PayloadTypes = append(d.PayloadTypes, p)
-			}
-		}
-		for _, x := range c.Description.HdrExts {
-			if id := uint8(x.ID); id == f.AudioLevel || id == f.TWCC || id == f.AbsSendTime {
-				d.HdrExts = append(d.HdrExts, x)
-			}
-		}
-		d.Sources, d.Groups = cm.sources(d.Media)
-		answer.Description = d
-		out.Contents = append(out.Contents, answer)
-	}
-	return out
+	}, cm.sources)
 }
 
 // sources are those of a medium, named as LJM names them.
@@ -342,20 +283,13 @@ func describe(t *swarm.Track, nick, name, typ string) (srcs []jingle.Source, gro
 // secured opens the bridge channel as LJM does (bridge.md §6.1) and keeps to what
 // the bridge says on it.
 func (cm *confabMember) secured(ctx context.Context, conn *dtls.Conn) {
-	quiet := &logging.DefaultLoggerFactory{Writer: io.Discard}
-	assoc, err := sctp.ClientWithOptions(sctp.WithNetConn(conn), sctp.WithLoggerFactory(quiet), sctp.WithRTOMax(3000), sctp.WithEnableZeroChecksum(true))
+	assoc, dc, err := meettest.DialChannel(conn)
 	if err != nil {
 		return
 	}
 	defer func() { _ = assoc.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = assoc.Close() })
 	defer stop()
-	dc, err := datachannel.Dial(assoc, 0, &datachannel.Config{
-		ChannelType: datachannel.ChannelTypeReliable, Label: "JVB data channel", Protocol: "http://jitsi.org/protocols/colibri", LoggerFactory: quiet,
-	})
-	if err != nil {
-		return
-	}
 	cm.mu.Lock()
 	cm.channel = dc
 	cm.mu.Unlock()

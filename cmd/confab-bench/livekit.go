@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/url"
 	"strings"
 	"sync"
@@ -19,9 +18,9 @@ import (
 	"github.com/coder/websocket"
 	"github.com/pion/datachannel"
 	"github.com/pion/dtls/v3"
-	"github.com/pion/logging"
 	"github.com/pion/sctp"
 
+	"confab/internal/dtlssrtp"
 	"confab/internal/swarm"
 )
 
@@ -334,8 +333,7 @@ func (l *livekitMember) candidate(b []byte) {
 
 // channels opens what data channels the server wants, and reads them.
 func channels(ctx context.Context, conn *dtls.Conn) {
-	quiet := &logging.DefaultLoggerFactory{Writer: io.Discard}
-	assoc, err := sctp.ClientWithOptions(sctp.WithNetConn(conn), sctp.WithLoggerFactory(quiet))
+	assoc, err := sctp.ClientWithOptions(sctp.WithNetConn(conn), sctp.WithLoggerFactory(dtlssrtp.Quiet()))
 	if err != nil {
 		return
 	}
@@ -344,7 +342,7 @@ func channels(ctx context.Context, conn *dtls.Conn) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
-		dc, err := datachannel.Accept(assoc, &datachannel.Config{LoggerFactory: quiet})
+		dc, err := datachannel.Accept(assoc, &datachannel.Config{LoggerFactory: dtlssrtp.Quiet()})
 		if err != nil {
 			return
 		}

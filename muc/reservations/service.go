@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"confab/internal/guard"
 	"confab/muc"
 	"confab/xmpp"
 )
@@ -66,6 +67,7 @@ const (
 type Service struct {
 	cfg    atomic.Pointer[Config]
 	log    *slog.Logger
+	guard  *guard.Guard
 	client *http.Client
 
 	ctx    context.Context // of all requests
@@ -94,7 +96,7 @@ type booking struct {
 
 // NewService makes the service. The caller runs it.
 func NewService(cfg Config, log *slog.Logger) *Service {
-	s := &Service{log: log, bookings: map[xmpp.JID]*booking{}, client: &http.Client{
+	s := &Service{log: log, guard: guard.New("reservations", log), bookings: map[xmpp.JID]*booking{}, client: &http.Client{
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, MaxConnsPerHost: 64,
 			IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
@@ -201,7 +203,9 @@ func (s *Service) book(cfg *Config, room xmpp.JID, name string, who xmpp.JID, b 
 	ctx, cancel := context.WithTimeout(s.ctx, cfg.longest())
 	defer cancel()
 	start := time.Now()
-	res, ref := s.lookup(ctx, cfg, name, who, start)
+	var res *result
+	ref := &refusal{http.StatusInternalServerError, textUnknown}
+	s.guard.Do(func() { res, ref = s.lookup(ctx, cfg, name, who, start) })
 	s.mu.Lock()
 	s.pending--
 	b.settled = true
@@ -216,9 +220,12 @@ func (s *Service) book(cfg *Config, room xmpp.JID, name string, who xmpp.JID, b 
 	s.mu.Unlock()
 	s.log.Info("reservation settled", "room", room.String(), "code", b.code, "waiting", len(waiting), "took", time.Since(start))
 	for _, answer := range waiting {
-		answer(verdict)
+		s.guard.Do(func() { answer(verdict) })
 	}
 }
+
+// Guard counts what was caught while the booking service was asked.
+func (s *Service) Guard() *guard.Guard { return s.guard }
 
 // Policy is what the booking of a room says about it.
 func (s *Service) Policy(room xmpp.JID) muc.RoomPolicy {
@@ -293,5 +300,5 @@ func (r *roomService) Ended(*muc.Room) {
 	if b.id == "" || s.stopped {
 		return
 	}
-	s.wg.Go(func() { s.release(r.room, b.id) })
+	s.wg.Go(func() { s.guard.Do(func() { s.release(r.room, b.id) }) })
 }

@@ -272,6 +272,25 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// A mistake of ours while the service is asked is a refusal; later questions are asked.
+func TestPanicIsARefusal(t *testing.T) {
+	w := newWorld(t, nil)
+	real := w.s.client.Transport
+	w.s.client.Transport = broken{}
+	if got := w.ask(standup); got != "500 Failed to determine reservation state" || w.s.Guard().Panics() != 1 {
+		t.Errorf("%s, %d panics", got, w.s.Guard().Panics())
+	}
+	w.s.client.Transport = real
+	w.desk.answering(http.StatusForbidden, `{"message":"not you"}`)
+	if got := w.ask(xmpp.MustJID("retro@conference.meet.example")); got != "403 not you" {
+		t.Error(got)
+	}
+}
+
+type broken struct{}
+
+func (broken) RoundTrip(*http.Request) (*http.Response, error) { panic("a bug") }
+
 // A booking service that hangs is not asked twice, and all who wait are answered.
 func TestHanging(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Timeout, c.MaxWaiting = 300*time.Millisecond, 2 })

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"confab/migrations"
+	"confab/storage/tables"
 )
 
 const (
@@ -27,7 +28,10 @@ const (
 )
 
 // DB is a pool of connections to one database.
-type DB struct{ pool *pgxpool.Pool }
+type DB struct {
+	tables.Tables
+	pool *pgxpool.Pool
+}
 
 // Open connects to a postgres:// address and brings the schema up to date. A
 // schema made by a later program gives migrations.ErrNewer.
@@ -40,7 +44,7 @@ func Open(ctx context.Context, dsn string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
-	d := &DB{pool}
+	d := &DB{Tables: tables.New(statements{pool}), pool: pool}
 	if err := d.migrate(ctx); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("%s: %w", where, err)
@@ -113,6 +117,28 @@ func (s session) Exec(ctx context.Context, query string) error {
 func (s session) Int(ctx context.Context, query string) (n int, err error) {
 	err = s.conn.QueryRow(ctx, query).Scan(&n)
 	return n, err
+}
+
+// statements runs those of package tables.
+type statements struct{ pool *pgxpool.Pool }
+
+func (s statements) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	tag, err := s.pool.Exec(ctx, query, args...)
+	return tag.RowsAffected(), err
+}
+
+func (s statements) Query(ctx context.Context, row func(scan func(...any) error) error, query string, args ...any) error {
+	rows, err := s.pool.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // Ping reports whether the database answers; readiness asks it.

@@ -21,6 +21,7 @@ import (
 	_ "modernc.org/sqlite" // the "sqlite" driver of database/sql
 
 	"confab/migrations"
+	"confab/storage/tables"
 )
 
 const (
@@ -30,6 +31,7 @@ const (
 
 // DB is an open database file.
 type DB struct {
+	tables.Tables
 	write *sql.DB // one connection
 	read  *sql.DB
 }
@@ -72,6 +74,7 @@ func open(ctx context.Context, path string) (_ *DB, err error) {
 	if d.read, err = handle(path, maxReaders, "query_only(1)"); err != nil {
 		return nil, err
 	}
+	d.Tables = tables.New(statements{d})
 	return d, nil
 }
 
@@ -102,8 +105,9 @@ func handle(path string, conns int, pragmas ...string) (*sql.DB, error) {
 		return nil, err
 	}
 	q := url.Values{
-		"mode":    {"rw"}, // the file is made by create, with its mode
-		"_pragma": append(pragmas, fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())),
+		"mode":                 {"rw"}, // the file is made by create, with its mode
+		"_pragma":              append(pragmas, fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())),
+		"_time_integer_format": {"unix_milli"},
 	}
 	name := url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}
 	db, err := sql.Open("sqlite", name.String())
@@ -150,6 +154,31 @@ func (s session) Exec(ctx context.Context, query string) error {
 func (s session) Int(ctx context.Context, query string) (n int, err error) {
 	err = s.conn.QueryRowContext(ctx, query).Scan(&n)
 	return n, err
+}
+
+// statements runs those of package tables.
+type statements struct{ *DB }
+
+func (s statements) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	r, err := s.write.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+func (s statements) Query(ctx context.Context, row func(scan func(...any) error) error, query string, args ...any) error {
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // Ping reports whether the database answers; readiness asks it.

@@ -182,7 +182,6 @@ func notText(t *testing.T, w world) {
 		wantError(t, "setting", err, storage.ErrNotFound)
 		wantError(t, "set", s.SetSetting(t.Context(), name, "1"), storage.ErrInvalid)
 		wantError(t, "set value", s.SetSetting(t.Context(), "key", name), storage.ErrInvalid)
-		wantError(t, "delete setting", s.DeleteSetting(t.Context(), name), storage.ErrNotFound)
 	}
 }
 

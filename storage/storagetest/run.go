@@ -19,7 +19,6 @@ type Store interface {
 
 	Setting(ctx context.Context, key string) (string, error)
 	SetSetting(ctx context.Context, key, value string) error
-	DeleteSetting(ctx context.Context, key string) error
 
 	TURNUsers(ctx context.Context, realm string) ([]storage.TURNUser, error)
 	CreateTURNUser(ctx context.Context, u storage.TURNUser) error

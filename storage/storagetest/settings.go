@@ -13,7 +13,6 @@ func settings(t *testing.T, w world) {
 	s := w.open(t)
 	_, err := s.Setting(t.Context(), "domain")
 	wantError(t, "never set", err, storage.ErrNotFound)
-	wantError(t, "delete of nothing", s.DeleteSetting(t.Context(), "domain"), storage.ErrNotFound)
 	wantError(t, "empty key", s.SetSetting(t.Context(), "", "x"), storage.ErrInvalid)
 
 	for _, value := range []string{"meet.example", "", "größer 'quoted' \"twice\"\n", strings.Repeat("x", 1<<20)} {
@@ -26,12 +25,6 @@ func settings(t *testing.T, w world) {
 	}
 	_, err = s.Setting(t.Context(), "Domain")
 	wantError(t, "another key", err, storage.ErrNotFound)
-
-	if err := s.DeleteSetting(t.Context(), "domain"); err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Setting(t.Context(), "domain")
-	wantError(t, "after the removal", err, storage.ErrNotFound)
 }
 
 func reopens(t *testing.T, w world) {

@@ -17,12 +17,12 @@ import (
 func (s *Server) StockHandlers() map[string]http.Handler {
 	out := map[string]http.Handler{}
 	for pattern, e := range map[string]stockPath{
-		"GET /room-size":                 {http.StatusForbidden, true, (*Server).stockRoomSize},
-		"GET /room":                      {http.StatusForbidden, true, (*Server).stockRoom},
+		"GET /room-size":                 {http.StatusForbidden, true, ofRoom((*Server).stockRoomSize)},
+		"GET /room":                      {http.StatusForbidden, true, ofRoom((*Server).stockRoom)},
 		"GET /sessions":                  {http.StatusUnauthorized, false, (*Server).stockSessions},
 		"GET /room-census":               {http.StatusUnauthorized, false, (*Server).stockCensus},
 		"POST /end-meeting":              {http.StatusUnauthorized, false, (*Server).stockEnd},
-		"PUT /kick-participant":          {http.StatusForbidden, false, (*Server).stockKick},
+		"PUT /kick-participant":          {http.StatusForbidden, false, ofRoom((*Server).stockKick)},
 		"POST /invite-jigasi":            {http.StatusUnauthorized, false, (*Server).stockInvite},
 		"POST /send-system-chat-message": {http.StatusUnauthorized, false, (*Server).stockSay},
 		"GET /turn-credentials":          {http.StatusUnauthorized, false, (*Server).stockTURN},
@@ -153,11 +153,18 @@ func addressed(r *http.Request) (string, bool) {
 	return room, true
 }
 
-func (s *Server) stockRoomSize(r *http.Request) (int, any) {
-	name, ok := addressed(r)
-	if !ok {
-		return http.StatusBadRequest, nil
+// ofRoom is a path whose query names a room.
+func ofRoom(handle func(s *Server, r *http.Request, name string) (status int, body any)) func(*Server, *http.Request) (int, any) {
+	return func(s *Server, r *http.Request) (int, any) {
+		name, ok := addressed(r)
+		if !ok {
+			return http.StatusBadRequest, nil
+		}
+		return handle(s, r, name)
 	}
+}
+
+func (s *Server) stockRoomSize(r *http.Request, name string) (int, any) {
 	room, err := s.cfg.Backend.Room(r.Context(), name)
 	if err != nil {
 		return s.stockStatus(err)
@@ -181,11 +188,7 @@ type stockOccupant struct {
 	DisplayName string `json:"display_name"`
 }
 
-func (s *Server) stockRoom(r *http.Request) (int, any) {
-	name, ok := addressed(r)
-	if !ok {
-		return http.StatusBadRequest, nil
-	}
+func (s *Server) stockRoom(r *http.Request, name string) (int, any) {
 	list, err := s.cfg.Backend.Occupants(r.Context(), name)
 	if err != nil {
 		return s.stockStatus(err)
@@ -264,16 +267,12 @@ func stockBody(r *http.Request, v any) bool {
 	return err == nil && len(b) > 0 && json.Unmarshal(b, v) == nil
 }
 
-func (s *Server) stockKick(r *http.Request) (int, any) {
+func (s *Server) stockKick(r *http.Request, name string) (int, any) {
 	var in struct {
 		Nick   *string `json:"participantId"`
 		Number *string `json:"number"`
 	}
 	if !stockBody(r, &in) || (in.Nick == nil) == (in.Number == nil) {
-		return http.StatusBadRequest, nil
-	}
-	name, ok := addressed(r)
-	if !ok {
 		return http.StatusBadRequest, nil
 	}
 	list, err := s.cfg.Backend.Occupants(r.Context(), name)

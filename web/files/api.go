@@ -95,6 +95,17 @@ func (s *Store) allowed(w http.ResponseWriter, r *http.Request, meeting string, 
 	return false
 }
 
+// whole is the file that find finds, unless it is still being uploaded; nil if there is
+// none.
+func (s *Store) whole(find func() *file) *file {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := find(); f != nil && f.ready {
+		return f
+	}
+	return nil
+}
+
 // one tells where a file is, or removes it.
 func (s *Store) one(w http.ResponseWriter, r *http.Request, meeting, id string) {
 	if r.Method == http.MethodDelete {
@@ -103,12 +114,7 @@ func (s *Store) one(w http.ResponseWriter, r *http.Request, meeting, id string) 
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	s.mu.Lock()
-	f := s.file(meeting, id)
-	if f != nil && !f.ready {
-		f = nil
-	}
-	s.mu.Unlock()
+	f := s.whole(func() *file { return s.file(meeting, id) })
 	if f == nil {
 		fail(w, http.StatusNotFound, "no such file")
 		return
@@ -151,12 +157,7 @@ func (s *Store) download(w http.ResponseWriter, r *http.Request, key string) {
 		fail(w, http.StatusNotFound, "no such file")
 		return
 	}
-	s.mu.Lock()
-	f := s.byKey[key]
-	if f != nil && !f.ready {
-		f = nil
-	}
-	s.mu.Unlock()
+	f := s.whole(func() *file { return s.byKey[key] })
 	if f == nil {
 		fail(w, http.StatusNotFound, "no such file")
 		return

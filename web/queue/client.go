@@ -46,8 +46,12 @@ func (q *Queue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	conn.SetReadLimit(frameBytes)
 	c.conn = conn
 	var wg sync.WaitGroup
-	wg.Go(c.write)
-	c.read() // ends at the latest when the writer has closed
+	wg.Go(func() {
+		if !q.guard.Do(c.write) {
+			_ = conn.CloseNow()
+		}
+	})
+	q.guard.Do(c.read) // ends at the latest when the writer has closed
 	c.close()
 	wg.Wait()
 	_ = conn.CloseNow()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"confab/internal/guard"
 )
 
 // Config is what the queue needs to know.
@@ -43,8 +45,9 @@ const (
 
 // Queue is all who wait.
 type Queue struct {
-	cfg Config
-	wg  sync.WaitGroup // connections
+	cfg   Config
+	guard *guard.Guard
+	wg    sync.WaitGroup // connections
 
 	mu      sync.Mutex
 	closed  bool
@@ -62,8 +65,11 @@ type room struct {
 
 // New makes an empty queue. Run is the caller's to call.
 func New(cfg Config) *Queue {
-	return &Queue{cfg: cfg, clients: map[*client]struct{}{}, rooms: map[string]*room{}}
+	return &Queue{cfg: cfg, guard: guard.New("queue", cfg.Log), clients: map[*client]struct{}{}, rooms: map[string]*room{}}
 }
+
+// Guard counts what was caught on its goroutines.
+func (q *Queue) Guard() *guard.Guard { return q.guard }
 
 // Run ends all connections when ctx does, and waits for them.
 func (q *Queue) Run(ctx context.Context) error {
@@ -158,15 +164,17 @@ func (q *Queue) changed(name string, r *room) {
 		return
 	}
 	r.told = time.AfterFunc(countEvery, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		r.told = nil
-		if q.closed {
-			return
-		}
-		for c, id := range r.watching {
-			count(name, r, c, id)
-		}
+		q.guard.Do(func() {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			r.told = nil
+			if q.closed {
+				return
+			}
+			for c, id := range r.watching {
+				count(name, r, c, id)
+			}
+		})
 	})
 }
 

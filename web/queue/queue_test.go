@@ -122,6 +122,31 @@ const (
 	stateOf    = "/secured/conference/state/topic.standup@conference.meet.test"
 )
 
+// A mistake of ours ends the connection that it was met on, and no other.
+func TestPanicTakesOneConnection(t *testing.T) {
+	s := newSite(t, func(cfg *Config) {
+		room := cfg.Room
+		cfg.Room = func(name string) (string, bool) {
+			if strings.HasPrefix(name, "boom@") {
+				panic("a bug")
+			}
+			return room(name)
+		}
+	})
+	mod := s.subscribe(stateOf)
+	if m := mod.message(); m["visitorsWaiting"] != 0.0 {
+		t.Fatal(m)
+	}
+	s.subscribe("/secured/conference/visitor/topic.boom@conference.meet.test").expectClosed()
+	if n := s.Guard().Panics(); n != 1 {
+		t.Errorf("%d panics", n)
+	}
+	s.subscribe(visitorsOf)
+	if m := mod.message(); m["visitorsWaiting"] != 1.0 {
+		t.Error(m)
+	}
+}
+
 func TestQueue(t *testing.T) {
 	s := newSite(t, nil)
 	mod := s.subscribe(stateOf)

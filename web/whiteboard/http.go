@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -292,24 +293,13 @@ func (s *socket) probe(ws *websocket.Conn) bool {
 
 // serve passes packets in both directions until the socket or its connection ends.
 func (s *socket) serve(ws *websocket.Conn) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			for _, p := range s.take() {
-				if s.frame(ws, p) != nil {
-					s.cancel()
-				}
-			}
-			select {
-			case <-s.wake:
-			case <-s.ctx.Done():
-				ws.CloseNow() // ends the Read below
-				return
-			}
-		}
-	}()
-	defer func() { s.cancel(); <-done }()
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		s.relay.guard.Do(func() { s.pass(ws) })
+		s.cancel()
+		ws.CloseNow() // ends the Read below
+	})
+	defer func() { s.cancel(); writer.Wait() }()
 	for {
 		kind, b, err := ws.Read(context.Background())
 		if err != nil {
@@ -322,6 +312,22 @@ func (s *socket) serve(ws *websocket.Conn) {
 			p, err = decodeText(string(b), s.version)
 		}
 		if err != nil || !s.receive(p) {
+			return
+		}
+	}
+}
+
+// pass writes what is queued until the socket ends.
+func (s *socket) pass(ws *websocket.Conn) {
+	for {
+		for _, p := range s.take() {
+			if s.frame(ws, p) != nil {
+				return
+			}
+		}
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
 			return
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"confab/internal/guard"
 )
 
 // Limits bounds what boards cost.
@@ -39,6 +41,7 @@ const (
 type Relay struct {
 	limits Limits
 	log    *slog.Logger
+	guard  *guard.Guard
 	wg     sync.WaitGroup // requests
 
 	mu      sync.Mutex
@@ -65,11 +68,14 @@ type key struct {
 // NewRelay makes a relay without boards. Run is the caller's to call.
 func NewRelay(limits Limits, log *slog.Logger) *Relay {
 	return &Relay{
-		limits: limits, log: log,
+		limits: limits, log: log, guard: guard.New("whiteboard", log),
 		boards: map[key]*board{}, owned: map[string]*board{}, places: map[place]int{}, opened: map[place]int{},
 		waiting: map[place][]*socket{}, sockets: map[string]*socket{},
 	}
 }
+
+// Guard counts what was caught on its goroutines.
+func (rl *Relay) Guard() *guard.Guard { return rl.guard }
 
 // Run ends all sockets when ctx does, and waits for them.
 func (rl *Relay) Run(ctx context.Context) error {

@@ -70,7 +70,11 @@ func newSocket(rl *Relay, at place, version int, addr netip.Addr) *socket {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.Lock() // of the timer's goroutine, which may be quick
-	s.timer = time.AfterFunc(checkEvery, s.check)
+	s.timer = time.AfterFunc(checkEvery, func() {
+		if !rl.guard.Do(s.check) {
+			s.close("panic")
+		}
+	})
 	s.mu.Unlock()
 	return s
 }
@@ -92,23 +96,27 @@ func (s *socket) check() {
 	s.in.Lock()
 	joined := s.at != nil
 	s.in.Unlock()
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
-	dead := s.ctx.Err() != nil || now.Sub(s.seen) >= pingInterval+pingTimeout || !joined && now.Sub(s.opened) >= joinTimeout
-	if !dead {
-		if s.version == 4 && now.Sub(s.pinged) >= pingInterval {
-			s.pinged = now
-			s.push(&message{packets: []packet{{typ: enginePing}}, size: 1})
-		}
-		s.timer.Reset(checkEvery)
-	}
-	s.mu.Unlock()
-	if dead {
+	if s.dead(now, joined) {
 		s.close("timed out")
 	}
+}
+
+// dead reports whether nothing is to be expected of the connection; else it is pinged
+// when that is due, and looked at again.
+func (s *socket) dead(now time.Time, joined bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return false
+	case s.ctx.Err() != nil || now.Sub(s.seen) >= pingInterval+pingTimeout || !joined && now.Sub(s.opened) >= joinTimeout:
+		return true
+	case s.version == 4 && now.Sub(s.pinged) >= pingInterval:
+		s.pinged = now
+		s.push(&message{packets: []packet{{typ: enginePing}}, size: 1})
+	}
+	s.timer.Reset(checkEvery)
+	return false
 }
 
 // send queues a message. A client that is behind misses what may be dropped, and
