@@ -488,6 +488,34 @@ func TestBroadcastsAreWeighed(t *testing.T) {
 	}
 }
 
+// A message that weighs more than the whole ration passes, as one of 20 KiB to a
+// thousand does, and what is said right after it waits for its turn.
+func TestHeavyBroadcastPasses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *Config) { c.BroadcastRate = 1 })
+	a := w.dial(w.must(createFirst), "aaaaaaaa")
+	b := w.dial(w.must(modify(endpointB())), "bbbbbbbb")
+	if weight, ration := broadcastWeight(20<<10, 1000), 5*DefaultConfig().BroadcastRate; weight <= ration {
+		t.Errorf("weight %d of a ration of %d: this test is of something else", weight, ration)
+	}
+	long := strings.Repeat("x", 20<<10)
+	if broadcastWeight(len(long), 2) <= 5*1 {
+		t.Fatal("not heavy")
+	}
+	w.say(a, `{"colibriClass":"EndpointMessage","to":"","msgPayload":{"n":0,"long":"`+long+`"}}`)
+	for n := 1; n <= 2; n++ {
+		w.say(a, fmt.Sprintf(`{"colibriClass":"EndpointMessage","to":"","msgPayload":{"n":%d}}`, n))
+	}
+	for n := range 3 {
+		if m := w.expect(b, "EndpointMessage"); m["msgPayload"].(map[string]any)["n"] != float64(n) || m["from"] != "aaaaaaaa" {
+			t.Fatalf("message %d: %.200v", n, m)
+		}
+	}
+	if n := w.s.Stats().MessagesDropped; n != 0 {
+		t.Errorf("%d dropped", n)
+	}
+}
+
 // A request that waits in the mailbox of a conference that ends is answered, and
 // a socket that waits there is closed.
 func TestWhatComesTooLate(t *testing.T) {

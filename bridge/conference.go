@@ -191,6 +191,7 @@ func (c *Conference) check(at time.Time) {
 		if ep.behind {
 			c.bringUpToDate(ep)
 		}
+		c.release(ep)
 		c.remind(ep, at)
 		c.missChannel(ep, at)
 		if ep.unmapped || at.Sub(ep.alloc.at) >= allocatePeriod {

@@ -64,8 +64,8 @@ type Config struct {
 	MaxMessages int
 	// MessageRate and BroadcastRate are how many messages a second an endpoint may
 	// send over its channel, and of these to everybody, where one counts for every
-	// 4 KiB and every 100 receivers begun; what is above is dropped. Bursts may be twice and five times as
-	// long.
+	// 4 KiB and every 100 receivers begun. Bursts may be twice and five times as long;
+	// what is above is dropped, but a few messages to everybody wait for their turn.
 	MessageRate, BroadcastRate int
 	// MaxCPU is the share of the machine's CPUs that counts as full load, MaxPackets
 	// the packets a second of both directions that do, MaxEgress the bits a second; 0

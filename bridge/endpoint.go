@@ -58,6 +58,7 @@ type endpoint struct {
 	waiting    atomic.Int32  // messages in the mailbox
 	messages   *rate.Limiter // from the client
 	broadcasts *rate.Limiter // of them to everybody
+	held       held          // of these
 }
 
 // source is a signalled source with what the control needs to know of it.
@@ -102,11 +103,6 @@ func (ep *endpoint) received(b []byte, ws bool) {
 		ep.c.log.Debug("bridge channel message dropped", "endpoint", ep.id, "err", err)
 		return
 	}
-	// What goes to everybody costs as often as there are receivers.
-	if r, ok := m.(channel.Relayed); ok && r.To == "" && !ep.broadcasts.AllowN(now(), broadcastWeight(len(b), int(ep.c.size.Load()))) {
-		n.messagesDropped.Add(1)
-		return
-	}
 	// The last quarter of the mailbox is not for clients.
 	if int(ep.waiting.Add(1)) > ep.c.s.cfg.MaxMessages || ep.c.box.Len() > mailboxLimit*3/4 {
 		ep.waiting.Add(-1)
@@ -117,10 +113,6 @@ func (ep *endpoint) received(b []byte, ws bool) {
 		ep.waiting.Add(-1)
 	}
 }
-
-// broadcastWeight is what a message of n bytes to so many counts for: one for every
-// 4 KiB begun, as often as there are 100 receivers begun.
-func broadcastWeight(n, receivers int) int { return (1 + n>>12) * (1 + receivers/100) }
 
 // send writes to the channel that the client used last, else to the one that is
 // open. Without any the message is lost: all state is sent when one opens, and

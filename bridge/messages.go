@@ -3,7 +3,6 @@ package bridge
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 
 	"confab/bridge/channel"
@@ -28,6 +27,13 @@ func (c *Conference) transportChanged(ep *endpoint, st transport.State) {
 		if errors.Is(ep.transport.Err(), transport.ErrPeerClosed) {
 			c.log.Debug("client ended its transport", "endpoint", ep.id)
 			return // on its way out; the focus or the time takes the endpoint away
+		}
+		if errors.Is(ep.transport.Err(), transport.ErrPanic) {
+			// ICE would go on, and the client wait for media that never comes. The focus
+			// learns of it by unknown_endpoint, and the client gets a new endpoint.
+			c.log.Error("endpoint ended by a panic", "endpoint", ep.id)
+			c.remove(ep)
+			return
 		}
 		// The client notices as well and asks the focus for a restart; until then
 		// the endpoint only expires by time.
@@ -144,44 +150,6 @@ func (c *Conference) constraints(ep *endpoint, m channel.ReceiverConstraints) {
 	ep.want = c.s.cfg.Alloc.Merge(ep.want, m.Message, !ep.heard)
 	ep.heard = true
 	c.dirty[ep] = true
-}
-
-// relay passes a message on, encoded once (bridge.md §7.8, §7.9). Visitors are
-// not heard. Nobody can flood the channels of the others: what is too slow for
-// them ends them.
-func (c *Conference) relay(from *endpoint, m channel.Relayed) {
-	if from.visitor {
-		return
-	}
-	b := m.Encode(from.id)
-	if m.To != "" {
-		if to := c.endpoints[m.To]; to != nil && to != from {
-			to.send(b)
-		}
-		return
-	}
-	for _, ep := range c.order {
-		if ep != from && (!m.Stats || c.wantsStats(ep, from)) {
-			ep.send(b)
-		}
-	}
-}
-
-// statsThreshold is the size up to which everybody gets everybody's statistics.
-const statsThreshold = 20
-
-// wantsStats thins out statistics in a large conference: those of recent speakers
-// and of whom the receiver watches are passed on (bridge.md §7.9).
-func (c *Conference) wantsStats(to, from *endpoint) bool {
-	if len(c.order) <= statsThreshold || c.recent(from.id) {
-		return true
-	}
-	for _, s := range from.sources {
-		if to.alloc.effective[s.Name] != 0 || slices.Contains(to.want.OnStage, s.Name) || slices.Contains(to.want.Selected, s.Name) {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *Conference) announceConnectivity(ep *endpoint) {

@@ -83,6 +83,7 @@ type AudioSubscription struct {
 type Relayed struct {
 	To     string // endpoint id; "" for everybody
 	Stats  bool   // EndpointStats
+	Size   int    // bytes as it came
 	fields map[string]json.RawMessage
 }
 
@@ -156,7 +157,7 @@ func Parse(b []byte) (Incoming, error) {
 	case classAudioSubscription:
 		return parseSubscription(b)
 	case classEndpointMessage, classEndpointStats:
-		r := Relayed{Stats: head.Class == classEndpointStats}
+		r := Relayed{Stats: head.Class == classEndpointStats, Size: len(b)}
 		if err := json.Unmarshal(b, &r.fields); err != nil {
 			return nil, fmt.Errorf("%s: %w", head.Class, err)
 		}

@@ -36,6 +36,7 @@ type Sockets struct {
 	drops        drops
 	restarts     restartCounters
 	fromRelay    atomic.Uint64 // packets
+	panics       atomic.Uint64 // of handlers
 	readers      sync.WaitGroup
 
 	mu         sync.RWMutex

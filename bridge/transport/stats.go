@@ -21,6 +21,8 @@ type SocketStats struct {
 
 	ToRelay, FromRelay uint64 // packets of media to, and all packets from clients of our own relay, in memory
 
+	Panics uint64 // of handlers, each the end of one transport
+
 	Unsent   uint64           // packets that the kernel did not take
 	Runs     [RunSizes]uint64 // system's sends by how many packets went in one: up to 1, 2, 4, ... 64
 	Restarts Restarts
@@ -50,6 +52,7 @@ func (s *Sockets) Stats() SocketStats {
 		Unauthenticated: s.drops.unauthenticated.Load(),
 		QueueFull:       s.drops.queueFull.Load(),
 		FromRelay:       s.fromRelay.Load(),
+		Panics:          s.panics.Load(),
 		Restarts: Restarts{
 			Started: s.restarts.started.Load(), Succeeded: s.restarts.succeeded.Load(),
 			Failed: s.restarts.failed.Load(), Superseded: s.restarts.superseded.Load(),
