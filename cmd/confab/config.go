@@ -138,6 +138,7 @@ type Config struct {
 		MIDExtension      bool     `toml:"mid_extension"`
 		ICERestart        bool     `toml:"ice_restart"`
 		Codecs            []string `toml:"codecs"`
+		OpusRED           bool     `toml:"opus_red"`
 		RandomDocument    bool     `toml:"random_document_name"`
 		MaxAudioSenders   int      `toml:"max_audio_senders"`
 		MaxVideoSenders   int      `toml:"max_video_senders"`

@@ -13,7 +13,6 @@ import (
 
 	"confab/extdisco"
 	"confab/extdisco/token"
-	"confab/internal/guard"
 	"confab/muc"
 	"confab/muc/services"
 	"confab/web"
@@ -91,7 +90,6 @@ func (s *server) filesHandler() http.Handler {
 type tokens struct {
 	s     *server
 	key   *token.Key
-	guard *guard.Guard
 	queue chan tokenRequest
 }
 
@@ -108,7 +106,7 @@ const (
 )
 
 func newTokens(s *server, key *token.Key) *tokens {
-	return &tokens{s: s, key: key, guard: s.guards.of("tokens"), queue: make(chan tokenRequest, tokenQueue)}
+	return &tokens{s: s, key: key, queue: make(chan tokenRequest, tokenQueue)}
 }
 
 // Issue implements extdisco.Issuer.
@@ -131,21 +129,13 @@ func (t *tokens) Run(ctx context.Context) error {
 				case <-ctx.Done():
 					return
 				case r := <-t.queue:
-					t.serve(ctx, r)
+					r.answer(t.issue(ctx, r.user))
 				}
 			}
 		})
 	}
 	wg.Wait()
 	return ctx.Err()
-}
-
-// serve answers one request, whatever becomes of it.
-func (t *tokens) serve(ctx context.Context, r tokenRequest) {
-	var issued extdisco.Issued
-	err := error(xmpp.InternalServerError(""))
-	t.guard.Do(func() { issued, err = t.issue(ctx, r.user) })
-	t.guard.Do(func() { r.answer(issued, err) })
 }
 
 func (t *tokens) issue(ctx context.Context, user xmpp.JID) (extdisco.Issued, error) {

@@ -117,7 +117,6 @@ func (s *server) openWeb() error {
 	if err != nil {
 		return err
 	}
-	s.guards.add(s.web.Guard())
 	s.opened(s.web)
 	return nil
 }
