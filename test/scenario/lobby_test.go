@@ -56,6 +56,14 @@ func (w *world) invited(c *meettest.Client) {
 	w.must(err)
 }
 
+// closed has a moderator switch the lobby on.
+func (w *world) closed(c *meettest.Client) {
+	w.t.Helper()
+	_, err := c.IQ(w.ctx, xmpp.TypeSet, c.RoomJID(w.room).String(), `<query xmlns="http://jabber.org/protocol/muc#owner"><x xmlns="jabber:x:data" type="submit">`+
+		`<field var="FORM_TYPE"><value>http://jabber.org/protocol/muc#roomconfig</value></field><field var="muc#roomconfig_membersonly"><value>true</value></field></x></query>`)
+	w.must(err)
+}
+
 // A moderator switches the lobby on in a meeting, and lets somebody in.
 func TestLobby(t *testing.T) {
 	w := newWorld(t, "")
@@ -63,9 +71,7 @@ func TestLobby(t *testing.T) {
 	w.must(ada.Until(w.ctx, "to be moderator", ada.Moderator))
 	bob := w.join("Bob", nil)
 	w.talk(ada, bob)
-	_, err := ada.IQ(w.ctx, xmpp.TypeSet, ada.RoomJID(w.room).String(), `<query xmlns="http://jabber.org/protocol/muc#owner"><x xmlns="jabber:x:data" type="submit">`+
-		`<field var="FORM_TYPE"><value>http://jabber.org/protocol/muc#roomconfig</value></field><field var="muc#roomconfig_membersonly"><value>true</value></field></x></query>`)
-	w.must(err)
+	w.closed(ada)
 	eve := w.Dial(w.ctx, "Eve", func(o *meettest.Options) { o.Room, o.Media = w.room, meettest.Camera() })
 	if got := eve.Component("lobbyrooms"); got != "lobby."+w.Domain {
 		t.Fatalf("lobbies at %q", got)

@@ -163,7 +163,7 @@ func (w *world) recording(c *meettest.Client, status, id string) {
 // one of the server's own, receives everybody, and goes when it is stopped.
 func TestRecording(t *testing.T) {
 	w := newWorld(t, "")
-	a, b := w.join("Ann", nil), w.join("Bea", nil)
+	a, b := w.join("Ann", rewriting), w.join("Bea", nil)
 	w.talk(a, b)
 	focus := a.RoomJID(w.room).WithResource("focus").String()
 	start := (&jitmeet.Jibri{Action: "start", Mode: "file"}).String()
@@ -187,12 +187,14 @@ func TestRecording(t *testing.T) {
 	j.show(true)
 	rec := w.Dial(w.ctx, "Recorder", func(opt *meettest.Options) {
 		opt.Room, opt.Login, opt.Account, opt.Password = w.room, "recorder."+w.Domain, "recorder", j.password
+		rewriting(opt) // it is the stock app in a browser
 		opt.Presence = `<features><feature var="` + jitmeet.FeatureJibri + `"/></features><session_id>` + id + `</session_id><mode>file</mode>`
 	})
 	w.must(rec.Join(w.ctx, w.room))
 	w.must(rec.Media(w.ctx))
-	w.sees(rec, a, 10)
-	w.hears(rec, b)
+	w.watches(rec, a, b)
+	w.smooth(rec, a, b)
+	w.mappedTo(rec, 4)
 	if rec.Moderator() {
 		t.Error("the recorder is moderator")
 	}

@@ -28,11 +28,14 @@ func (w *world) redirected(name string, prefer bool) *meettest.Redirect {
 }
 
 // visit joins as somebody who was redirected.
-func (w *world) visit(name string, to *meettest.Redirect) *meettest.Client {
+func (w *world) visit(name string, to *meettest.Redirect, changes ...func(*meettest.Options)) *meettest.Client {
 	w.t.Helper()
 	c := w.Dial(w.ctx, name, func(o *meettest.Options) {
 		o.Room = w.room
 		to.Visit(o)
+		for _, change := range changes {
+			change(o)
+		}
 	})
 	w.must(c.Join(w.ctx, w.room))
 	return c
