@@ -1,7 +1,7 @@
 // Chromium with fake devices, and the pages in it that hold meetings.
 
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { mkdirSync, createWriteStream } from 'node:fs';
 
 import { chromium as playwright } from 'playwright-core';
@@ -25,9 +25,10 @@ export class Browser {
      * @param {object} options
      * @param {Network} options.network - the way there, if it has to be one that can be cut.
      * @param {number} options.bitrate - kbit/s that its pages believe they can send at least.
+     * @param {boolean} options.olm - has pages exchange keys for end-to-end encryption, with what the web app does it.
      * @param {string} options.executable - starts Chromium elsewhere.
      */
-    static async launch(name, server, { network, bitrate, executable = chromium } = {}) {
+    static async launch(name, server, { network, bitrate, olm, executable = chromium } = {}) {
         const b = new Browser();
         const rules = [ `MAP ${DOMAIN} ${server?.host ?? '127.0.0.1'}` ];
 
@@ -38,6 +39,7 @@ export class Browser {
         b.server = server;
         b.network = network;
         b.bitrate = bitrate;
+        b.olm = olm;
         b.#browser = await playwright.launch({
             executablePath: executable,
             headless: true,
@@ -72,7 +74,7 @@ export class Browser {
         await context.route('**/harness/*', async route => {
             const asked = new URL(route.request().url()).pathname.split('/').pop();
 
-            await route.fulfill(await source(asked, file));
+            await route.fulfill(await source(asked, file, this.olm));
         });
         await page.goto(`${this.server?.origin ?? `https://${DOMAIN}`}/harness/meet.html`);
         await page.waitForFunction(() => window.meet?.ready);
@@ -113,13 +115,19 @@ export class Browser {
 }
 
 /** What the harness serves under /harness/ on the server's own origin, without the server knowing. */
-async function source(file, lib) {
+async function source(file, lib, olm) {
+    if (file === 'olm.js' && !olm) {
+        return { body: '', contentType: 'text/javascript' };
+    }
     const served = {
         'meet.html': [ join(root, 'harness', 'meet.html'), 'text/html' ],
         'instrument.js': [ join(root, 'harness', 'instrument.js'), 'text/javascript' ],
         'meet.js': [ join(root, 'harness', 'meet.js'), 'text/javascript' ],
         'jquery.js': [ join(root, 'node_modules', 'jquery', 'dist', 'jquery.min.js'), 'text/javascript' ],
-        'lib-jitsi-meet.js': [ lib, 'text/javascript' ]
+        'olm.js': [ join(root, 'node_modules', '@matrix-org', 'olm', 'olm.js'), 'text/javascript' ],
+        'olm.wasm': [ join(root, 'node_modules', '@matrix-org', 'olm', 'olm.wasm'), 'application/wasm' ],
+        'lib-jitsi-meet.js': [ lib, 'text/javascript' ],
+        'lib-jitsi-meet.e2ee-worker.js': [ join(dirname(lib), 'lib-jitsi-meet.e2ee-worker.js'), 'text/javascript' ]
     }[file];
 
     if (!served) {

@@ -254,6 +254,11 @@ window.meet = (() => {
         await conference.addTrack(track);
     }
 
+    /** Encrypts all media end to end. The library starts its media session again. */
+    function encrypt() {
+        conference.toggleE2EE(true);
+    }
+
     /** Stops showing the screen. */
     function muteScreen() {
         return localTracks.find(t => t.getVideoType?.() === 'desktop').mute();
@@ -582,7 +587,7 @@ window.meet = (() => {
 
     return {
         ready: true,
-        join, devices, leave, stats, mute, ask, logIn, garble, me, call, move, demote, share, muteScreen, unmuteScreen, screens, upload, download, unshare, again, reenter,
+        join, devices, leave, stats, mute, ask, logIn, garble, me, call, move, demote, share, encrypt, muteScreen, unmuteScreen, screens, upload, download, unshare, again, reenter,
         say: text => conference.sendTextMessage(text),
         identity: id => conference.getParticipantById(id).getIdentity(),
         isModerator: () => conference.isModerator(),

@@ -9,13 +9,13 @@ import { Server } from './server.mjs';
  *
  * @param {TestContext} t
  * @param {string} name - of the log files.
- * @param {object} options - for Server.start; options.bitrate for Browser.launch.
+ * @param {object} options - for Server.start; options.bitrate and options.olm for Browser.launch.
  */
-export async function stage(t, name, { bitrate, ...options } = {}) {
+export async function stage(t, name, { bitrate, olm, ...options } = {}) {
     const server = await Server.start(name, options);
 
     last(t, () => server.stop());
-    const browser = await Browser.launch(name, server, { bitrate });
+    const browser = await Browser.launch(name, server, { bitrate, olm });
 
     last(t, () => browser.close());
 
