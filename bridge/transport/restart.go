@@ -220,6 +220,11 @@ func (t *Transport) setPath(remote netip.AddrPort, at *local, now int64) {
 	way.shorten(t.s.relay.Load(), t.cur)
 	way.heard.Store(now)
 	t.path.Store(way)
+	before := t.way
+	t.way = route{at.index, remote}
+	if t.cfg.Moved != nil && before.remote.IsValid() && before != t.way {
+		t.cfg.Moved()
+	}
 }
 
 // agentSelected is called when an agent nominated a pair, first or anew.

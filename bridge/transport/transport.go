@@ -74,6 +74,7 @@ type TransportConfig struct {
 	Controlled bool         // be the controlled agent; towards clients we control
 	Data       bool         // accept SCTP and one data channel
 	Private    bool         // show private addresses whatever Config.AdvertisePrivate says
+	Moved      func()       // packets go another way from now on; nil: nobody wants to know. It must not wait
 	Log        *slog.Logger // with the attributes of the endpoint; nil takes that of Sockets
 }
 
@@ -87,6 +88,12 @@ type path struct {
 	relay      *relayHook // our own, if the client is behind it
 	allocation any        // of the client
 	from       netip.AddrPort
+}
+
+// route is what makes a path another one.
+type route struct {
+	local  int // index of the address
+	remote netip.AddrPort
 }
 
 // Transport is the media connection of one endpoint.
@@ -106,6 +113,7 @@ type Transport struct {
 	pipe   *pipe
 
 	path   atomic.Pointer[path]
+	way    route // of the last path; guarded by mu
 	in     ingress
 	out    egress
 	active atomic.Int64 // Clock of the last authenticated packet

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -347,12 +348,17 @@ func TestActpassIsAnsweredActive(t *testing.T) {
 func TestClientMoves(t *testing.T) {
 	t.Parallel()
 	s := listen(t, func(c *Config) { c.RenominateAfter = 100 * time.Millisecond })
-	tr, h, c := connect(t, s, nil)
+	var moved atomic.Int32
+	tr, h, c := connect(t, s, func(c *TransportConfig, _ *client) { c.Moved = func() { moved.Add(1) } })
 	exchange(t, s, tr, h, c, 1)
 
+	before := moved.Load()
 	c.nat.rebind(t)
 	until(t, "the new address is used", func() bool { return tr.Stats().Remote == c.nat.addr() })
 	exchange(t, s, tr, h, c, 2)
+	if moved.Load() == before {
+		t.Error("nobody was told")
+	}
 	if tr.State() != StateConnected {
 		t.Errorf("state %v", tr.State())
 	}

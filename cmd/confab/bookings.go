@@ -42,6 +42,7 @@ func (s *server) buildReservations() error {
 		return s.rooms.Do(ctx, room, func(r *muc.Room) { r.Destroy(xmpp.JID{}, reason, nil) })
 	}
 	s.bookings = reservations.NewService(rc, s.logs.of("reservations"))
+	s.guards.add(s.bookings.Guard())
 	s.bookings.Reload(s.cfg.reservations())
 	return nil
 }

@@ -25,8 +25,9 @@ const (
 	jitsiPrefix = "jitsi_jvb_"
 )
 
-// jvbFigures are the metrics that jitsi-videobridge has as well, without a prefix; the
-// names of counters end in _total as its exporter writes them.
+// jvbFigures are the metrics that jitsi-videobridge has as well, without a prefix, and
+// the names of the same in its statistics; the names of counters end in _total as its
+// exporter writes them.
 func jvbFigures(b bridge.Stats) []figure {
 	f, n := b.Forward, b.Census
 	flag := func(on bool) float64 {
@@ -36,68 +37,68 @@ func jvbFigures(b bridge.Stats) []figure {
 		return 0
 	}
 	return []figure{
-		gauge("conferences", "Conferences.", float64(b.Conferences)),
-		gauge("local_endpoints", "Endpoints.", float64(b.Endpoints)),
+		gauge("conferences", "Conferences.", float64(b.Conferences)).in("conferences"),
+		gauge("local_endpoints", "Endpoints.", float64(b.Endpoints)).in("endpoints", "local_endpoints", "participants"),
 		gauge("current_endpoints", "Endpoints.", float64(b.Endpoints)),
-		gauge("current_visitors", "Endpoints of visitors.", float64(n.Visitors)),
-		gauge("largest_conference", "Endpoints of the largest conference.", float64(n.Largest)),
-		counter("conferences_created_total", "Conferences ever created.", b.ConferencesCreated),
-		counter("conferences_completed_total", "Conferences that are over.", b.ConferencesCompleted),
-		counter("conference_seconds_total", "Duration of the conferences that are over.", uint64(b.ConferenceTime.Seconds())),
-		counter("endpoints_total", "Endpoints ever created.", b.EndpointsCreated),
-		counter("visitors_total", "Endpoints of visitors ever created.", b.VisitorsCreated),
+		gauge("current_visitors", "Endpoints of visitors.", float64(n.Visitors)).in("visitors"),
+		gauge("largest_conference", "Endpoints of the largest conference.", float64(n.Largest)).in("largest_conference"),
+		counter("conferences_created_total", "Conferences ever created.", b.ConferencesCreated).in("total_conferences_created"),
+		counter("conferences_completed_total", "Conferences that are over.", b.ConferencesCompleted).in("total_conferences_completed"),
+		counter("conference_seconds_total", "Duration of the conferences that are over.", uint64(b.ConferenceTime.Seconds())).in("total_conference_seconds"),
+		counter("endpoints_total", "Endpoints ever created.", b.EndpointsCreated).in("total_participants"),
+		counter("visitors_total", "Endpoints of visitors ever created.", b.VisitorsCreated).in("total_visitors"),
 
-		counter("packets_received_total", "Media packets received.", f.Received),
-		counter("packets_sent_total", "Media packets sent.", f.Sent),
-		counter("bytes_received_total", "Bytes of media packets received.", f.ReceivedBytes),
-		counter("bytes_sent_total", "Bytes of media packets sent.", f.SentBytes),
+		counter("packets_received_total", "Media packets received.", f.Received).in("total_packets_received"),
+		counter("packets_sent_total", "Media packets sent.", f.Sent).in("total_packets_sent"),
+		counter("bytes_received_total", "Bytes of media packets received.", f.ReceivedBytes).in("total_bytes_received"),
+		counter("bytes_sent_total", "Bytes of media packets sent.", f.SentBytes).in("total_bytes_sent"),
 		gauge("incoming_bitrate", "Bits of media received per second.", float64(b.BitsIn)),
 		gauge("outgoing_bitrate", "Bits of media sent per second.", float64(b.BitsOut)),
-		gauge("incoming_packet_rate", "Media packets received per second.", float64(b.PacketsIn)),
-		gauge("outgoing_packet_rate", "Media packets sent per second.", float64(b.PacketsOut)),
-		gauge("incoming_loss_fraction", "Fraction lost of what was sent to the bridge.", b.InLoss),
-		gauge("outgoing_loss_fraction", "Fraction lost of what the bridge sent, as receivers report.", b.OutLoss),
-		gauge("loss_fraction", "Fraction lost in both directions.", b.Loss),
-		gauge("average_rtt", "Average round-trip time of the endpoints in milliseconds.", milliseconds(n.AverageRTT())),
+		gauge("incoming_packet_rate", "Media packets received per second.", float64(b.PacketsIn)).in("packet_rate_download"),
+		gauge("outgoing_packet_rate", "Media packets sent per second.", float64(b.PacketsOut)).in("packet_rate_upload"),
+		gauge("incoming_loss_fraction", "Fraction lost of what was sent to the bridge.", b.InLoss).in("incoming_loss"),
+		gauge("outgoing_loss_fraction", "Fraction lost of what the bridge sent, as receivers report.", b.OutLoss).in("outgoing_loss"),
+		gauge("loss_fraction", "Fraction lost in both directions.", b.Loss).in("overall_loss"),
+		gauge("average_rtt", "Average round-trip time of the endpoints in milliseconds.", milliseconds(n.AverageRTT())).in("rtt_aggregate"),
 
-		gauge("endpoints_sending_audio", "Endpoints that send audio.", float64(n.SendingAudio)),
-		gauge("endpoints_sending_video", "Endpoints that send video.", float64(n.SendingVideo)),
-		gauge("endpoints_recvonly", "Endpoints that send nothing where others do.", float64(n.ReceiveOnly)),
-		gauge("endpoints_inactive", "Endpoints of conferences in which nobody sends.", float64(n.Idle)),
-		gauge("active_endpoints", "Endpoints of conferences in which somebody sends.", float64(b.Endpoints-min(b.Endpoints, n.Idle))),
-		gauge("endpoints_oversending", "Endpoints that are sent more than their network is found to carry.", float64(n.Oversending)),
-		gauge("endpoints_with_suspended_sources", "Endpoints that lack videos for want of bandwidth.", float64(n.Suspended)),
-		gauge("endpoints_with_high_outgoing_loss", "Endpoints that lose more than a tenth of what they are sent.", float64(n.HighLoss)),
-		gauge("conferences_inactive", "Conferences in which nobody sends.", float64(n.ConferencesSilent)),
-		gauge("conferences_p2p", "Conferences of two in which nobody sends: they talk to each other directly.", float64(n.ConferencesP2P)),
+		gauge("endpoints_sending_audio", "Endpoints that send audio.", float64(n.SendingAudio)).in("endpoints_sending_audio"),
+		gauge("endpoints_sending_video", "Endpoints that send video.", float64(n.SendingVideo)).in("endpoints_sending_video"),
+		gauge("endpoints_recvonly", "Endpoints that send nothing where others do.", float64(n.ReceiveOnly)).in("receive_only_endpoints"),
+		gauge("endpoints_inactive", "Endpoints of conferences in which nobody sends.", float64(n.Idle)).in("inactive_endpoints"),
+		gauge("active_endpoints", "Endpoints of conferences in which somebody sends.", float64(b.Endpoints-min(b.Endpoints, n.Idle))).in("local_active_endpoints"),
+		gauge("endpoints_oversending", "Endpoints that are sent more than their network is found to carry.", float64(n.Oversending)).in("num_eps_oversending"),
+		gauge("endpoints_with_suspended_sources", "Endpoints that lack videos for want of bandwidth.", float64(n.Suspended)).in("endpoints_with_suspended_sources"),
+		gauge("endpoints_with_high_outgoing_loss", "Endpoints that lose more than a tenth of what they are sent.", float64(n.HighLoss)).in("endpoints_with_high_outgoing_loss"),
+		gauge("conferences_inactive", "Conferences in which nobody sends.", float64(n.ConferencesSilent)).in("inactive_conferences"),
+		gauge("conferences_p2p", "Conferences of two in which nobody sends: they talk to each other directly.", float64(n.ConferencesP2P)).in("p2p_conferences"),
 
-		gauge("tcc_unmatched_feedback", "Feedback about packets that were never sent.", float64(n.Unmatched)),
+		gauge("tcc_unmatched_feedback", "Feedback about packets that were never sent.", float64(n.Unmatched)).in("tcc_unmatched_feedback"),
 
-		counter("ice_succeeded_total", "Endpoints that connected.", b.ICESucceeded),
-		counter("ice_succeeded_relayed_total", "Endpoints that connected through a relay.", b.ICERelayed),
-		counter("ice_failed_total", "Times that the way to an endpoint failed.", b.ICEFailed),
-		counter("endpoints_ice_failed_total", "Endpoints that never connected.", b.EndpointsICEFailed),
-		counter("endpoints_dtls_failed_total", "Endpoints whose DTLS failed.", b.EndpointsDTLSFailed),
+		counter("ice_succeeded_total", "Endpoints that connected.", b.ICESucceeded).in("total_ice_succeeded"),
+		counter("ice_succeeded_relayed_total", "Endpoints that connected through a relay.", b.ICERelayed).in("total_ice_succeeded_relayed"),
+		counter("ice_failed_total", "Times that the way to an endpoint failed.", b.ICEFailed).in("total_ice_failed"),
+		counter("endpoints_ice_failed_total", "Endpoints that never connected.", b.EndpointsICEFailed).in("endpoints_ice_failed"),
+		counter("endpoints_dtls_failed_total", "Endpoints whose DTLS failed.", b.EndpointsDTLSFailed).in("dtls_failed_endpoints"),
 		counter("ice_restarts_started_total", "ICE restarts begun.", b.Sockets.Restarts.Started),
 		counter("ice_restarts_succeeded_total", "ICE restarts that found a way.", b.Sockets.Restarts.Succeeded),
 		counter("ice_restarts_failed_total", "ICE restarts that found none; the old way stays.", b.Sockets.Restarts.Failed),
 		counter("ice_restarts_superseded_total", "ICE restarts in place of which came another.", b.Sockets.Restarts.Superseded),
 		counter("ice_restarts_rejected_total", "ICE restarts asked for in vain.", b.RestartsRejected),
 		counter("ice_restarts_not_established_total", "ICE restarts asked for before there was a way.", b.RestartsEarly),
-		counter("endpoints_disconnected_total", "Times that an endpoint fell silent.", b.Disconnected),
-		counter("endpoints_reconnected_total", "Times that one came back.", b.Reconnected),
-		counter("endpoints_no_message_transport_after_delay_total", "Endpoints without a bridge channel half a minute after they connected.", b.NoChannel),
+		counter("endpoints_disconnected_total", "Times that an endpoint fell silent.", b.Disconnected).in("endpoints_disconnected"),
+		counter("endpoints_reconnected_total", "Times that one came back.", b.Reconnected).in("endpoints_reconnected"),
+		counter("endpoints_no_message_transport_after_delay_total", "Endpoints without a bridge channel half a minute after they connected.", b.NoChannel).in("num_eps_no_msg_transport_after_delay"),
 
-		counter("data_channel_messages_received_total", "Messages of data channels received.", b.DataIn),
-		counter("data_channel_messages_sent_total", "Messages of data channels sent.", b.DataOut),
-		counter("colibri_web_socket_messages_received_total", "Messages of bridge WebSockets received.", b.SocketIn),
-		counter("colibri_web_socket_messages_sent_total", "Messages of bridge WebSockets sent.", b.SocketOut),
-		counter("dominant_speaker_changes_total", "Times that another became the dominant speaker.", b.DominantChanges),
-		counter("keyframes_received_total", "Key frames received.", f.Keyframes),
-		counter("layering_changes_received_total", "Times that layers of a video came, went or changed size.", f.LayerChanges),
+		counter("data_channel_messages_received_total", "Messages of data channels received.", b.DataIn).in("total_data_channel_messages_received"),
+		counter("data_channel_messages_sent_total", "Messages of data channels sent.", b.DataOut).in("total_data_channel_messages_sent"),
+		counter("colibri_web_socket_messages_received_total", "Messages of bridge WebSockets received.", b.SocketIn).in("total_colibri_web_socket_messages_received"),
+		counter("colibri_web_socket_messages_sent_total", "Messages of bridge WebSockets sent.", b.SocketOut).in("total_colibri_web_socket_messages_sent"),
+		counter("dominant_speaker_changes_total", "Times that another became the dominant speaker.", b.DominantChanges).in("total_dominant_speaker_changes"),
+		counter("keyframes_received_total", "Key frames received.", f.Keyframes).in("total_keyframes_received"),
+		counter("layering_changes_received_total", "Times that layers of a video came, went or changed size.", f.LayerChanges).in("total_layering_changes_received"),
 		counter("queue_dropped_packets_total", "Packets dropped because a worker was behind.", f.Overflow),
 
-		gauge("stress", "Load, 1 is full.", b.Stress),
+		gauge("stress", "Load, 1 is full.", b.Stress).in("stress_level"),
 		gauge("healthy", "1 while the self-test of media works.", flag(b.Healthy)),
 		gauge("drain_mode", "1 while other bridges are preferred.", flag(b.Drain)),
 		gauge("graceful_shutdown", "1 while no new conferences are taken.", flag(b.State != bridge.Running)),
@@ -198,41 +199,24 @@ func bridgeHistograms(b bridge.Stats) []prometheus.Metric {
 // stockStats are the statistics of jitsi-videobridge that have a meaning here, by its
 // keys: /colibri/stats.
 func stockStats(b bridge.Stats) map[string]any {
-	f, n := b.Forward, b.Census
-	return map[string]any{
-		"incoming_loss": b.InLoss, "outgoing_loss": b.OutLoss, "overall_loss": b.Loss,
+	stats := map[string]any{
 		"bit_rate_download": b.BitsIn / 1000, "bit_rate_upload": b.BitsOut / 1000,
-		"packet_rate_download": b.PacketsIn, "packet_rate_upload": b.PacketsOut,
-		"rtt_aggregate": milliseconds(n.AverageRTT()),
-		"conferences":   b.Conferences, "largest_conference": n.Largest,
-		"inactive_conferences": n.ConferencesSilent, "p2p_conferences": n.ConferencesP2P,
-		"endpoints": b.Endpoints, "local_endpoints": b.Endpoints, "participants": b.Endpoints, "visitors": n.Visitors,
-		"local_active_endpoints": b.Endpoints - min(b.Endpoints, n.Idle), "inactive_endpoints": n.Idle, "receive_only_endpoints": n.ReceiveOnly,
-		"endpoints_sending_audio": n.SendingAudio, "endpoints_sending_video": n.SendingVideo,
-		"num_eps_oversending": n.Oversending, "endpoints_with_suspended_sources": n.Suspended, "endpoints_with_high_outgoing_loss": n.HighLoss, "tcc_unmatched_feedback": n.Unmatched,
-		"endpoints_disconnected": b.Disconnected, "endpoints_reconnected": b.Reconnected,
-		"endpoints_ice_failed": b.EndpointsICEFailed, "dtls_failed_endpoints": b.EndpointsDTLSFailed,
-		"num_eps_no_msg_transport_after_delay": b.NoChannel,
-		"total_conferences_created":            b.ConferencesCreated, "total_conferences_completed": b.ConferencesCompleted,
-		"total_conference_seconds": int64(b.ConferenceTime.Seconds()),
-		"total_participants":       b.EndpointsCreated, "total_visitors": b.VisitorsCreated,
-		"total_keyframes_received": f.Keyframes, "total_layering_changes_received": f.LayerChanges,
-		"total_bytes_received": f.ReceivedBytes, "total_bytes_sent": f.SentBytes,
-		"total_packets_received": f.Received, "total_packets_sent": f.Sent,
-		"total_data_channel_messages_received": b.DataIn, "total_data_channel_messages_sent": b.DataOut,
-		"total_colibri_web_socket_messages_received": b.SocketIn, "total_colibri_web_socket_messages_sent": b.SocketOut,
-		"total_dominant_speaker_changes": b.DominantChanges,
-		"total_ice_succeeded":            b.ICESucceeded, "total_ice_succeeded_relayed": b.ICERelayed, "total_ice_failed": b.ICEFailed,
-		"stress_level": b.Stress, "average_participant_stress": bridge.AverageStress,
-		"threads":           runtime.NumGoroutine(),
-		"graceful_shutdown": b.State != bridge.Running,
-		"shutting_down":     b.State == bridge.ShuttingDown,
-		"drain":             b.Drain,
-		"healthy":           b.Healthy,
-		"version":           version(),
-		"relay_id":          bridgeID,
-		"current_timestamp": time.Now().UTC().Format("2006-01-02 15:04:05.000"),
+		"average_participant_stress": bridge.AverageStress,
+		"threads":                    runtime.NumGoroutine(),
+		"graceful_shutdown":          b.State != bridge.Running,
+		"shutting_down":              b.State == bridge.ShuttingDown,
+		"drain":                      b.Drain,
+		"healthy":                    b.Healthy,
+		"version":                    version(),
+		"relay_id":                   bridgeID,
+		"current_timestamp":          time.Now().UTC().Format("2006-01-02 15:04:05.000"),
 	}
+	for _, f := range jvbFigures(b) {
+		for _, key := range f.stats {
+			stats[key] = f.value
+		}
+	}
+	return stats
 }
 
 // bridgeHandlers are the pages of the admin listener that jitsi-videobridge has.

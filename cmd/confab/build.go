@@ -43,6 +43,7 @@ type server struct {
 	exempt   []netip.Prefix
 	names    names
 	logs     logs
+	guards   guards
 	secrets  Secrets
 	storage  Storage
 
@@ -92,7 +93,7 @@ const bridgeID = "bridge-1"
 // No goroutine of ours that needs an owner is started but those of Sockets,
 // Engine and relay, which Close ends.
 func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs logs) (_ *server, err error) {
-	s := &server{cfg: cfg, halt: make(chan struct{}, 1), listen: cfg.Web.Listen, logs: logs, secrets: secrets, storage: st,
+	s := &server{cfg: cfg, halt: make(chan struct{}, 1), listen: cfg.Web.Listen, logs: logs, guards: guards{logs: logs}, secrets: secrets, storage: st,
 		names: newNames(cfg.Domain, bridgeID, cfg.RequireHost && cfg.Auth.Guests)}
 	defer func() {
 		if err != nil {
@@ -149,6 +150,9 @@ func (s *server) openCertificates() (err error) {
 		Domain: s.cfg.Domain, Aliases: append(tenantHosts(s.cfg.Tenants), s.cfg.Aliases...), Addresses: s.publicAddresses(), DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
 		ACMEEmail: s.cfg.ACME, ACMEDirectory: s.cfg.TLS.ACMEDirectory, Log: s.logs.of("tls"),
 	})
+	if err == nil {
+		s.guards.add(s.certs.Guard())
+	}
 	return err
 }
 
@@ -372,6 +376,7 @@ func (s *server) buildFocus() (err error) {
 	}
 	s.focusVisitors(&fc)
 	fc.RequireHost, fc.IsHost, fc.Moderators = s.cfg.RequireHost, s.isHost, s.cfg.Rooms.Moderators
+	fc.MayAsk = s.mayAsk
 	fc.Admission, fc.AdmissionTimeout = s.bookings, s.bookings.Longest()
 	fc.HasToken, fc.VerifyToken, fc.ExternalLogin = s.hasToken, s.verifyToken, s.jwts.external
 	if s.everyone().On {

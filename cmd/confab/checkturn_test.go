@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -38,19 +37,8 @@ func TestCheckUsesTheRunningRelay(t *testing.T) {
 	if !strings.HasPrefix(before, "OK    TURN self-test        not tried, as the server does not run") {
 		t.Errorf("before the start: %s", before)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	out, ended := make(startedWriter, 1), make(chan error, 1)
-	go func() { ended <- serve(ctx, cfg, reloads{}, out, io.Discard) }()
-	select {
-	case <-out:
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	startServer(t, cfg, reloads{}, io.Discard)
 	got, failed := look(func(r *report) { r.relaySelfTest(t.Context(), cfg) })
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	port := strconv.Itoa(cfg.TURN.Port)
 	for _, want := range []string{
 		"OK    STUN by UDP           127.0.0.1:" + port + " answers; as it is an address of this machine",

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -57,15 +56,7 @@ func TestExistingCoturn(t *testing.T) {
 	n, _ := strconv.Atoi(port)
 	cfg.TURN.Servers = []TURNServer{{Type: "turn", Host: "127.0.0.1", Port: n}}
 	end := coturn(t, port, secret)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	out, ended := make(startedWriter, 1), make(chan error, 1)
-	go func() { ended <- serve(ctx, cfg, reloads{}, out, io.Discard) }()
-	select {
-	case <-out:
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	startServer(t, cfg, reloads{}, io.Discard)
 
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer client.CloseIdleConnections()
@@ -140,11 +131,6 @@ func TestExistingCoturn(t *testing.T) {
 		t.Error(got)
 	}
 	end()
-	client.CloseIdleConnections()
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }
 
 // TestTURNReload: SIGHUP takes over servers and secrets, and a rotation on the disk is
@@ -159,17 +145,7 @@ func TestTURNReload(t *testing.T) {
 	cfg := w.config(t)
 	cfg.TURN.Probe = Duration{} // the relay that is bought does not exist
 	wanted, hup := make(chan Config, 1), make(chan os.Signal)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	out, ended := make(startedWriter, 1), make(chan error, 1)
-	go func() {
-		ended <- serve(ctx, cfg, reloads{hup, func() (Config, error) { return <-wanted, nil }}, out, io.Discard)
-	}()
-	select {
-	case <-out:
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	startServer(t, cfg, reloads{hup, func() (Config, error) { return <-wanted, nil }}, io.Discard)
 	anna := dialXMPP(t, cfg.XMPP.TLSPort, "meet.example", "anna", "secret")
 	credentials := regexp.MustCompile(`type="turn" host="meet.example" port="\d+" transport="udp" username="([^"]*)" password="([^"]*)"`)
 	relays := func(text string) credential.Credential {
@@ -227,10 +203,6 @@ func TestTURNReload(t *testing.T) {
 	}
 	if got := anna.say(`<iq id="s" type="get" to="meet.example"><services xmlns="urn:xmpp:extdisco:1"/></iq>`, "</iq>"); !strings.Contains(got, `<error type="auth"><forbidden`) {
 		t.Error(got)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }
 

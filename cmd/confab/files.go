@@ -13,6 +13,7 @@ import (
 
 	"confab/extdisco"
 	"confab/extdisco/token"
+	"confab/internal/guard"
 	"confab/muc"
 	"confab/muc/services"
 	"confab/web"
@@ -90,6 +91,7 @@ func (s *server) filesHandler() http.Handler {
 type tokens struct {
 	s     *server
 	key   *token.Key
+	guard *guard.Guard
 	queue chan tokenRequest
 }
 
@@ -106,7 +108,7 @@ const (
 )
 
 func newTokens(s *server, key *token.Key) *tokens {
-	return &tokens{s: s, key: key, queue: make(chan tokenRequest, tokenQueue)}
+	return &tokens{s: s, key: key, guard: s.guards.of("tokens"), queue: make(chan tokenRequest, tokenQueue)}
 }
 
 // Issue implements extdisco.Issuer.
@@ -129,13 +131,21 @@ func (t *tokens) Run(ctx context.Context) error {
 				case <-ctx.Done():
 					return
 				case r := <-t.queue:
-					r.answer(t.issue(ctx, r.user))
+					t.serve(ctx, r)
 				}
 			}
 		})
 	}
 	wg.Wait()
 	return ctx.Err()
+}
+
+// serve answers one request, whatever becomes of it.
+func (t *tokens) serve(ctx context.Context, r tokenRequest) {
+	var issued extdisco.Issued
+	err := error(xmpp.InternalServerError(""))
+	t.guard.Do(func() { issued, err = t.issue(ctx, r.user) })
+	t.guard.Do(func() { r.answer(issued, err) })
 }
 
 func (t *tokens) issue(ctx context.Context, user xmpp.JID) (extdisco.Issued, error) {

@@ -117,6 +117,7 @@ func (s *server) openWeb() error {
 	if err != nil {
 		return err
 	}
+	s.guards.add(s.web.Guard())
 	s.opened(s.web)
 	return nil
 }

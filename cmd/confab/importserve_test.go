@@ -64,20 +64,7 @@ denied-peer-ip=169.254.0.0-169.254.255.255
 		t.Fatal(err)
 	}
 
-	ctx, stop := context.WithCancel(t.Context())
-	out, ended := make(startedWriter, 1), make(chan error, 1)
-	go func() { ended <- serve(ctx, cfg, reloads{}, out, io.Discard) }()
-	select {
-	case <-out:
-	case err := <-ended:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	startServer(t, cfg, reloads{}, io.Discard)
 	t.Run("clients", func(t *testing.T) {
 		for name, args := range map[string][]string{
 			"UDP": {"-p", plain}, "TCP": {"-t", "-p", plain}, "TLS": {"-t", "-S", "-p", overTLS},

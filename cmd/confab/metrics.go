@@ -23,7 +23,14 @@ type figure struct {
 	name, help string
 	kind       prometheus.ValueType
 	value      float64
-	label      string // value of the metric's one label, if it has one
+	label      string   // value of the metric's one label, if it has one
+	stats      []string // its names among the statistics of jitsi-videobridge
+}
+
+// in has the figure among the statistics of jitsi-videobridge, under these names.
+func (f figure) in(stats ...string) figure {
+	f.stats = stats
+	return f
 }
 
 // labelled are the metrics with a label.
@@ -72,11 +79,11 @@ func collect(out chan<- prometheus.Metric, figures []figure) {
 }
 
 func gauge(name, help string, v float64, label ...string) figure {
-	return figure{name, help, prometheus.GaugeValue, v, append(label, "")[0]}
+	return figure{name: name, help: help, kind: prometheus.GaugeValue, value: v, label: append(label, "")[0]}
 }
 
 func counter(name, help string, v uint64, label ...string) figure {
-	return figure{name, help, prometheus.CounterValue, float64(v), append(label, "")[0]}
+	return figure{name: name, help: help, kind: prometheus.CounterValue, value: float64(v), label: append(label, "")[0]}
 }
 
 func (c *collector) figures(b bridge.Stats) []figure {
@@ -119,7 +126,7 @@ func (c *collector) figures(b bridge.Stats) []figure {
 		out = append(out, gauge("confab_whiteboards", "Whiteboards of meetings.", float64(boards)),
 			gauge("confab_whiteboard_sockets", "Connections to whiteboards.", float64(sockets)))
 	}
-	out = append(out, c.s.logs.figures()...)
+	out = append(append(out, c.s.logs.figures()...), c.s.guards.figures()...)
 	if c.s.relays != nil {
 		for _, st := range c.s.relays.States() {
 			out = append(out, gauge("confab_turn_server_up", "STUN and TURN servers elsewhere that clients are told of (1) or that don't answer (0).", map[bool]float64{true: 1}[st.Up], st.Name))

@@ -125,8 +125,8 @@ func TestBridgeFigures(t *testing.T) {
 	}
 	stats := stockStats(b)
 	for key, want := range map[string]any{
-		"conferences": 2, "endpoints": 7, "stress_level": 0.5, "bit_rate_download": uint64(11), "rtt_aggregate": 30.0, "drain": true,
-		"graceful_shutdown": true, "shutting_down": false, "dtls_failed_endpoints": uint64(33), "total_packets_sent": uint64(42), "total_conference_seconds": int64(90),
+		"conferences": 2.0, "endpoints": 7.0, "stress_level": 0.5, "bit_rate_download": uint64(11), "rtt_aggregate": 30.0, "drain": true,
+		"graceful_shutdown": true, "shutting_down": false, "dtls_failed_endpoints": 33.0, "total_packets_sent": 42.0, "total_conference_seconds": 90.0,
 	} {
 		if stats[key] != want {
 			t.Errorf("%s is %v, want %v", key, stats[key], want)

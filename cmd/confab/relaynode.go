@@ -36,7 +36,7 @@ func (p planned) Candidates() []transport.Candidate { return p.offered }
 
 // serveRelay runs the relay until ctx ends.
 func serveRelay(ctx context.Context, cfg Config, re reloads, secrets Secrets, st Storage, logs logs, out io.Writer) (err error) {
-	s := &server{cfg: cfg, logs: logs, secrets: secrets, storage: st}
+	s := &server{cfg: cfg, logs: logs, guards: guards{logs: logs}, secrets: secrets, storage: st}
 	defer func() { err = errors.Join(err, s.close()) }()
 	var p planned
 	if p.locals, p.offered, err = transport.Plan(s.addressConfig()); err != nil {
@@ -116,7 +116,7 @@ func (c relayCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c relayCollector) Collect(out chan<- prometheus.Metric) {
-	collect(out, append(relayFigures(c.s.relay.Stats()), c.s.logs.figures()...))
+	collect(out, append(relayFigures(c.s.relay.Stats()), append(c.s.logs.figures(), c.s.guards.figures()...)...))
 }
 
 // relaySummary is what the operator sees at start.
@@ -156,19 +156,22 @@ func (s *server) runRelay(ctx context.Context, re reloads) error {
 	defer end()
 	g, gctx := errgroup.WithContext(core)
 	if s.certs != nil {
-		g.Go(func() error { return quiet(s.certs.Run(gctx)) })
+		run := s.guards.keep("certificates", s.certs.Run)
+		g.Go(func() error { return run(gctx) })
 	}
 	if s.web != nil {
 		g.Go(func() error { return quiet(s.web.Run(gctx)) })
 	}
-	g.Go(func() error {
-		s.turnKeys.watch(gctx, func() {}) // nothing is signed here
+	keys := s.guards.keep("turn keys", func(ctx context.Context) error {
+		s.turnKeys.watch(ctx, func() {}) // nothing is signed here
 		return nil
 	})
-	g.Go(func() error {
-		s.watchRelayReloads(gctx, re)
+	g.Go(func() error { return keys(gctx) })
+	reload := s.guards.keep("reload", func(ctx context.Context) error {
+		s.watchRelayReloads(ctx, re)
 		return nil
 	})
+	g.Go(func() error { return reload(gctx) })
 	g.Go(func() error {
 		defer end()
 		s.awaitRelayEnd(gctx, ctx.Done())

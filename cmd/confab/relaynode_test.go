@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -278,15 +277,8 @@ func TestRelayDrains(t *testing.T) {
 	cfg.TURN.TLS = false
 	cfg.TURN.Peers.Allow = []string{"127.0.0.1"}
 	cfg.Admin.Listen = "127.0.0.1:" + freePort(t)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	out, ended, log := make(startedWriter, 1), make(chan error, 1), &lockedBuffer{line: make(chan struct{}, 1000)}
-	go func() { ended <- serve(ctx, cfg, reloads{}, out, log) }()
-	select {
-	case <-out:
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	log := &lockedBuffer{line: make(chan struct{}, 1000)}
+	_, stop := startServer(t, cfg, reloads{}, log)
 	ready := func() int {
 		resp, err := http.Get("http://" + cfg.Admin.Listen + "/readyz")
 		if err != nil {
@@ -317,9 +309,6 @@ func TestRelayDrains(t *testing.T) {
 	}
 	if err := held.Close(); err != nil {
 		t.Fatal(err)
-	}
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"io"
 	"net/http"
@@ -56,16 +55,10 @@ func TestReload(t *testing.T) {
 		c := <-wanted
 		return c, nil
 	}}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	out, ended, log := make(startedWriter, 1), make(chan error, 1), &lockedBuffer{line: make(chan struct{}, 1000)}
-	go func() { ended <- serve(ctx, cfg, re, out, log) }()
-	select {
-	case <-out:
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	log := &lockedBuffer{line: make(chan struct{}, 1000)}
+	startServer(t, cfg, re, log)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
 	configJS := func() string {
 		resp, err := client.Get("https://" + cfg.Web.Listen[0] + "/config.js")
 		if err != nil {
@@ -120,11 +113,6 @@ func TestReload(t *testing.T) {
 	log.wait(t, "configuration not reloaded")
 	if !strings.Contains(configJS(), "startSilent") {
 		t.Error("a mistake changed something")
-	}
-	client.CloseIdleConnections()
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }
 

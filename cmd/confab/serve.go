@@ -75,12 +75,13 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	defer endFront()
 	outer, octx := errgroup.WithContext(front)
 	inner, ictx := errgroup.WithContext(core)
-	runs := []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run, s.bookings.Run}
+	runs := []func(context.Context) error{s.rooms.Run, s.brewery.Run, s.bridge.Run, s.focus.Run,
+		s.guards.keep("bookings", s.bookings.Run)}
 	if s.tokens != nil {
-		runs = append(runs, s.tokens.Run)
+		runs = append(runs, s.tokens.Run) // guarded one by one
 	}
 	if s.files != nil {
-		runs = append(runs, s.files.Run)
+		runs = append(runs, s.guards.keep("files", s.files.Run))
 	}
 	for _, side := range s.sides {
 		runs = append(runs, side.Run)
@@ -88,7 +89,8 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	for _, run := range runs {
 		inner.Go(func() error { return quiet(run(ictx)) })
 	}
-	outer.Go(func() error { return quiet(s.certs.Run(octx)) })
+	certs := s.guards.keep("certificates", s.certs.Run)
+	outer.Go(func() error { return certs(octx) })
 	outer.Go(func() error { return quiet(s.web.Run(octx)) })
 	outer.Go(func() error { return quiet(s.sessions.Run(octx)) })
 	if s.queue != nil {
@@ -98,25 +100,29 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 		outer.Go(func() error { return quiet(s.boards.Run(octx)) })
 	}
 	if s.relays != nil {
-		outer.Go(func() error { return quiet(s.relays.Run(octx)) })
+		run := s.guards.keep("turn health", s.relays.Run)
+		outer.Go(func() error { return run(octx) })
 	}
 	if s.relay != nil {
-		outer.Go(func() error { return quiet(s.departures().Run(octx)) })
+		run := s.guards.keep("departures", s.departures().Run)
+		outer.Go(func() error { return run(octx) })
 	}
-	outer.Go(func() error {
-		s.turnKeys.watch(octx, s.extdisco.Changed)
+	keys := s.guards.keep("turn keys", func(ctx context.Context) error {
+		s.turnKeys.watch(ctx, s.extdisco.Changed)
 		return nil
 	})
+	outer.Go(func() error { return keys(octx) })
 	if s.c2s != nil {
 		outer.Go(func() error { return quiet(s.sessions.ServeTCP(s.c2s)) })
 	}
 	if s.c2sTLS != nil {
 		outer.Go(func() error { return quiet(s.sessions.ServeDirectTLS(s.c2sTLS)) })
 	}
-	outer.Go(func() error {
-		s.watchReloads(octx, re)
+	reload := s.guards.keep("reload", func(ctx context.Context) error {
+		s.watchReloads(ctx, re)
 		return nil
 	})
+	outer.Go(func() error { return reload(octx) })
 	outer.Go(func() error {
 		defer endFront()
 		s.awaitEnd(octx, ctx.Done())

@@ -55,34 +55,30 @@ func (p *program) service(ctx context.Context, args []string) error {
 	if !known {
 		return usageError("service " + action + ": jibri or jigasi expected")
 	}
-	cfg, err := p.load()
-	if err != nil {
-		return err
-	}
-	if err := makeDataDir(cfg.DataDir); err != nil {
-		return err
-	}
-	st, err := openStorage(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	n := newNames(cfg.Domain, bridgeID, false)
-	if action == "remove" {
-		err = errors.Join(p.removeUser(ctx, st, x.control, n.auth), p.removeUser(ctx, st, x.meeting, n.recorder))
-		return errors.Join(err, st.Close())
-	}
+	return p.withStorage(ctx, func(cfg Config, st Storage) error {
+		n := newNames(cfg.Domain, bridgeID, false)
+		if action == "remove" {
+			return errors.Join(p.removeUser(ctx, st, x.control, n.auth), p.removeUser(ctx, st, x.meeting, n.recorder))
+		}
+		return p.introduce(ctx, cfg, st, n, name, action == "add")
+	})
+}
+
+// introduce gives an external program its accounts and prints its configuration.
+func (p *program) introduce(ctx context.Context, cfg Config, st Storage, n names, name string, add bool) error {
+	x := externals[name]
 	a := access{
 		Domain: n.domain, Auth: n.auth, Recorder: n.recorder, Internal: n.internal,
 		Control: x.control, Meeting: x.meeting, ControlPassword: newPassword(), MeetingPassword: newPassword(),
 		URL: publicURL(cfg.Domain, cfg.Web.Listen[0], cfg.TLS.Mode == "off"), Port: cfg.XMPP.Port,
 	}
-	if err = setServiceAccounts(ctx, st, a, action == "add", name); err == nil {
-		err = x.config.Execute(p.stdout, a)
-	}
 	if cfg.XMPP.Port == 0 {
 		fmt.Fprintln(p.stderr, "confab: warning: xmpp.port is 0: the program can't reach this server")
 	}
-	return errors.Join(err, st.Close())
+	if err := setServiceAccounts(ctx, st, a, add, name); err != nil {
+		return err
+	}
+	return x.config.Execute(p.stdout, a)
 }
 
 // setServiceAccounts makes both accounts, or gives those that are there other

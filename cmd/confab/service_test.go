@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
@@ -106,15 +105,7 @@ func TestRecorderConnects(t *testing.T) {
 	if len(passwords) != 2 {
 		t.Fatal(conf)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	out, ended := make(startedWriter, 1), make(chan error, 1)
-	go func() { ended <- serve(ctx, cfg, reloads{}, out, io.Discard) }()
-	select {
-	case <-out:
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	startServer(t, cfg, reloads{}, io.Discard)
 	join := func(nick string) string {
 		return `<presence to="jibribrewery@internal.auth.meet.example/` + nick + `"><x xmlns="http://jabber.org/protocol/muc"/>` +
 			`<jibri-status xmlns="http://jitsi.org/protocol/jibri"><busy-status status="idle"/><health-status xmlns="http://jitsi.org/protocol/health" status="healthy"/></jibri-status></presence>`
@@ -153,9 +144,5 @@ func TestRecorderConnects(t *testing.T) {
 	eve := dialXMPP(t, cfg.XMPP.TLSPort, "meet.example", "eve", "secret")
 	if got := eve.say(join("jibri-3"), "</presence>"); !strings.Contains(got, `type="error"`) {
 		t.Errorf("somebody else in the brewery: %s", got)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }

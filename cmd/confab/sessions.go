@@ -60,6 +60,13 @@ func (s *server) session(full xmpp.JID) *xmpp.Session {
 	return se
 }
 
+// mayAsk counts a conference request that comes by stanza among those that the same
+// address makes by HTTP.
+func (s *server) mayAsk(from xmpp.JID) bool {
+	se := s.session(from)
+	return se == nil || s.web.MayAsk(se.Remote())
+}
+
 // isHost reports whether a session logged in with an account that opens rooms.
 func (s *server) isHost(full xmpp.JID) bool {
 	se := s.session(full)

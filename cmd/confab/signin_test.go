@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
@@ -16,31 +15,14 @@ import (
 	"time"
 )
 
-// startedWriter gets the summary, which says that the server is up.
-type startedWriter chan string
-
-func (w startedWriter) Write(b []byte) (int, error) {
-	w <- string(b)
-	return len(b), nil
-}
-
 // The host signs in as a plain XMPP client that begins with TLS; the file with
 // the password is gone then. When the server ends, the client is told.
 func TestHostSignsInAndServerEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cfg := w.config(t)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	out, ended := make(startedWriter, 1), make(chan error, 1)
-	go func() { ended <- serve(ctx, cfg, reloads{}, out, io.Discard) }()
-	var secret string
-	select {
-	case summary := <-out:
-		secret = password.FindString(summary)
-	case err := <-ended:
-		t.Fatal(err)
-	}
+	summary, stop := startServer(t, cfg, reloads{}, io.Discard)
+	secret := password.FindString(summary)
 	if err := saveInitialCredentials(w.dir, firstHostName, cfg.Domain, secret); err != nil {
 		t.Fatal(err)
 	}
@@ -88,9 +70,6 @@ func TestHostSignsInAndServerEnds(t *testing.T) {
 	stop()
 	if rest, err := io.ReadAll(conn); err != nil || !strings.Contains(string(rest), "<system-shutdown ") {
 		t.Errorf("at the end: %s, %v", rest, err)
-	}
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }
 

@@ -385,6 +385,7 @@ func (s *server) buildExtdisco(ctx context.Context) error {
 	var health extdisco.Reachable
 	if every := s.cfg.TURN.Probe.Duration; every > 0 {
 		s.relays = extdisco.NewHealth(every, func() { s.extdisco.Changed() }, log)
+		s.guards.add(s.relays.Guard())
 		s.relays.Watch(set.Servers)
 		health = s.relays
 	}

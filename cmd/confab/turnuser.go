@@ -39,26 +39,15 @@ func (p *program) turn(ctx context.Context, args []string) error {
 	if isKey && action != "add" {
 		return usageError("--key belongs to turn user add")
 	}
-	cfg, err := p.load()
-	if err != nil {
-		return err
-	}
-	if err := makeDataDir(cfg.DataDir); err != nil {
-		return err
-	}
-	st, err := openStorage(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	switch action {
-	case "add":
-		err = p.addTURNUser(ctx, st, names[0], cfg.TURN.Realm, isKey)
-	case "list":
-		err = p.listTURNUsers(ctx, st, cfg.TURN.Realm)
-	case "remove":
-		err = p.removeTURNUser(ctx, st, names[0], cfg.TURN.Realm)
-	}
-	return errors.Join(err, st.Close())
+	return p.withStorage(ctx, func(cfg Config, st Storage) error {
+		switch action {
+		case "add":
+			return p.addTURNUser(ctx, st, names[0], cfg.TURN.Realm, isKey)
+		case "remove":
+			return p.removeTURNUser(ctx, st, names[0], cfg.TURN.Realm)
+		}
+		return p.listTURNUsers(ctx, st, cfg.TURN.Realm)
+	})
 }
 
 // addTURNUser keeps the key of a new user: it is made of the realm, too, so a user
@@ -85,9 +74,7 @@ func (p *program) addTURNUser(ctx context.Context, st Storage, name, realm strin
 		return err
 	}
 	fmt.Fprintf(p.stdout, "TURN user %s added (realm %s)\n", name, realm)
-	if generated {
-		fmt.Fprintf(p.stdout, "password (shown once): %s\n", password)
-	}
+	p.showOnce(password, generated)
 	return nil
 }
 

@@ -45,6 +45,27 @@ func (p *program) user(ctx context.Context, args []string) error {
 	if noHost && action != "add" {
 		return usageError("--no-host belongs to user add")
 	}
+	return p.withStorage(ctx, func(cfg Config, st Storage) error {
+		if action == "list" {
+			return p.listUsers(ctx, st)
+		}
+		name, host, err := accountName(names[0], cfg.Domain)
+		if err != nil {
+			return err
+		}
+		switch action {
+		case "add":
+			return p.addUser(ctx, st, cfg.Domain, name, host, !noHost)
+		case "passwd":
+			return p.changePassword(ctx, st, cfg, name, host)
+		}
+		return p.removeUser(ctx, st, name, host)
+	})
+}
+
+// withStorage opens the database for a command that works on it directly, whether or
+// not the server runs.
+func (p *program) withStorage(ctx context.Context, f func(cfg Config, st Storage) error) error {
 	cfg, err := p.load()
 	if err != nil {
 		return err
@@ -56,22 +77,7 @@ func (p *program) user(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if action == "list" {
-		err = p.listUsers(ctx, st)
-	} else {
-		var name, host string
-		if name, host, err = accountName(names[0], cfg.Domain); err == nil {
-			switch action {
-			case "add":
-				err = p.addUser(ctx, st, cfg.Domain, name, host, !noHost)
-			case "passwd":
-				err = p.changePassword(ctx, st, cfg, name, host)
-			case "remove":
-				err = p.removeUser(ctx, st, name, host)
-			}
-		}
-	}
-	return errors.Join(err, st.Close())
+	return errors.Join(f(cfg, st), st.Close())
 }
 
 func (p *program) addUser(ctx context.Context, st Storage, domain, user, host string, isHost bool) error {
@@ -154,6 +160,11 @@ func (p *program) told(what string, a storage.Account, password string, generate
 		kind = "no host"
 	}
 	fmt.Fprintf(p.stdout, "account %s@%s %s (%s)\n", a.User, a.Host, what, kind)
+	p.showOnce(password, generated)
+}
+
+// showOnce prints a password that was made here: it is kept nowhere.
+func (p *program) showOnce(password string, generated bool) {
 	if generated {
 		fmt.Fprintf(p.stdout, "password (shown once): %s\n", password)
 	}

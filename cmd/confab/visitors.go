@@ -56,6 +56,7 @@ func (s *server) buildQueue() error {
 		s.queue = queue.New(queue.Config{
 			Room: s.queueRoom, Max: v.Max, JoinRate: s.cfg.Rooms.JoinRate, Origins: s.cfg.Web.Origins, Log: s.logs.of("web"),
 		})
+		s.guards.add(s.queue.Guard())
 	}
 	return nil
 }

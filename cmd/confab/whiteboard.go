@@ -19,6 +19,7 @@ func (s *server) buildBoards() error {
 	s.boards = whiteboard.NewRelay(whiteboard.Limits{
 		Message: r.WhiteboardMessageMax, Sockets: r.WhiteboardSockets, Rate: l.WhiteboardRate, Bytes: l.WhiteboardBytes,
 	}, s.logs.of("web"))
+	s.guards.add(s.boards.Guard())
 	return nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/pion/datachannel"
 	"github.com/pion/dtls/v3"
 	"github.com/pion/sctp"
+
+	"confab/internal/dtlssrtp"
 )
 
 // ChannelMessage is a JSON object of the bridge.
@@ -58,7 +60,7 @@ func (c *Client) secured(t *transport, conn *dtls.Conn) {
 	}
 	t.run(func() {
 		defer func() { _ = conn.Close() }()
-		if sess.formats.data && !c.opt.WebSocket {
+		if sess.formats.Data && !c.opt.WebSocket {
 			sess.channel.ended(sess.channel.dialSCTP(conn))
 			return
 		}
@@ -71,19 +73,27 @@ func (c *Client) secured(t *transport, conn *dtls.Conn) {
 	})
 }
 
-// dialSCTP opens the data channel as LJM does: label, protocol, id 0, ordered
-// (bridge.md §6.1).
-func (b *bridgeChannel) dialSCTP(conn *dtls.Conn) error {
-	assoc, err := sctp.ClientWithOptions(sctp.WithNetConn(conn), sctp.WithLoggerFactory(quiet()), sctp.WithRTOMax(3000), sctp.WithEnableZeroChecksum(true))
+// DialChannel opens the bridge's data channel as LJM does: label, protocol, id 0, ordered
+// (bridge.md §6.1). Closing the association closes the channel.
+func DialChannel(conn *dtls.Conn) (*sctp.Association, *datachannel.DataChannel, error) {
+	assoc, err := sctp.ClientWithOptions(sctp.WithNetConn(conn), sctp.WithLoggerFactory(dtlssrtp.Quiet()), sctp.WithRTOMax(3000), sctp.WithEnableZeroChecksum(true))
 	if err != nil {
-		return fmt.Errorf("sctp: %w", err)
+		return nil, nil, fmt.Errorf("sctp: %w", err)
 	}
 	dc, err := datachannel.Dial(assoc, 0, &datachannel.Config{
 		ChannelType: datachannel.ChannelTypeReliable, Label: "JVB data channel", Protocol: "http://jitsi.org/protocols/colibri",
-		LoggerFactory: quiet(),
+		LoggerFactory: dtlssrtp.Quiet(),
 	})
 	if err != nil {
 		_ = assoc.Close()
+		return nil, nil, fmt.Errorf("data channel: %w", err)
+	}
+	return assoc, dc, nil
+}
+
+func (b *bridgeChannel) dialSCTP(conn *dtls.Conn) error {
+	assoc, dc, err := DialChannel(conn)
+	if err != nil {
 		return err
 	}
 	opened := b.open(func(m []byte) error {

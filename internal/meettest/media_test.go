@@ -65,7 +65,7 @@ func TestMediaThroughMirror(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := formats{opus: 111, vp8: 100, vp8rtx: 96, audioLevel: 1, twcc: 5, absTime: 3, data: true, audio: true, video: true}
+	f := Formats{Opus: 111, VP8: 100, VP8RTX: 96, AudioLevel: 1, TWCC: 5, AbsTime: 3, Data: true, Audio: true, Video: true}
 	sess := &session{c: c, formats: f, transport: tr, channel: &bridgeChannel{c: c}}
 	sess.sender, sess.receiver = newSender(c.local, tr, f), newReceiver(tr, f, c.changes)
 	tr.onRTP, tr.onRTCP = sess.receiver.rtp, sess.rtcp

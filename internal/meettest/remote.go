@@ -51,7 +51,7 @@ type SourceStats struct {
 // receiver sorts and counts what the bridge sends in one session.
 type receiver struct {
 	t       *transport
-	f       formats
+	f       Formats
 	changes *notifier
 
 	mu      sync.Mutex
@@ -68,7 +68,7 @@ type receiver struct {
 	begun   time.Time
 }
 
-func newReceiver(t *transport, f formats, changes *notifier) *receiver {
+func newReceiver(t *transport, f Formats, changes *notifier) *receiver {
 	return &receiver{
 		t: t, f: f, changes: changes, names: map[uint32]string{}, mapped: map[uint32]mappedSource{}, firstOf: map[string]uint32{}, past: map[string]*SourceStats{}, rtxOf: map[uint32]uint32{}, removed: map[uint32]bool{},
 		strange: map[uint32]int{}, streams: map[uint32]*inStream{}, twcc: twcc.NewRecorder(feedbackSSRC), begun: time.Now(),
@@ -210,9 +210,9 @@ func (r *receiver) mapOne(m mappedSource, audio bool) (rule string) {
 		return "the videoType of LJM in upper case in every mapping of video"
 	case known && (old.RTX != m.RTX || old.Mid != m.Mid):
 		return "rtx and mid belong to the SSRC and stay"
-	case r.f.mid != 0 && m.Mid == "":
+	case r.f.MID != 0 && m.Mid == "":
 		return "a mid in every mapping when they were negotiated"
-	case r.f.mid == 0 && m.Mid != "":
+	case r.f.MID == 0 && m.Mid != "":
 		return "no mid that was not negotiated"
 	}
 	for ssrc, o := range r.mapped {
@@ -293,14 +293,14 @@ func (r *receiver) rtp(h *rtp.Header, payload []byte) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.f.twcc != 0 {
-		if ext := h.GetExtension(r.f.twcc); len(ext) == 2 {
+	if r.f.TWCC != 0 {
+		if ext := h.GetExtension(r.f.TWCC); len(ext) == 2 {
 			r.twcc.Record(h.SSRC, binary.BigEndian.Uint16(ext), now.Sub(r.begun).Microseconds())
 			r.heard = true
 		}
 	}
 	seq, ssrc, recovered := h.SequenceNumber, h.SSRC, false
-	if h.PayloadType == r.f.vp8rtx {
+	if h.PayloadType == r.f.VP8RTX {
 		primary, ok := r.rtxOf[ssrc]
 		if !ok || len(payload) < 2 {
 			if !ok && len(payload) >= 2 {
@@ -314,12 +314,12 @@ func (r *receiver) rtp(h *rtp.Header, payload []byte) {
 	if _, ok := r.names[ssrc]; !ok {
 		r.note(ssrc)
 	}
-	if m, ok := r.mapped[ssrc]; ok && r.f.mid != 0 && string(h.GetExtension(r.f.mid)) != m.Mid {
+	if m, ok := r.mapped[ssrc]; ok && r.f.MID != 0 && string(h.GetExtension(r.f.MID)) != m.Mid {
 		r.strange[ssrc]++ // a browser would take it for another
 	}
 	st := r.streams[ssrc]
 	if st == nil {
-		st = &inStream{ssrc: ssrc, audio: h.PayloadType == r.f.opus}
+		st = &inStream{ssrc: ssrc, audio: h.PayloadType == r.f.Opus}
 		if name := r.names[ssrc]; name != "" && !strings.HasPrefix(name, "jvb-") {
 			st.tag = sourceTag(name)
 		}

@@ -17,7 +17,7 @@ type session struct {
 	peer          string // room/focus
 	bridgeSession string
 	offer         *jingle.Jingle
-	formats       formats
+	formats       Formats
 	transport     *transport
 	channel       *bridgeChannel
 	sender        *sender
@@ -132,7 +132,7 @@ func (c *Client) accept(focus string, j *jingle.Jingle) error {
 	if err != nil {
 		return err
 	}
-	if !f.data || c.opt.WebSocket {
+	if !f.Data || c.opt.WebSocket {
 		if len(remote.WebSockets) == 0 && c.opt.WebSocket {
 			return &Fault{"a web-socket in the transport for a client that prefers it", j.String()}
 		}
@@ -144,7 +144,7 @@ func (c *Client) accept(focus string, j *jingle.Jingle) error {
 	tr.run(sess.receiver.feedback)
 	ctx, cancel := context.WithTimeout(c.ctx, iqPatience)
 	defer cancel()
-	if _, err := c.IQ(ctx, xmpp.TypeSet, focus, sess.acceptance(local).String()); err != nil {
+	if _, err := c.IQ(ctx, xmpp.TypeSet, focus, f.Answer(j, focus, c.jid.String(), local, c.local.signal).String()); err != nil {
 		if tr.ctx.Err() != nil {
 			return nil // terminated or left meanwhile
 		}
@@ -153,42 +153,6 @@ func (c *Client) accept(focus string, j *jingle.Jingle) error {
 	c.updatePresence()
 	sess.sender.start()
 	return nil
-}
-
-// acceptance is the answer as LJM makes it out of the browser's: codecs that the
-// offer and the browser share, own sources in XML, the same transport everywhere.
-func (s *session) acceptance(local *jingle.Transport) *jingle.Jingle {
-	out := &jingle.Jingle{
-		Action: jingle.SessionAccept, SID: s.sid, Initiator: s.peer, Responder: s.c.jid.String(),
-		Group: &jingle.Group{Semantics: "BUNDLE"},
-	}
-	for _, c := range s.offer.Contents {
-		out.Group.Contents = append(out.Group.Contents, c.Name)
-		answer := jingle.Content{Creator: "responder", Name: c.Name, Transport: local}
-		if c.Media() == jingle.Data || c.Description != nil && c.Description.Media == jingle.Application {
-			t := *local
-			t.SCTP = &jingle.SCTPMap{Number: 5000, Protocol: "webrtc-datachannel"}
-			answer.Transport = &t
-			out.Contents = append(out.Contents, answer)
-			continue
-		}
-		answer.Senders = "both"
-		d := &jingle.Description{Media: c.Description.Media, ExtmapAllowMixed: c.Description.ExtmapAllowMixed, RTCPMux: true}
-		for _, p := range c.Description.PayloadTypes {
-			if p.ID == s.formats.opus || p.ID == s.formats.vp8 || p.ID == s.formats.vp8rtx {
-				d.PayloadTypes = append(d.PayloadTypes, p)
-			}
-		}
-		for _, x := range c.Description.HdrExts {
-			if id := uint8(x.ID); id == s.formats.audioLevel || id == s.formats.twcc || id == s.formats.absTime || id == s.formats.mid {
-				d.HdrExts = append(d.HdrExts, x)
-			}
-		}
-		d.Sources, d.Groups = s.c.local.signal(d.Media)
-		answer.Description = d
-		out.Contents = append(out.Contents, answer)
-	}
-	return out
 }
 
 // RestartICE asks for an ICE restart in place and returns when the new path

@@ -2,47 +2,38 @@ package meettest
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/pion/dtls/v3"
-	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
 	"github.com/pion/ice/v4"
-	"github.com/pion/logging"
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 	"github.com/pion/stun/v4"
 	"github.com/pion/transport/v4/packetio"
 
+	"confab/internal/dtlssrtp"
 	"confab/xmpp/xep/jingle"
 )
 
 // transport is what a browser has below the media: a controlled ICE agent, DTLS
 // as its client, SRTP both ways.
 type transport struct {
-	c           *Client
-	ctx         context.Context
-	cancel      context.CancelFunc
-	wg          sync.WaitGroup
-	cert        tls.Certificate
-	fingerprint string
-	remote      []jingle.Fingerprint
-	onRTP       func(h *rtp.Header, payload []byte)
-	onRTCP      func(b []byte)
-	dtlsIn      *packetio.Buffer
-	conn        atomic.Pointer[ice.Conn]
-	pair        atomic.Pointer[string] // type of the local candidate in use
+	c      *Client
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	cert   dtlssrtp.Certificate
+	remote []string // signalled fingerprints, sha-256
+	onRTP  func(h *rtp.Header, payload []byte)
+	onRTCP func(b []byte)
+	dtlsIn *packetio.Buffer
+	conn   atomic.Pointer[ice.Conn]
+	pair   atomic.Pointer[string] // type of the local candidate in use
 
 	mu     sync.Mutex
 	agents []*ice.Agent
@@ -58,27 +49,15 @@ type transport struct {
 }
 
 func newTransport(c *Client) (*transport, error) {
-	cert, err := selfsign.GenerateSelfSigned()
+	cert, err := dtlssrtp.NewCertificate()
 	if err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	return &transport{
-		c: c, ctx: ctx, cancel: cancel, cert: cert, fingerprint: fingerprintOf(cert.Certificate[0]),
+		c: c, ctx: ctx, cancel: cancel, cert: cert,
 		dtlsIn: packetio.NewBuffer(), buf: make([]byte, 0, 2048),
 	}, nil
-}
-
-// quiet keeps pion's own log out of the output of tests.
-func quiet() logging.LoggerFactory { return &logging.DefaultLoggerFactory{Writer: io.Discard} }
-
-func fingerprintOf(der []byte) string {
-	sum := sha256.Sum256(der)
-	pairs := make([]string, len(sum))
-	for i, b := range sum {
-		pairs[i] = fmt.Sprintf("%02X", b)
-	}
-	return strings.Join(pairs, ":")
 }
 
 // start makes an agent towards remote and returns the local side. The first one
@@ -129,13 +108,17 @@ func (t *transport) start(remote *jingle.Transport) (*jingle.Transport, error) {
 	}
 	first := t.conn.CompareAndSwap(nil, conn)
 	if first {
-		t.remote = remote.Fingerprints
+		for _, f := range remote.Fingerprints {
+			if strings.EqualFold(f.Hash, "sha-256") {
+				t.remote = append(t.remote, f.Value)
+			}
+		}
 	}
 	t.run(func() { t.read(conn) })
 	t.run(func() { t.connect(agent, conn, first) })
 	return &jingle.Transport{
 		Ufrag: ufrag, Pwd: pwd, Generation: remote.Generation,
-		Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: "active", Value: t.fingerprint}},
+		Fingerprints: []jingle.Fingerprint{{Hash: "sha-256", Setup: "active", Value: t.cert.Fingerprint}},
 	}, nil
 }
 
@@ -146,7 +129,7 @@ func (t *transport) agentOptions(remote *jingle.Transport) []ice.AgentOption {
 		local = local || ip != nil && ip.IsLoopback()
 	}
 	opts := []ice.AgentOption{
-		ice.WithLoggerFactory(quiet()),
+		ice.WithLoggerFactory(dtlssrtp.Quiet()),
 		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}),
 		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
 		ice.WithDisableActiveTCP(),
@@ -201,46 +184,16 @@ func (t *transport) connect(agent *ice.Agent, conn *ice.Conn, first bool) {
 	}
 }
 
-var errFingerprint = errors.New("the bridge's certificate is not the one signalled")
-
 func (t *transport) secure() error {
-	conn, err := dtls.ClientWithOptions(dtlsPipe{t}, pipeAddr{},
-		dtls.WithLoggerFactory(quiet()),
-		dtls.WithCertificates(t.cert),
-		dtls.WithSRTPProtectionProfiles(dtls.SRTP_AES128_CM_HMAC_SHA1_80, dtls.SRTP_AEAD_AES_128_GCM), // Chromium's order
-		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
-		dtls.WithFlightInterval(100*time.Millisecond),
-		dtls.WithInsecureSkipVerify(true), // the signalled fingerprint is the identity, RFC 5763 §5
-		dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
-			if len(raw) > 0 && slices.ContainsFunc(t.remote, func(f jingle.Fingerprint) bool {
-				return strings.EqualFold(f.Hash, "sha-256") && strings.EqualFold(f.Value, fingerprintOf(raw[0]))
-			}) {
-				return nil
-			}
-			return errFingerprint
-		}))
+	conn, keys, err := dtlssrtp.Handshake(t.ctx, dtlsPipe{t}, pipeAddr{}, dtlssrtp.Options{
+		Certificate: t.cert, Fingerprints: t.remote, Flight: 100 * time.Millisecond,
+	})
 	if err != nil {
 		return err
 	}
-	if err := conn.HandshakeContext(t.ctx); err != nil {
+	in, out, err := keys.Contexts(srtp.SRTPReplayProtection(512), srtp.SRTCPReplayProtection(512))
+	if err != nil {
 		_ = conn.Close()
-		return err
-	}
-	profile, ok := conn.SelectedSRTPProtectionProfile()
-	state, ok2 := conn.ConnectionState()
-	if !ok || !ok2 {
-		return errors.New("no SRTP profile")
-	}
-	cfg := srtp.Config{Profile: srtp.ProtectionProfile(profile)}
-	if err := cfg.ExtractSessionKeysFromDTLS(&state, true); err != nil {
-		return err
-	}
-	in, err := srtp.CreateContext(cfg.Keys.RemoteMasterKey, cfg.Keys.RemoteMasterSalt, cfg.Profile, srtp.SRTPReplayProtection(512), srtp.SRTCPReplayProtection(512))
-	if err != nil {
-		return err
-	}
-	out, err := srtp.CreateContext(cfg.Keys.LocalMasterKey, cfg.Keys.LocalMasterSalt, cfg.Profile)
-	if err != nil {
 		return err
 	}
 	t.inMu.Lock()

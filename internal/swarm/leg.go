@@ -86,7 +86,7 @@ func (s *Swarm) New() (*Leg, error) {
 		return nil, err
 	}
 	l.local.Address = netip.AddrPortFrom(netip.AddrFrom4(l.addr), s.sock.port)
-	l.local.Fingerprint = certificate().fingerprint
+	l.local.Fingerprint = certificate().Fingerprint
 	return l, nil
 }
 

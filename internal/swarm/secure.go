@@ -2,22 +2,16 @@ package swarm
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/pion/dtls/v3"
-	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
-	"github.com/pion/logging"
 	"github.com/pion/srtp/v3"
+
+	"confab/internal/dtlssrtp"
 )
 
 // keys is what a handshake results in.
@@ -26,30 +20,14 @@ type keys struct {
 	profile string
 }
 
-type cert struct {
-	tls         tls.Certificate
-	fingerprint string
-}
-
 // certificate is one for all legs; nobody minds, and making one costs.
-var certificate = sync.OnceValue(func() cert {
-	c, err := selfsign.GenerateSelfSigned()
+var certificate = sync.OnceValue(func() dtlssrtp.Certificate {
+	c, err := dtlssrtp.NewCertificate()
 	if err != nil {
 		panic(err) // only without randomness
 	}
-	return cert{c, fingerprintOf(c.Certificate[0])}
+	return c
 })
-
-func fingerprintOf(der []byte) string {
-	sum := sha256.Sum256(der)
-	pairs := make([]string, len(sum))
-	for i, b := range sum {
-		pairs[i] = fmt.Sprintf("%02X", b)
-	}
-	return strings.Join(pairs, ":")
-}
-
-var errFingerprint = errors.New("the server's certificate is not the one signalled")
 
 // secure does the DTLS handshake and hands the keys over.
 func (l *Leg) secure() {
@@ -81,65 +59,19 @@ func (l *Leg) secure() {
 	}
 }
 
-// profiles are in the order of Chromium; the server chooses.
-var profiles = []dtls.SRTPProtectionProfile{dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80}
-
 func (l *Leg) handshake(ctx context.Context) (*dtls.Conn, *keys, error) {
-	want := l.rem.Fingerprint
-	verify := func(raw [][]byte, _ [][]*x509.Certificate) error {
-		if len(raw) > 0 && strings.EqualFold(want, fingerprintOf(raw[0])) {
-			return nil
-		}
-		return errFingerprint
-	}
-	quiet := &logging.DefaultLoggerFactory{Writer: io.Discard}
-	pipe := &pipe{l: l}
-	var conn *dtls.Conn
-	var err error
-	if l.rem.Active {
-		conn, err = dtls.ServerWithOptions(pipe, pipeAddr{}, dtls.WithLoggerFactory(quiet), dtls.WithCertificates(certificate().tls),
-			dtls.WithSRTPProtectionProfiles(profiles...), dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
-			dtls.WithFlightInterval(200*time.Millisecond), dtls.WithClientAuth(dtls.RequireAnyClientCert),
-			dtls.WithInsecureSkipVerify(true), dtls.WithInsecureSkipVerifyHello(true), dtls.WithVerifyPeerCertificate(verify))
-	} else {
-		conn, err = dtls.ClientWithOptions(pipe, pipeAddr{}, dtls.WithLoggerFactory(quiet), dtls.WithCertificates(certificate().tls),
-			dtls.WithSRTPProtectionProfiles(profiles...), dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
-			dtls.WithFlightInterval(200*time.Millisecond),
-			dtls.WithInsecureSkipVerify(true), // the signalled fingerprint is the identity, RFC 5763 §5
-			dtls.WithVerifyPeerCertificate(verify))
-	}
+	conn, k, err := dtlssrtp.Handshake(ctx, &pipe{l: l}, pipeAddr{}, dtlssrtp.Options{
+		Certificate: certificate(), Fingerprints: []string{l.rem.Fingerprint}, Server: l.rem.Active, Flight: 200 * time.Millisecond,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, nil, err
-	}
-	k, err := keysOf(conn, !l.rem.Active)
+	in, out, err := k.Contexts()
 	if err != nil {
 		_ = conn.Close()
 		return nil, nil, err
 	}
-	return conn, k, nil
-}
-
-func keysOf(conn *dtls.Conn, client bool) (*keys, error) {
-	profile, ok := conn.SelectedSRTPProtectionProfile()
-	state, ok2 := conn.ConnectionState()
-	if !ok || !ok2 {
-		return nil, errors.New("no SRTP profile")
-	}
-	cfg := srtp.Config{Profile: srtp.ProtectionProfile(profile)}
-	if err := cfg.ExtractSessionKeysFromDTLS(&state, client); err != nil {
-		return nil, err
-	}
-	k := &keys{profile: cfg.Profile.String()}
-	var err error
-	if k.in, err = srtp.CreateContext(cfg.Keys.RemoteMasterKey, cfg.Keys.RemoteMasterSalt, cfg.Profile); err != nil {
-		return nil, err
-	}
-	k.out, err = srtp.CreateContext(cfg.Keys.LocalMasterKey, cfg.Keys.LocalMasterSalt, cfg.Profile)
-	return k, err
+	return conn, &keys{in, out, k.Profile()}, nil
 }
 
 // Profile is the SRTP profile in use, "" before the handshake.
