@@ -27,6 +27,9 @@ type Config struct {
 	ShareTURN bool   // "turn.share_443": hand TURN over TLS to Server.TURN
 	ShareXMPP bool   // hand connections with ALPN xmpp-client to Server.XMPP
 
+	// TURNConn is put around the connections of ports that TURN shares, below TLS; nil: nothing is.
+	TURNConn func(net.Conn) net.Conn
+
 	Dir string // "web.dir"; "" is DataDir/web when a build is installed there, else our own page; R
 
 	TrustedProxies []netip.Prefix // "web.trusted_proxies": whose X-Forwarded-* counts; R

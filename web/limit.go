@@ -37,6 +37,9 @@ type countedConn struct {
 	release func()
 }
 
+// NetConn is what was accepted.
+func (c *countedConn) NetConn() net.Conn { return c.Conn }
+
 func (c *countedConn) Close() error {
 	defer c.release()
 	return c.Conn.Close()

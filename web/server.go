@@ -193,7 +193,7 @@ func (s *Server) shareFronts(cfg Config) {
 	for _, f := range s.fronts {
 		f.share = &share{
 			ln: f.ln, tls: s.certs.TLSConfig(alpn...), timeout: cfg.Limits.HeaderTimeout, log: s.log,
-			handshake: slots, perAddr: perAddr, http: newConnQueue(f.ln.Addr()), turn: s.turn, xmpp: s.xmpp, guard: s.guard,
+			handshake: slots, perAddr: perAddr, http: newConnQueue(f.ln.Addr()), turn: s.turn, xmpp: s.xmpp, guard: s.guard, wrap: cfg.TURNConn,
 		}
 	}
 }

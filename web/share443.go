@@ -32,8 +32,9 @@ type share struct {
 	perAddr   *connCount    // so that one address can't take them all
 
 	http *connQueue
-	turn *connQueue // nil: nobody takes TURN
-	xmpp *connQueue // nil: nobody takes XMPP
+	turn *connQueue              // nil: nobody takes TURN
+	wrap func(net.Conn) net.Conn // of who takes TURN; may be nil
+	xmpp *connQueue              // nil: nobody takes XMPP
 
 	guard *guard.Guard
 	wg    sync.WaitGroup
@@ -92,6 +93,9 @@ func (s *share) sort(ctx context.Context, raw net.Conn) {
 	defer cancel()
 	// Covers the first byte as well as the handshake.
 	raw.SetDeadline(time.Now().Add(s.timeout))
+	if s.turn != nil && s.wrap != nil {
+		raw = s.wrap(raw)
+	}
 	conn := tls.Server(raw, s.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		s.log.Debug("tls handshake", "remote", raw.RemoteAddr(), "err", err)

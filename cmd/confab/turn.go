@@ -212,7 +212,7 @@ func (s *server) turnOverTLS(rc *relay.Config, listen []netip.AddrPort) error {
 			s.logs.of("turn").Warn("default port for TURN over TLS left closed", "port", s.cfg.TURN.TLSPort, "err", err)
 			return nil
 		}
-		rc.TLS = append(rc.TLS, tls.NewListener(ln, s.certs.TLSConfig("stun.turn")))
+		rc.TLS = append(rc.TLS, tls.NewListener(relay.Switchable(ln), s.certs.TLSConfig("stun.turn")))
 	}
 	return nil
 }

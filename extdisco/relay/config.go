@@ -22,7 +22,7 @@ type Config struct {
 	// a family has two; 0: no NAT behaviour discovery.
 	AltPort uint16
 	// TLS listeners take TURN over TLS; their connections are *tls.Conn or carry
-	// bytes already decrypted.
+	// bytes already decrypted. What Switch has not been put below of has goroutines.
 	TLS []net.Listener
 	// PlainTLS has the TCP addresses take TLS as well; may be nil.
 	PlainTLS *tls.Config

@@ -68,8 +68,17 @@ func TestLongFrames(t *testing.T) {
 // A whole conversation byte by byte, and in one piece.
 func TestPiecesOfAConversation(t *testing.T) {
 	t.Parallel()
-	w := serve(t, nil)
-	c, p := w.login("tcp"), newFar(t, local4)
+	for _, network := range []string{"tcp", "tls"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			piecesOver(t, network)
+		})
+	}
+}
+
+func piecesOver(t *testing.T, network string) {
+	w := serve(t, withTLS(t, nil))
+	c, p := w.login(network), newFar(t, local4)
 	var all []byte
 	all = append(all, c.signed(stun.Allocate, overUDP)...)
 	all = append(all, c.signed(stun.ChannelBind, channel(0x4000), peerAt(p.addr))...)
@@ -99,9 +108,18 @@ func TestPiecesOfAConversation(t *testing.T) {
 // first; answers are not, and nobody else waits.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
-	w := serve(t, func(c *Config) { c.MaxBps, c.Queue = 0, 64<<10 })
-	slow, quick, p := w.login("tcp"), w.login("udp"), newFar(t, local4)
-	_ = slow.conn.(*net.TCPConn).SetReadBuffer(8 << 10)
+	for _, network := range []string{"tcp", "tls"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			slowReader(t, network)
+		})
+	}
+}
+
+func slowReader(t *testing.T, network string) {
+	w := serve(t, withTLS(t, func(c *Config) { c.MaxBps, c.Queue = 0, 64<<10 }))
+	slow, quick, p := w.login(network), w.login("udp"), newFar(t, local4)
+	_ = bottom(slow.conn).SetReadBuffer(8 << 10)
 	to, from := slow.allocate(), quick.allocate()
 	slow.ask(stun.ChannelBind, 0, channel(0x4000), peerAt(p.addr))
 	quick.ask(stun.ChannelBind, 0, channel(0x4000), peerAt(p.addr))
@@ -154,9 +172,18 @@ func TestSlowReader(t *testing.T) {
 // Answers that a client asks for and does not read end its connection.
 func TestWhoAsksAndDoesNotRead(t *testing.T) {
 	t.Parallel()
-	w := serve(t, nil)
-	c := w.login("tcp")
-	_ = c.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	for _, network := range []string{"tcp", "tls"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			asksAndDoesNotRead(t, network)
+		})
+	}
+}
+
+func asksAndDoesNotRead(t *testing.T, network string) {
+	w := serve(t, withTLS(t, nil))
+	c := w.login(network)
+	_ = bottom(c.conn).SetReadBuffer(4 << 10)
 	b := bytes.Repeat(c.unsigned(stun.Binding), 1000)
 	_ = c.conn.SetWriteDeadline(time.Now().Add(patience))
 	for {
@@ -248,15 +275,63 @@ func certificate(t *testing.T) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// TURN over TLS: the same as over TCP.
+// ahead is a TLS connection that gives back what was read of it to see what it is.
+type ahead struct {
+	*tls.Conn
+	first []byte
+}
+
+func (a *ahead) Read(b []byte) (int, error) {
+	if len(a.first) > 0 {
+		n := copy(b, a.first)
+		a.first = a.first[n:]
+		return n, nil
+	}
+	return a.Conn.Read(b)
+}
+
+// looking reads the first byte of every connection.
+type looking struct {
+	net.Listener
+	config *tls.Config
+}
+
+func (l looking) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	a := &ahead{Conn: tls.Server(Switch(c), l.config), first: make([]byte, 1)}
+	if _, err := io.ReadFull(a.Conn, a.first); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// TURN over TLS: the same as over TCP, however its connections come in.
 func TestTLS(t *testing.T) {
 	t.Parallel()
+	for name, listen := range map[string]func(net.Listener, *tls.Config) net.Listener{
+		"in goroutines":  tls.NewListener,
+		"in event loops": func(ln net.Listener, c *tls.Config) net.Listener { return tls.NewListener(Switchable(ln), c) },
+		"after a look":   func(ln net.Listener, c *tls.Config) net.Listener { return looking{ln, c} },
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			t.Run(name+" "+tls.VersionName(version), func(t *testing.T) {
+				t.Parallel()
+				overTLS(t, listen, version)
+			})
+		}
+	}
+}
+
+func overTLS(t *testing.T, listen func(net.Listener, *tls.Config) net.Listener, version uint16) {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := serve(t, func(c *Config) {
-		c.TLS = []net.Listener{tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*certificate(t)}})}
+		c.TLS = []net.Listener{listen(ln, &tls.Config{Certificates: []tls.Certificate{*certificate(t)}, MaxVersion: version})}
 	})
 	conn, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
@@ -266,16 +341,24 @@ func TestTLS(t *testing.T) {
 	c.greet()
 	relayed := c.allocate()
 	c.ask(stun.ChannelBind, 0, channel(0x4000), peerAt(p.addr))
-	for _, n := range []int{0, 1, 1200, 20_000} {
+	for _, n := range []int{0, 1, 1200, 20_000, 65_000} {
 		s := strings.Repeat("x", n)
 		c.sayOn(0x4000, s)
 		p.hear(relayed, s)
 		p.say(relayed, s)
 		c.hearOn(0x4000, s)
 	}
+	for range 30 { // several records with one read
+		c.sayOn(0x4000, "a")
+	}
+	for range 30 {
+		p.hear(relayed, "a")
+	}
 	if by := w.Stats().ByTransport; by["tls"] != 1 {
 		t.Errorf("%v", by)
 	}
+	_ = conn.Close()
+	w.ended("connection closed")
 }
 
 // TURN over DTLS (turn.md §7.11): a message is a record, without padding.

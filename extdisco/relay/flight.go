@@ -27,6 +27,7 @@ type flight struct {
 	writer  *datagram.Writer // to peers
 	clients []clientWriter   // by listening address
 	streams []*stream        // to be woken
+	spool   spool            // to streams of event loops
 	arena   []byte
 	used    int
 	build   stun.Builder
@@ -52,7 +53,7 @@ type clientWriter struct {
 }
 
 func newFlight(loop int) *flight {
-	return &flight{loop: loop, chains: map[*relaySocket]int{}, writer: datagram.NewWriter(flightSize), arena: make([]byte, arenaSize)}
+	return &flight{loop: loop, chains: map[*relaySocket]int{}, spool: newSpool(), writer: datagram.NewWriter(flightSize), arena: make([]byte, arenaSize)}
 }
 
 // space is room for n bytes that lives until flush.
@@ -146,6 +147,7 @@ func (f *flight) flush() {
 		f.streams[i] = nil
 	}
 	f.streams = f.streams[:0]
+	f.spool.flush()
 	f.used = 0
 }
 

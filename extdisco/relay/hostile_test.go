@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -210,6 +211,51 @@ func TestChurn(t *testing.T) {
 	defer w.mu.RUnlock()
 	if len(w.live)+len(w.relayeds)+len(w.tickets)+len(w.reserved) != 0 {
 		t.Error("something is left")
+	}
+}
+
+// A connection that says nothing, or half of something, costs a little memory and no
+// goroutine, and keeps nobody else waiting.
+func TestManyConnections(t *testing.T) {
+	if !datagram.CanStream {
+		t.Skip("connections have goroutines here")
+	}
+	w := serve(t, func(c *Config) { c.ConnsPerAddress, c.AuthTimeout = 1000, time.Hour })
+	good, p := w.login("tcp"), newFar(t, local4)
+	relayed := good.allocate()
+	good.ask(stun.ChannelBind, 0, channel(0x4000), peerAt(p.addr))
+	const many = 300
+	goroutines, before := runtime.NumGoroutine(), heap()
+	l := w.listeners[0]
+	for i := range many {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if i%2 == 0 {
+			if _, err := conn.Write([]byte("\x00\x01\x00\x80half")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for n := 0; n <= many; runtime.Gosched() { // all have been accepted
+		l.mu.Lock()
+		n = len(l.conns)
+		l.mu.Unlock()
+	}
+	for i := range 100 {
+		s := fmt.Sprint("packet ", i)
+		good.sayOn(0x4000, s)
+		p.hear(relayed, s)
+		p.say(relayed, s)
+		good.hearOn(0x4000, s)
+	}
+	if n := runtime.NumGoroutine(); n > goroutines {
+		t.Errorf("%d goroutines, %d before", n, goroutines)
+	}
+	if grown := (heap() - before) / many; grown > 4<<10 {
+		t.Errorf("%d bytes for each, with the test's end", grown)
 	}
 }
 

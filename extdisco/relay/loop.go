@@ -33,6 +33,7 @@ type loop struct {
 	at, to  int // what was read and is not yet taken
 	swept   int64
 	gather  gathering
+	inbox   inbox
 	sockets []*udpSocket // listening
 }
 
@@ -107,6 +108,8 @@ func (l *loop) serve(v any) {
 		l.read(v.socket, clientBatch)
 	case *relaySocket:
 		l.read(v.socket, peerBatch)
+	case *stream:
+		l.fromStream(v)
 	}
 	for l.at < l.to {
 		l.take(v)
@@ -157,6 +160,7 @@ func (l *loop) next() (b []byte, src netip.AddrPort, segment int, ok bool) {
 func (l *loop) send() {
 	l.flight.flush()
 	l.reader.Reset()
+	l.inbox.used = 0
 }
 
 func (l *loop) fromClients(s *udpSocket) {

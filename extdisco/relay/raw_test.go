@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -102,6 +103,17 @@ func serve(t testing.TB, change func(*Config)) *world {
 	return w
 }
 
+// withTLS has the TCP port take TLS.
+func withTLS(t *testing.T, change func(*Config)) func(*Config) {
+	cert := certificate(t)
+	return func(c *Config) {
+		c.PlainTLS = &tls.Config{Certificates: []tls.Certificate{*cert}}
+		if change != nil {
+			change(c)
+		}
+	}
+}
+
 // close ends the relay, before the test does if it wants to.
 func (w *world) close() {
 	if w.closed {
@@ -191,11 +203,11 @@ type caller struct {
 	buf      []byte
 }
 
-// call connects; network is udp or tcp. The client has no nonce yet.
+// call connects; network is udp, tcp, or tls for TLS on the TCP port (withTLS). The client has no nonce yet.
 func (w *world) call(network string) *caller {
 	w.t.Helper()
 	addr := ""
-	if network == "tcp" {
+	if network != "udp" {
 		addr = w.listeners[0].Addr().String()
 	} else {
 		addr = w.UDPAddrs()[0].String()
@@ -205,6 +217,13 @@ func (w *world) call(network string) *caller {
 
 func (w *world) callAt(network, addr string) *caller {
 	w.t.Helper()
+	if network == "tls" {
+		conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return w.over(conn, true)
+	}
 	conn, err := net.Dial(network, addr)
 	if err != nil {
 		w.t.Fatal(err)

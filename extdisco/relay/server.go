@@ -9,7 +9,7 @@
 //     authenticated (gate.go).
 //   - Sockets belong to event loops, one for each core (loop.go). A packet is read,
 //     looked up and sent by one goroutine, without a lock and without an
-//     allocation (data.go); connections have a goroutine each (stream.go).
+//     allocation (data.go). TCP connections belong to them as well (polled.go).
 //   - Requests change an allocation under its lock and publish what the packets
 //     need as a snapshot (allocation.go).
 package relay

@@ -74,23 +74,42 @@ func (l *listener) isClosed() bool {
 }
 
 func (l *listener) take(conn net.Conn) {
+	if s := l.admit(conn); s == nil {
+		l.server.counters.overBudget.Add(1)
+		_ = conn.Close()
+	} else {
+		s.begin()
+	}
+}
+
+// admit makes the stream of a connection, nil if there is no room for it. Whoever ends
+// it calls open.Done.
+func (l *listener) admit(conn net.Conn) *stream {
 	cfg := &l.server.cfg
 	remote := addrPort(conn.RemoteAddr())
 	ip := site(remote.Addr())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || len(l.conns) >= cfg.Conns || l.perIP[ip] >= cfg.ConnsPerAddress {
-		l.server.counters.overBudget.Add(1)
-		_ = conn.Close()
-		return
+		return nil
 	}
-	lowWater(conn)
-	s := &stream{listener: l, kind: l.kind, raw: conn, conn: conn, at: addrPort(conn.LocalAddr()), kick: make(chan struct{}, 1)}
+	s := &stream{listener: l, kind: l.kind, raw: conn, conn: conn, at: addrPort(conn.LocalAddr())}
+	if _, plain := conn.(*net.TCPConn); plain {
+		s.raw = Switch(conn)
+		s.conn = s.raw
+	}
+	if s.wire = wireOf(s.conn); s.wire != nil {
+		s.loop = l.server.anyLoop()
+	} else {
+		s.kick = make(chan struct{}, 1)
+	}
+	bound(conn)
 	s.client = &client{leg: s, addr: remote}
-	s.timer = time.AfterFunc(cfg.AuthTimeout, func() { _ = conn.Close() })
+	s.timer = time.AfterFunc(cfg.AuthTimeout, s.hangUp)
 	l.conns[s] = struct{}{}
 	l.perIP[ip]++
-	l.open.Go(s.run)
+	l.open.Add(1)
+	return s
 }
 
 func (l *listener) gone(s *stream) {
@@ -105,7 +124,7 @@ func (l *listener) close() error {
 	l.mu.Lock()
 	l.closed = true
 	for s := range l.conns {
-		_ = s.raw.Close()
+		s.hangUp()
 	}
 	l.mu.Unlock()
 	err := l.Listener.Close()
@@ -124,7 +143,9 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// stream is a connection: a goroutine reads, another writes.
+// stream is a connection. TCP connections belong to an event loop, which reads and
+// writes them between datagrams (polled.go); of others, a goroutine reads and another
+// writes.
 type stream struct {
 	listener *listener
 	kind     string   // tcp, tls or dtls
@@ -136,12 +157,42 @@ type stream struct {
 	member   atomic.Bool // it has one
 	peer     *peerConn   // RFC 6062: it carries the bytes of that
 
+	loop *loop // nil: it has goroutines
+	wire *wire // below conn
+	polled
+
 	kick    chan struct{}
 	mu      sync.Mutex
 	control []byte // answers
 	media   []byte // frames of data, from start on
 	start   int
 	closed  bool
+	writing
+}
+
+// begin has it served.
+func (s *stream) begin() {
+	switch {
+	case s.loop == nil:
+		go func() {
+			defer s.listener.open.Done()
+			s.run()
+		}()
+	case s.kind == "tcp":
+		s.enter()
+	default:
+		go s.secure()
+	}
+}
+
+// hangUp ends the connection: whoever serves it finds out.
+func (s *stream) hangUp() {
+	if s.loop == nil {
+		_ = s.raw.Close()
+		return
+	}
+	s.over.Store(true)
+	s.wire.hangUp()
 }
 
 func (s *stream) network() string       { return s.kind }
@@ -219,7 +270,7 @@ func (s *stream) guard(half string, f func()) {
 // end ends the allocation as well: nobody else can use it, unless it can move
 // (RFC 8016).
 func (s *stream) end() {
-	s.timer.Stop()
+	defer s.timer.Stop() // it runs again when an allocation ends
 	if a := s.client.held.Load(); a != nil {
 		a.mu.Lock()
 		if a.ticket == (ticket{}) && a.client.Load() == s.client {
@@ -307,8 +358,13 @@ func (s *stream) frames(f *flight, b []byte) (used, need int) {
 // explain tells somebody who has opened the port in a browser.
 func (s *stream) explain(b []byte) {
 	if s.kind == "tcp" && (bytes.HasPrefix(b, []byte("GET ")) || bytes.HasPrefix(b, []byte("HEAD"))) {
+		answer := []byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+		if s.loop != nil {
+			_, _ = s.wire.fd.Load().Write(answer)
+			return
+		}
 		_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = s.conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
+		_, _ = s.conn.Write(answer)
 	}
 }
 
@@ -321,20 +377,33 @@ func (s *stream) take(f *flight, b []byte) {
 		server.channelData(f, s.client, b)
 		return
 	}
-	server.message(f, arrival{leg: s, from: s.client.addr, client: s.client}, b)
+	server.message(f, arrival{leg: s, from: s.client.addr, client: s.client, loop: s.loop}, b)
 }
 
-// send queues a message. Of media that a client does not read in time the oldest is
-// dropped: late media is worth nothing, and nobody else waits for it.
+// send sends a message with the flight.
 func (s *stream) send(f *flight, head, body []byte, _ *datagram.Destination) {
+	if s.loop != nil {
+		f.toStream(s, head, body)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.queue(head, body)
+	if n := len(f.streams); n == 0 || f.streams[n-1] != s {
+		f.streams = append(f.streams, s)
+	}
+}
+
+// queue keeps a message until it can be written. Of media that a client does not read
+// in time the oldest is dropped: late media is worth nothing, and nobody else waits for
+// it. s.mu is held.
+func (s *stream) queue(head, body []byte) {
 	if s.closed {
 		return
 	}
 	if head == nil && binary.BigEndian.Uint16(body) != stun.Data|stun.Indication {
 		if len(s.control)+len(body) > maxControl {
-			_ = s.raw.Close() // it asks and does not read
+			s.hangUp() // it asks and does not read
 			return
 		}
 		s.control = append(s.control, body...)
@@ -345,9 +414,6 @@ func (s *stream) send(f *flight, head, body []byte, _ *datagram.Destination) {
 			var zeros [3]byte // RFC 8656 §12.5
 			s.media = append(s.media, zeros[:-(len(head)+len(body))&3]...)
 		}
-	}
-	if n := len(f.streams); n == 0 || f.streams[n-1] != s {
-		f.streams = append(f.streams, s)
 	}
 }
 
@@ -389,22 +455,23 @@ func (s *stream) write() {
 	out := make([]byte, 0, recordSize)
 	for range s.kick {
 		for {
-			if out = s.next(out[:0]); len(out) == 0 {
+			s.mu.Lock()
+			out = s.next(out[:0])
+			s.mu.Unlock()
+			if len(out) == 0 {
 				break
 			}
 			_ = s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if !s.put(out) {
-				_ = s.raw.Close()
+				s.hangUp()
 				break
 			}
 		}
 	}
 }
 
-// next moves what is to be written next from the queues to out.
+// next moves what is to be written next from the queues to out. s.mu is held.
 func (s *stream) next(out []byte) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	out = append(out, s.control...)
 	s.control = s.control[:0]
 	for s.start < len(s.media) {

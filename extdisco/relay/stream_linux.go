@@ -3,6 +3,7 @@ package relay
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,22 +12,24 @@ import (
 // suffers from full buffers more than from loss.
 const notSent = 32 << 10
 
-// lowWater bounds what waits in the kernel, where nothing can be dropped any more.
-func lowWater(c net.Conn) {
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = t.NetConn()
-	}
-	t, ok := c.(*net.TCPConn)
-	if !ok {
+// bound bounds what waits in the kernel, where nothing can be dropped any more, and for
+// how long: who takes nothing for that time is given up.
+func bound(c net.Conn) { option(c, unix.TCP_NOTSENT_LOWAT, notSent); patient(c, writeTimeout) }
+
+// patient sets how long a connection may take nothing of what is written; 0 is the
+// system's default.
+func patient(c net.Conn, d time.Duration) { option(c, unix.TCP_USER_TIMEOUT, int(d/time.Millisecond)) }
+
+func option(c net.Conn, name, value int) {
+	t := bottom(c)
+	if t == nil {
 		return
 	}
 	raw, err := t.SyscallConn()
 	if err != nil {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
-	})
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, name, value) })
 }
 
 // reusable lets connections to peers leave by a port that others are accepted on (RFC

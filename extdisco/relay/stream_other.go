@@ -6,9 +6,12 @@ import (
 	"errors"
 	"net"
 	"syscall"
+	"time"
 )
 
-func lowWater(net.Conn) {}
+func bound(net.Conn) {}
+
+func patient(net.Conn, time.Duration) {}
 
 // reusable: TCP relays need Linux.
 func reusable(_, _ string, _ syscall.RawConn) error { return errors.ErrUnsupported }

@@ -403,8 +403,9 @@ func (s *stream) pipe(first []byte) {
 	c := s.peer
 	defer c.leave()
 	_ = s.conn.SetWriteDeadline(time.Time{})
+	patient(s.conn, 0)
 	a := c.relay.allocation
-	defer context.AfterFunc(a.tcp.context, func() { _ = s.raw.Close() })()
+	defer context.AfterFunc(a.tcp.context, s.hangUp)()
 	var back sync.WaitGroup
 	back.Go(func() {
 		s.guard("relaying", func() { a.copy(s.conn, c.conn, nil, false) })

@@ -80,7 +80,12 @@ func (p *tcpFar) take() net.Conn {
 // that are sent at once.
 func (c *caller) bind(id []byte, behind string) net.Conn {
 	c.t.Helper()
-	d := c.world.call("tcp")
+	return c.bindOver("tcp", id, behind)
+}
+
+func (c *caller) bindOver(network string, id []byte, behind string) net.Conn {
+	c.t.Helper()
+	d := c.world.call(network)
 	d.username, d.key = c.username, c.key
 	d.greet()
 	d.write(append(d.signed(stun.ConnectionBind, raw(stun.AttrConnectionID, id...)), behind...))
@@ -127,9 +132,18 @@ func ends(t *testing.T, conn net.Conn) {
 // RFC 6062 §4.3: the client connects to a peer.
 func TestTCPConnect(t *testing.T) {
 	t.Parallel()
-	w, ip := tcpWorld(t, func(c *Config) { c.MaxBps = 0 })
+	for _, network := range []string{"tcp", "tls"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			tcpConnect(t, network)
+		})
+	}
+}
+
+func tcpConnect(t *testing.T, network string) {
+	w, ip := tcpWorld(t, withTLS(t, func(c *Config) { c.MaxBps = 0 }))
 	p := newTCPFar(t, ip)
-	c := w.login("tcp")
+	c := w.login(network)
 	relayed := address(t, c.ask(stun.Allocate, 0, overTCP), stun.AttrXORRelayedAddress)
 	id := connectionID(t, c.ask(stun.Connect, 0, peerAt(p.addr)))
 	far := p.take()
@@ -139,7 +153,7 @@ func TestTCPConnect(t *testing.T) {
 	if _, err := far.Write([]byte("220 ready\r\n")); err != nil { // it may speak first
 		t.Fatal(err)
 	}
-	near := c.bind(id, "GET / HTTP/1.1\r\n")
+	near := c.bindOver(network, id, "GET / HTTP/1.1\r\n")
 	hears(t, near, "220 ready\r\n")
 	hears(t, far, "GET / HTTP/1.1\r\n")
 	long := string(bytes.Repeat([]byte("0123456789abcdef"), 2000))
@@ -159,7 +173,7 @@ func TestTCPConnect(t *testing.T) {
 	says(t, near, far, "again")
 	_ = far.Close()
 	ends(t, near)
-	if st := w.Stats(); st.BytesToPeers < 32_000 || st.BytesFromPeers < 32_000 || st.ByTransport["tcp"] != 1 || st.Refused[446] != 1 {
+	if st := w.Stats(); st.BytesToPeers < 32_000 || st.BytesFromPeers < 32_000 || st.ByTransport[network] != 1 || st.Refused[446] != 1 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -278,7 +292,9 @@ func TestTCPRelayIsRefused(t *testing.T) {
 func TestTCPConnectionBindIsAwaitedForAWhile(t *testing.T) {
 	t.Parallel()
 	w, ip := tcpWorld(t, nil)
+	w.tcp.mu.Lock()
 	w.tcp.limit = 500 * time.Millisecond
+	w.tcp.mu.Unlock()
 	p, c := newTCPFar(t, ip), w.login("tcp")
 	c.ask(stun.Allocate, 0, overTCP)
 	id := connectionID(t, c.ask(stun.Connect, 0, peerAt(p.addr)))

@@ -1,7 +1,8 @@
 // Package datagram moves UDP datagrams in batches: many with one system call
 // (recvmmsg, sendmmsg), and runs of equally long ones to one address as one, for
 // the kernel or the card to cut (UDP_SEGMENT, UDP_GRO, udp(7)). The dearest part
-// of a datagram is its way through the network stack; a run goes it once.
+// of a datagram is its way through the network stack; a run goes it once. TCP
+// connections can be watched by the same Poller.
 //
 // Rules of this package:
 //   - Only Poller.Wait, Reader.Wait and Send on a socket opened with Waits wait.
@@ -17,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"net"
 	"net/netip"
 	"sync/atomic"
 )
@@ -72,6 +74,16 @@ func OpenGroup(addr netip.AddrPort, n int, o Options) ([]*Socket, error) {
 	}
 	return group, nil
 }
+
+// ErrLater says that nothing can be read, or no more be written, now. It is temporary
+// to crypto/tls, which goes on where it has stopped.
+var ErrLater net.Error = later{}
+
+type later struct{}
+
+func (later) Error() string   { return "nothing to be done now" }
+func (later) Timeout() bool   { return true }
+func (later) Temporary() bool { return true }
 
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())

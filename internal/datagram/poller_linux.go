@@ -36,7 +36,7 @@ type Poller struct {
 	closed bool
 	table  []polled
 	free   []int32
-	slots  map[*Socket]int32
+	slots  map[any]int32 // by *Socket or *Stream
 }
 
 // polled is what events of a slot of the table mean. The turn of a slot that was
@@ -62,7 +62,7 @@ func NewPoller() (*Poller, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("create eventfd: %w", err)
 	}
-	p := &Poller{event: os.NewFile(uintptr(event), "eventfd"), fd: fd, slots: map[*Socket]int32{}}
+	p := &Poller{event: os.NewFile(uintptr(event), "eventfd"), fd: fd, slots: map[any]int32{}}
 	binary.NativeEndian.PutUint64(p.one[:], 1)
 	// Edge-triggered: every write is an event of its own, and nobody has to read.
 	err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, event, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: wakeSlot})
@@ -77,13 +77,21 @@ func NewPoller() (*Poller, error) {
 // Add has Wait return v when s can be read, until Remove. It may be called by any
 // goroutine, also during Wait.
 func (p *Poller) Add(s *Socket, v any) error {
+	if err := p.add(s, v, s.raw.Control); err != nil {
+		return fmt.Errorf("poll udp %s: %w", s.local, err)
+	}
+	return nil
+}
+
+// add adds what s stands for; control calls a function with its descriptor.
+func (p *Poller) add(s, v any, control func(func(fd uintptr)) error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return fmt.Errorf("poll udp %s: %w", s.local, net.ErrClosed)
+		return net.ErrClosed
 	}
 	if _, known := p.slots[s]; known {
-		return fmt.Errorf("poll udp %s: %w", s.local, os.ErrExist)
+		return os.ErrExist
 	}
 	if len(p.free) == 0 {
 		p.free = append(p.free, int32(len(p.table)))
@@ -92,9 +100,9 @@ func (p *Poller) Add(s *Socket, v any) error {
 	slot := p.free[len(p.free)-1]
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: slot, Pad: p.table[slot].turn}
 	var err error
-	closed := s.raw.Control(func(fd uintptr) { err = unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, int(fd), &event) })
+	closed := control(func(fd uintptr) { err = unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, int(fd), &event) })
 	if err = errors.Join(closed, err); err != nil {
-		return fmt.Errorf("poll udp %s: %w", s.local, err)
+		return err
 	}
 	p.free = p.free[:len(p.free)-1]
 	p.table[slot].v = v
@@ -105,6 +113,12 @@ func (p *Poller) Add(s *Socket, v any) error {
 // Remove undoes Add: no Wait that begins to return afterwards returns the value.
 // A socket should be removed before it is closed, or its value stays here.
 func (p *Poller) Remove(s *Socket) {
+	if s != nil {
+		p.remove(s, s.raw.Control)
+	}
+}
+
+func (p *Poller) remove(s any, control func(func(fd uintptr)) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	slot, known := p.slots[s]
@@ -116,7 +130,7 @@ func (p *Poller) Remove(s *Socket) {
 	p.free = append(p.free, slot)
 	if !p.closed {
 		// The kernel has forgotten a closed descriptor by itself.
-		_ = s.raw.Control(func(fd uintptr) { _ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, int(fd), nil) })
+		_ = control(func(fd uintptr) { _ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, int(fd), nil) })
 	}
 }
 
