@@ -202,6 +202,67 @@ func TestColibriRefusals(t *testing.T) {
 	}
 }
 
+// A request about services changes all that it names or nothing (bridge.md §21).
+func TestConnects(t *testing.T) {
+	t.Parallel()
+	come := make(chan string, 8)
+	stt := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(rw, r, nil)
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		come <- r.URL.Path + " begins"
+		for {
+			if _, b, err := ws.Read(r.Context()); err != nil {
+				return
+			} else if string(b) == `{"event":"session-end"}` {
+				come <- r.URL.Path + " ends"
+			}
+		}
+	}))
+	t.Cleanup(stt.Close)
+	host := strings.TrimPrefix(stt.URL, "http://")
+	w := newWorld(t, func(c *Config) { c.ExportHosts = []string{host} })
+	w.must(createFirst)
+	connect := func(attrs string) string {
+		return `<connect protocol="mediajson" type="transcriber" audio="true" ` + attrs + `</connect>`
+	}
+	at := func(path string) string { return `url="ws://` + host + path + `">` }
+	w.must(modify(`<connects>` + connect(`id="a" create="true" `+at("/a")) + `</connects>`))
+	if got := <-come; got != "/a begins" {
+		t.Fatal(got)
+	}
+	for _, c := range []struct{ connects, cond string }{
+		{connect(`id="a" create="true" ` + at("/a")), xmpp.CondBadRequest},
+		{connect(`id="b" ` + at("/b")), xmpp.CondBadRequest},
+		{connect(`id="b" create="true" `+at("/b")) + connect(`id="b" create="true" `+at("/b")), xmpp.CondBadRequest},
+		{`<connect id="a" expire="true"/><connect id="a" expire="true"/>`, xmpp.CondBadRequest},
+		{`<connect id="a" expire="true"/>` + connect(`id="a" `+at("/a")), xmpp.CondBadRequest},
+		{connect(`id="a" ` + at("/elsewhere")), xmpp.CondFeatureNotImplemented},
+		{connect(`id="b" create="true" `+at("/b")) + connect(`id="c" create="true" video="true" `+at("/c")), xmpp.CondFeatureNotImplemented},
+		{connect(`id="b" create="true" ` + at("/b") + `<requests><request name="x"/></requests>`), xmpp.CondFeatureNotImplemented},
+		{strings.Replace(connect(`id="b" create="true" `+at("/b")), "mediajson", "smoke", 1), xmpp.CondFeatureNotImplemented},
+		{connect(`id="b" create="true" url="ws://169.254.169.254/">`), xmpp.CondNotAllowed},
+		{connect(`id="b" create="true" url="http://` + host + `/">`), xmpp.CondBadRequest},
+	} {
+		if _, e := w.ask(modify(`<connects>` + c.connects + `</connects>`)); e == nil || e.Stanza.Cond != c.cond {
+			t.Errorf("%s\n got %v, want %s", c.connects, e, c.cond)
+		}
+	}
+	// One in the place of another, under its name; what was refused has changed nothing.
+	w.must(modify(`<connects>` + connect(`id="a" create="true" `+at("/new")) + `<connect id="a" expire="true"/></connects>`))
+	got := map[string]bool{<-come: true, <-come: true}
+	if !got["/a ends"] || !got["/new begins"] {
+		t.Error(got)
+	}
+	w.must(modify(`<connects>` + connect(`id="a" `+at("/new")+`<exports><export name="aaaaaaaa-a0"/></exports>`) + `</connects>`))
+	w.must(modify(`<endpoint id="aaaaaaaa" expire="true"/>`))
+	if got := <-come; got != "/new ends" {
+		t.Error("the conference ended and its connection did not:", got)
+	}
+}
+
 func TestOnlyTheBreweryIsHeard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

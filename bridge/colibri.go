@@ -65,8 +65,11 @@ func (c *Conference) carryOut(m *colibri2.Modify) (*colibri2.Modified, error) {
 		c.expired = true
 		return answer, nil
 	}
-	if len(m.Relays) > 0 || m.Connects {
-		return nil, unsupported("Relays and exporters are not supported")
+	if len(m.Relays) > 0 {
+		return nil, unsupported("Relays are not supported")
+	}
+	if err := c.checkConnects(m.Connects); err != nil {
+		return nil, err
 	}
 	simple := true // nothing but expire and force-mute
 	for i := range m.Endpoints {
@@ -86,6 +89,7 @@ func (c *Conference) carryOut(m *colibri2.Modify) (*colibri2.Modified, error) {
 		}
 		answer.Endpoints = append(answer.Endpoints, *res)
 	}
+	c.applyConnects(m.Connects)
 	if created {
 		// Every creation repeats them: answers may be handled out of order
 		// (bridge.md §3.5).
@@ -166,6 +170,9 @@ func (c *Conference) create(req *colibri2.Endpoint) (*colibri2.Endpoint, error) 
 	}
 	ep.transport = t
 	c.endpoints[ep.id] = ep
+	if req.Diarize {
+		c.diarized.Store(ep.id, true)
+	}
 	c.order = append(c.order, ep)
 	c.size.Store(int32(len(c.order)))
 	c.passwords.Lock()

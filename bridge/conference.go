@@ -58,6 +58,9 @@ type Conference struct {
 	sourcesSet  uint64              // counts up when an endpoint has other sources, or is gone
 	names       []string            // scratch
 
+	connections map[string]*connection // by id
+	diarized    sync.Map               // ids of endpoints in whose audio voices are to be told apart
+
 	layersAt    time.Time // when changed layers were last looked at
 	layersLater bool      // some wait for the next tick
 }
@@ -77,6 +80,7 @@ func newConference(s *Service, m *colibri2.Modify, pipe *forward.Pipeline) *Conf
 		allocator:   alloc.Allocator{Config: s.cfg.Alloc},
 		heights:     map[string]*heights{},
 		toConstrain: map[*endpoint]bool{},
+		connections: map[string]*connection{},
 	}
 	c.passwords.by = map[string]*endpoint{}
 	c.feedback.audio, c.feedback.video = randomSSRC(), randomSSRC()
@@ -174,6 +178,7 @@ func (c *Conference) end() {
 	for _, ep := range slices.Clone(c.order) {
 		c.remove(ep)
 	}
+	c.disconnectAll()
 	c.s.elsewhere(c.pipe.Close)
 	c.s.counters.conferencesCompleted.Add(1)
 	c.s.counters.conferenceMillis.Add(uint64(now().Sub(c.created).Milliseconds()))
@@ -244,6 +249,7 @@ func (c *Conference) remove(ep *endpoint) {
 		return
 	}
 	delete(c.endpoints, ep.id)
+	c.diarized.Delete(ep.id)
 	c.order = slices.DeleteFunc(c.order, func(o *endpoint) bool { return o == ep })
 	c.size.Store(int32(len(c.order)))
 	c.passwords.Lock()

@@ -78,6 +78,10 @@ type Config struct {
 	// many video sources less one or more, and -1 for no bound.
 	LastNLimits map[int]int
 
+	// ExportHosts are the hosts, with their ports where URLs have one, of services that
+	// conferences may be connected to.
+	ExportHosts []string
+
 	// HealthInterval separates self-tests, of which each may take HealthTimeout; 0:
 	// none.
 	HealthInterval, HealthTimeout time.Duration

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"confab/bridge/export"
 	"confab/bridge/forward"
 	"confab/bridge/transport"
 )
@@ -18,6 +19,7 @@ type counters struct {
 	endpointsICEFailed, endpointsDTLSFailed                    atomic.Uint64
 	restartsRejected, restartsEarly                            atomic.Uint64
 	dominantChanges, overruns, panics, lastNChanges            atomic.Uint64
+	export                                                     export.Counters
 }
 
 // Stats is a snapshot for metrics.
@@ -59,6 +61,7 @@ type Stats struct {
 	HealthTests, HealthFail uint64
 	HealthTook              time.Duration
 
+	Export  export.Stats
 	Census  Census
 	Forward forward.Stats
 	Sockets transport.SocketStats
@@ -196,7 +199,7 @@ func (s *Service) Stats() Stats {
 		EndpointsICEFailed: c.endpointsICEFailed.Load(), EndpointsDTLSFailed: c.endpointsDTLSFailed.Load(),
 		RestartsRejected: c.restartsRejected.Load(), RestartsEarly: c.restartsEarly.Load(),
 		DominantChanges: c.dominantChanges.Load(), LastNChanges: c.lastNChanges.Load(),
-		Overruns: c.overruns.Load(), Panics: c.panics.Load(),
+		Overruns: c.overruns.Load(), Panics: c.panics.Load(), Export: c.export.Stats(),
 
 		Stress: s.load.level(), LastN: int(s.lastN.Load()) - 1,
 		PacketsIn: s.load.packetsIn.Load(), PacketsOut: s.load.packetsOut.Load(),

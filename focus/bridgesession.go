@@ -23,8 +23,11 @@ type bridgeSession struct {
 	live    bool            // the bridge knows the conference
 	remote  map[string]bool // endpoints that the bridge has once all requests sent are done
 	dead    bool            // dropped: answers are void
-	faults  int             // internal errors in a row
-	version string
+	connect bool            // it is to send audio to be transcribed
+	// connected says that the bridge was told so, since it has the conference.
+	connected bool
+	faults    int // internal errors in a row
+	version   string
 }
 
 type opKind uint8
@@ -140,10 +143,11 @@ func (bs *bridgeSession) next() {
 	for !bs.dead && !bs.alone {
 		ops := bs.take()
 		if len(ops) == 0 {
-			return
+			break
 		}
 		bs.send(ops)
 	}
+	bs.nextConnect()
 }
 
 // take removes from the queue what makes up the next request.
@@ -188,6 +192,7 @@ func (bs *bridgeSession) send(ops []*bridgeOp) {
 			// A conference without endpoints expires by itself (JVB).
 			bs.live = len(bs.remote) > 0
 			bs.alone = !bs.live
+			bs.connected = bs.connected && bs.live
 		}
 	}
 	bs.sent++
@@ -221,6 +226,7 @@ func (bs *bridgeSession) answered(ops []*bridgeOp, reply *xmpp.Stanza, err error
 	case err != nil && op.kind == opCreate:
 		delete(bs.remote, op.ep.ID)
 		bs.live = bs.live && len(bs.remote) > 0 || mayBeThere(err)
+		bs.connected = bs.connected && bs.live
 		op.done(nil, err)
 	case err != nil:
 		bs.c.updateFailed(bs, op, err)

@@ -64,6 +64,8 @@ type Conference struct {
 	recordState      string                // as published
 	callState        string
 	transcriberComes bool
+	transcriber      *bridgeSession // that sends audio to be transcribed
+	audioRecording   string         // as published
 
 	gallery *gallery // of visitors
 
@@ -126,6 +128,7 @@ func (c *Conference) run() {
 
 // flushBridges sends the bridges what the events have made necessary.
 func (c *Conference) flushBridges() {
+	c.placeTranscriber()
 	for _, bs := range c.sessions {
 		bs.next()
 	}

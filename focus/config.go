@@ -92,6 +92,7 @@ type Config struct {
 	MIDExtension     bool          // focus.mid_extension
 	Codecs           []string      // focus.codecs; vp8 always
 	OpusRED          bool          // focus.opus_red
+	Transcription    Transcription
 	SourceDelays     []SourceDelay // focus.source_delays, by size ascending
 	Channel          string        // bridge.channel
 	Etherpad         bool          // integrations.etherpad is set

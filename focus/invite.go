@@ -14,7 +14,7 @@ import (
 // made, send session-initiate.
 
 func (c *Conference) inviteAll() {
-	if len(c.members) < c.s.cfg.MinParticipants {
+	if len(c.members) < c.minParticipants() {
 		return
 	}
 	for _, m := range c.order {
@@ -24,7 +24,7 @@ func (c *Conference) inviteAll() {
 
 // invite starts an invitation unless there is nothing to invite or no reason to.
 func (c *Conference) invite(m *Member) {
-	if c.state != stateJoined || c.members[m.nick] != m || len(c.members) < c.s.cfg.MinParticipants ||
+	if c.state != stateJoined || c.members[m.nick] != m || len(c.members) < c.minParticipants() ||
 		m.state != memberIdle || !m.known || !m.media() || m.settled || m.retry != nil || m.role == "visitor" && !m.visitor {
 		return
 	}
@@ -130,7 +130,7 @@ func (c *Conference) wantsData(m *Member) (data, url bool) {
 // endpoint is the request to create m's endpoint.
 func (c *Conference) endpoint(m *Member) colibri2.Endpoint {
 	ep := colibri2.Endpoint{
-		ID: m.nick, Create: true, StatsID: m.statsID,
+		ID: m.nick, Create: true, StatsID: m.statsID, Diarize: m.diarize,
 		Capabilities: []string{colibri2.CapSourceNames},
 		// The focus offers, so the client is controlled and the bridge controls.
 		Transport: &colibri2.Transport{ICEControlling: true},

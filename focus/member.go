@@ -40,6 +40,7 @@ type Member struct {
 	known       bool // features are known
 	statsID     string
 	region      string
+	diarize     bool // voices in its audio are to be told apart
 	visitor     bool     // in the visitors' room
 	codecs      []string // of a visitor, as it joined
 	granted     bool     // ownership has been asked for
@@ -150,6 +151,7 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 	}
 	m.statsID = textOr(s.Child(xmpp.NSClient, "stats-id"), m.statsID)
 	m.region = textOr(s.Child(xmpp.NSClient, "jitsi_participant_region"), m.region)
+	m.diarize = textOr(s.Child(xmpp.NSClient, "jitsi_participant_diarize"), "") == "true"
 	if sends := [2]bool{m.sendsAudio, m.sendsVideo}; c.s.cfg.MaxAudioSenders > 0 || c.s.cfg.MaxVideoSenders > 0 {
 		m.readMuted(s)
 		if !isNew && sends != [2]bool{m.sendsAudio, m.sendsVideo} {
@@ -211,7 +213,7 @@ func (m *Member) readServices(s *xmpp.Stanza, trusted []string) {
 
 // memberJoined invites whoever can be invited now.
 func (c *Conference) memberJoined(m *Member) {
-	if len(c.members) < c.s.cfg.MinParticipants {
+	if len(c.members) < c.minParticipants() {
 		return
 	}
 	stop(c.lonely)
@@ -262,7 +264,7 @@ func (c *Conference) memberLeft(m *Member, switching bool) {
 	switch n := c.participants(); {
 	case n == 0:
 		c.dropSessions()
-	case n == 1 && (had || len(c.members) < c.s.cfg.MinParticipants) && c.lonely == nil && c.s.cfg.MinParticipants > 1:
+	case n == 1 && (had || len(c.members) < c.minParticipants()) && c.lonely == nil && c.minParticipants() > 1:
 		c.armLonely()
 	}
 	c.publish()

@@ -14,5 +14,9 @@ func (c *Conference) onMetadata(md *jitmeet.RoomMetadata) {
 	if md.StartMuted == nil {
 		md.StartMuted = c.metadata.StartMuted
 	}
+	was := c.transcribing()
 	c.metadata = *md
+	if c.transcribing() != was {
+		c.transcriptionChanged()
+	}
 }

@@ -23,6 +23,7 @@ func (c *Conference) extensions() string {
 	for _, p := range []jitmeet.Property{
 		{Name: "audio-limit-reached", Value: c.audioLimit},
 		{Name: "video-limit-reached", Value: c.videoLimit},
+		{Name: "audio-recording-enabled", Value: c.audioRecording},
 	} {
 		if p.Value != "" {
 			props = append(props, p)

@@ -26,6 +26,7 @@ type Site struct {
 	FileSharing        FileSharing
 	VisitorQueue       bool   // visitors wait for a meeting to go live at /visitor/websocket
 	Etherpad           bool   // an Etherpad answers below /etherpad/
+	Transcription      bool   // a service makes subtitles
 	HiddenDomain       string // recorders' domain, "" without one
 	TokenAuthURL       string // "auth.jwt.login_url": where people sign in, "" on our own pages
 	STUNPort           int    // our own STUN server for peer-to-peer; 0 is none, never a third party's
@@ -173,6 +174,9 @@ func (s *Site) values(domain string, o origin) object {
 	}
 	if s.Etherpad {
 		c["etherpad_base"] = o.scheme + "://" + o.host + "/etherpad/p/"
+	}
+	if s.Transcription {
+		c["transcription"] = object{"enabled": true}
 	}
 	merge(c, s.Config)
 	return c

@@ -57,6 +57,17 @@ func LastNEndpoints(ids []string) []byte {
 	}{classLastNEndpoints, nonNil(ids)})
 }
 
+// Transcript is a result of a service that transcribes, a JSON object, as from an
+// endpoint that nobody is.
+func Transcript(result []byte) []byte {
+	return encode(struct {
+		Class   string          `json:"colibriClass"`
+		To      string          `json:"to"`
+		From    string          `json:"from"`
+		Payload json.RawMessage `json:"msgPayload"`
+	}{classEndpointMessage, "", "transcriber", result})
+}
+
 // DominantSpeaker announces who speaks and who spoke before, latest first.
 func DominantSpeaker(id string, previous []string) []byte {
 	return encode(struct {

@@ -166,6 +166,9 @@ func (ep *Endpoint) sendRTCP(pkt *rtpx.Packet) {
 // fanOut hands a packet that is finished to every worker with receivers for it.
 // ep.mu of the sender is held.
 func (st *stream) fanOut(pkt *rtpx.Packet) {
+	if st.src.Kind == Audio {
+		st.listened(pkt)
+	}
 	ws := st.src.ep.p.e.workers
 	for i, subs := range st.src.subs.Load().byWorker {
 		if len(subs) == 0 {

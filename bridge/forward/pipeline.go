@@ -17,6 +17,7 @@ type Pipeline struct {
 	table    atomic.Pointer[table]
 	list     atomic.Pointer[[]*Endpoint] // for the ticker
 	dominant atomic.Pointer[Endpoint]
+	listener atomic.Pointer[Listener] // of the audio
 
 	ranked    atomic.Bool  // so large that only the loudest are forwarded
 	threshold atomic.Int32 // energy of the quietest of them

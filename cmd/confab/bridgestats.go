@@ -98,6 +98,15 @@ func jvbFigures(b bridge.Stats) []figure {
 		counter("layering_changes_received_total", "Times that layers of a video came, went or changed size.", f.LayerChanges).in("total_layering_changes_received"),
 		counter("queue_dropped_packets_total", "Packets dropped because a worker was behind.", f.Overflow),
 
+		counter("exporter_starts_total", "Connections to services that get audio that were begun.", b.Export.Starts),
+		counter("exporter_websocket_failures_total", "Times that one could not be made, or ended by itself.", b.Export.Failures),
+		counter("exporter_websocket_internal_errors_total", "Those that the service ended with an internal error.", b.Export.Refused),
+		counter("exporter_packets_sent_total", "Packets of audio sent to services.", b.Export.Packets),
+		counter("exporter_transcripts_received_total", "Results of transcriptions.", b.Export.Transcripts),
+		counter("exporter_info_received_total", "Times that a service said what it is.", b.Export.Infos),
+		counter("exporter_other_messages_received_total", "Messages of services that mean nothing here.", b.Export.Others),
+		counter("exporter_parse_failures_total", "Messages of services that could not be read.", b.Export.Malformed),
+
 		gauge("stress", "Load, 1 is full.", b.Stress).in("stress_level"),
 		gauge("healthy", "1 while the self-test of media works.", flag(b.Healthy)),
 		gauge("drain_mode", "1 while other bridges are preferred.", flag(b.Drain)),
@@ -132,6 +141,7 @@ func bridgeFigures(b bridge.Stats, jitsi bool) []figure {
 		gauge("confab_bridge_load_last_n", "Videos per receiver while the machine is full; -1 no limit.", float64(b.LastN)),
 		counter("confab_bridge_load_last_n_changes_total", "Times that load changed this.", b.LastNChanges),
 		gauge("confab_bridge_endpoints_silent", "Endpoints of which nothing came lately.", float64(b.Census.Inactive)),
+		counter("confab_bridge_exporter_dropped_total", "Packets of audio for which a service was too slow.", b.Export.Dropped),
 		counter("confab_bridge_self_tests_total", "Self-tests of media.", b.HealthTests),
 		counter("confab_bridge_self_tests_failed_total", "Self-tests of media that failed.", b.HealthFail),
 		gauge("confab_bridge_self_test_seconds", "Duration of the last self-test.", b.HealthTook.Seconds()),

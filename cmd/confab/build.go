@@ -300,6 +300,9 @@ func (s *server) metadataConfig() services.MetadataConfig {
 	if s.everyone().On {
 		meta.Room = func(r *muc.Room) map[string]any { return map[string]any{"allownersEnabled": s.everyone().In(r)} }
 	}
+	if s.cfg.Transcription.URL != "" {
+		meta.Flags = map[string]any{"asyncTranscription": true}
+	}
 	meta.Watch = map[string]func(*muc.Room, json.RawMessage){}
 	if s.boards != nil {
 		meta.Watch["whiteboard"] = s.watchBoard
@@ -333,6 +336,9 @@ func (s *server) buildBridge() (err error) {
 	bc.ID, bc.JID, bc.Brewery, bc.Version = bridgeID, s.names.bridgeJID, s.names.brewery, version()
 	bc.ChannelURL = "ws" + strings.TrimPrefix(s.publicURL(), "http") + "/colibri-ws"
 	bc.IdleTimeout = b.IdleTimeout.Duration
+	if host := s.cfg.transcriptionHost(); host != "" {
+		bc.ExportHosts = []string{host}
+	}
 	bc.Alloc = alloc.DefaultConfig()
 	bc.Alloc.LastN, bc.Alloc.DefaultMaxHeight = b.LastN, b.DefaultMaxHeight
 	bc.LastNLimits = map[int]int{}
@@ -394,6 +400,7 @@ func (s *server) buildFocus() (err error) {
 	fc.Channel = s.cfg.Bridge.Channel
 	fc.SessionLifetime, fc.AutoLogin = s.cfg.Auth.SessionLifetime.Duration, s.cfg.Auth.AutoLogin
 	fc.Etherpad, fc.RandomDocument = s.cfg.Integrations.Etherpad != "", f.RandomDocument
+	fc.Transcription = s.cfg.transcription()
 	fc.Version = version()
 	s.focus, err = focus.NewService(fc, s.router, s.logs.of("focus"))
 	if err == nil {

@@ -154,6 +154,12 @@ type Config struct {
 		TriesPerIP     int      `toml:"tries_per_ip"`
 		TriesPerRoom   int      `toml:"tries_per_room"`
 	} `toml:"recording"`
+	Transcription struct {
+		URL          string            `toml:"url"`
+		Headers      map[string]Secret `toml:"headers"`
+		PingInterval Duration          `toml:"ping_interval"`
+		PingTimeout  Duration          `toml:"ping_timeout"`
+	} `toml:"transcription"`
 	Reservations struct {
 		URL        string            `toml:"url"`
 		Headers    map[string]Secret `toml:"headers"`

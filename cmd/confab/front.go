@@ -53,6 +53,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 	wc.Site.Whiteboard = c.Integrations.Whiteboard != ""
 	wc.Site.VisitorQueue = s.queue != nil
 	wc.Site.Etherpad = c.Integrations.Etherpad != ""
+	wc.Site.Transcription = c.Transcription.URL != ""
 	wc.Site.TokenAuthURL = c.Auth.JWT.LoginURL
 	wc.Site.Config, wc.Site.InterfaceConfig = c.Web.Config, c.Web.InterfaceConfig
 	wc.Tenants = tenantSites(c.Tenants)

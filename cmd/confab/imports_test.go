@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"bridge/transport":    {"bridge/rtpx", "bridge/srtp", "internal/datagram"},
 	"bridge/forward":      {"bridge/rtpx", "bridge/bwe"},
 	"bridge/channel":      {"bridge/alloc"},
+	"bridge/export":       {"bridge/forward", "bridge/rtpx"},
 	"extdisco":            {"xmpp", "extdisco/credential", "extdisco/probe", "internal/guard"},
 	"extdisco/stun":       {},
 	"extdisco/relay":      {"extdisco/credential", "extdisco/stun", "internal/datagram"},
@@ -65,7 +66,7 @@ var confined = map[string][]string{
 	"github.com/pion/turn":       {"internal/..."},
 	"github.com/pion/webrtc":     {"internal/...", "cmd/confab-bench"},
 	"mellium.im":                 {"xmpp", "xmpp/...", "internal/...", "cmd/confab-bench"},
-	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "web", "web/whiteboard", "web/queue", "internal/...", "cmd/confab-bench"},
+	"github.com/coder/websocket": {"xmpp", "bridge", "bridge/channel", "bridge/export", "web", "web/whiteboard", "web/queue", "internal/...", "cmd/confab-bench"},
 }
 
 func TestImports(t *testing.T) {

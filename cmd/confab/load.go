@@ -136,7 +136,7 @@ func inList(key string) bool {
 }
 
 // free are the tables whose keys are not ours.
-var free = []string{"web.config", "web.interface_config", "log.components", "bridge.last_n_limits", "reservations.headers", "tenants.config", "tenants.interface_config"}
+var free = []string{"web.config", "web.interface_config", "log.components", "bridge.last_n_limits", "reservations.headers", "transcription.headers", "tenants.config", "tenants.interface_config"}
 
 func isFree(key string) bool {
 	return slices.ContainsFunc(free, func(t string) bool { return strings.HasPrefix(key, t+".") })

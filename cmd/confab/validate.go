@@ -205,6 +205,7 @@ func (c *Config) validate() []string {
 	c.validateJWT(p)
 	c.validateTenants(p)
 	c.validateIntegrations(p)
+	c.validateTranscription(p)
 
 	l := &c.Limits
 	p.between("limits.stanza", l.Stanza, 16<<10, 64<<20)
@@ -321,9 +322,7 @@ func (c *Config) validateMeetings(p *problems) {
 		p.check(err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.RawQuery == "" && u.Fragment == "",
 			"reservations.url", "%q is no http:// or https:// address", rv.URL)
 	}
-	for name, value := range rv.Headers {
-		p.check(headerName.MatchString(name) && !strings.ContainsFunc(string(value), unicode.IsControl), "reservations.headers", "%q is no header, or its value is none", name)
-	}
+	p.headers("reservations.headers", rv.Headers)
 	p.duration("reservations.timeout", rv.Timeout, time.Second, time.Minute)
 	p.between("reservations.retries", rv.Retries, 0, 10)
 	p.duration("reservations.retry_delay", rv.RetryDelay, 0, time.Minute)
@@ -394,6 +393,13 @@ func (c *Config) validateIntegrations(p *problems) {
 
 // builtin is the value of an integration that is a part of this program.
 const builtin = "builtin"
+
+// headers accepts those of requests that we make.
+func (p *problems) headers(key string, h map[string]Secret) {
+	for name, value := range h {
+		p.check(headerName.MatchString(name) && !strings.ContainsFunc(string(value), unicode.IsControl), key, "%q is no header, or its value is none", name)
+	}
+}
 
 // httpURL accepts an address, or "".
 func (p *problems) httpURL(key, v string) {

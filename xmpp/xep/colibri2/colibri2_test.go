@@ -39,6 +39,13 @@ const forceMute = `<conference-modify xmlns="jitsi:colibri2" meeting-id="7d3d"><
 
 const expireConference = `<conference-modify xmlns="jitsi:colibri2" meeting-id="7d3d" expire="true"/>`
 
+const connects = `<conference-modify xmlns="jitsi:colibri2" meeting-id="7d3d"><connects>` +
+	`<connect id="transcriber" create="true" url="wss://stt.example/r/7d3d" protocol="mediajson" type="transcriber" audio="true">` +
+	`<http-header name="Authorization" value="Bearer x"/><ping interval="10000" timeout="3000"/></connect>` +
+	`<connect id="translator" url="wss://stt.example/t" protocol="mediajson" type="translator" audio="true">` +
+	`<exports><export name="4a1c9f02-a0"/></exports><requests><request name="4a1c9f02-a0.hi"/></requests></connect>` +
+	`<connect id="recorder" expire="true"/></connects></conference-modify>`
+
 const created = `<conference-modified xmlns="jitsi:colibri2"><endpoint id="4a1c9f02"><transport>` +
 	`<transport xmlns="urn:xmpp:jingle:transports:ice-udp:1" ufrag="8v1t2" pwd="3h0q"><rtcp-mux/>` +
 	`<fingerprint xmlns="urn:xmpp:jingle:apps:dtls:0" hash="sha-256" setup="actpass">2C:5F</fingerprint>` +
@@ -51,7 +58,7 @@ const created = `<conference-modified xmlns="jitsi:colibri2"><endpoint id="4a1c9
 // Each request as jicofo writes it is written again to the byte.
 func TestModify(t *testing.T) {
 	t.Parallel()
-	for _, src := range []string{createConference, updateEndpoint, forceMute, expireConference} {
+	for _, src := range []string{createConference, updateEndpoint, forceMute, expireConference, connects} {
 		m, err := ParseModify(element(t, src))
 		if err != nil {
 			t.Fatal(err)
@@ -92,13 +99,44 @@ func TestModified(t *testing.T) {
 func TestMissingIDs(t *testing.T) {
 	t.Parallel()
 	for src, want := range map[string]error{
-		`<conference-modify xmlns="jitsi:colibri2"/>`:                                              ErrNoMeetingID,
-		`<conference-modify xmlns="jitsi:colibri2" meeting-id="m"><endpoint/></conference-modify>`: ErrNoID,
-		`<conference-modify xmlns="jitsi:colibri2" meeting-id="m"><relay/></conference-modify>`:    ErrNoID,
+		`<conference-modify xmlns="jitsi:colibri2"/>`:                                                                                ErrNoMeetingID,
+		`<conference-modify xmlns="jitsi:colibri2" meeting-id="m"><endpoint/></conference-modify>`:                                   ErrNoID,
+		`<conference-modify xmlns="jitsi:colibri2" meeting-id="m"><relay/></conference-modify>`:                                      ErrNoID,
+		`<conference-modify xmlns="jitsi:colibri2" meeting-id="m"><connects><connect url="ws://a/"/></connects></conference-modify>`: ErrNoID,
 	} {
 		if _, err := ParseModify(element(t, src)); !errors.Is(err, want) {
 			t.Errorf("%s: %v", src, err)
 		}
+	}
+}
+
+// What a bridge is told to connect to goes into an HTTP request.
+func TestConnects(t *testing.T) {
+	t.Parallel()
+	read := func(connect string) (*Modify, error) {
+		return ParseModify(element(t, `<conference-modify xmlns="jitsi:colibri2" meeting-id="m"><connects>`+connect+`</connects></conference-modify>`))
+	}
+	m, err := read(`<connect id="t" create="true" url="WSS://stt.example/r" protocol="MEDIAJSON" type="Transcriber"><http-header name="x-key" value="a&#13;&#10;Host: b"/><ping/></connect>`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := m.Connects[0]
+	if c.Protocol != MediaJSON || c.Type != ConnectTranscriber || c.Headers.Get("X-Key") != "aHost: b" || *c.Ping != (Ping{}) {
+		t.Errorf("%+v", c)
+	}
+	for _, bad := range []string{
+		`<connect id="t" url="https://stt.example/" type="transcriber"/>`,
+		`<connect id="t" url="wss:///r" type="transcriber"/>`,
+		`<connect id="t" url="wss://stt.example/" type="spy"/>`,
+		`<connect id="t" url="wss://stt.example/" type="transcriber"><http-header name="a: b" value="c"/></connect>`,
+		`<connect id="t" url="wss://stt.example/" type="transcriber"><http-header value="c"/></connect>`,
+	} {
+		if m, err := read(bad); !errors.Is(err, ErrConnect) {
+			t.Errorf("%s: %v, %v", bad, m, err)
+		}
+	}
+	if m, err := read(``); err != nil || m.Connects == nil {
+		t.Errorf("an empty list is a list: %+v, %v", m, err)
 	}
 }
 
@@ -129,7 +167,7 @@ func TestStats(t *testing.T) {
 }
 
 func FuzzModify(f *testing.F) {
-	for _, src := range []string{createConference, updateEndpoint, forceMute, expireConference, created} {
+	for _, src := range []string{createConference, updateEndpoint, forceMute, expireConference, connects, created} {
 		f.Add(src)
 	}
 	f.Fuzz(func(t *testing.T, src string) {

@@ -18,6 +18,9 @@ func (m *Modify) Encode(e *xmpp.Enc) {
 	for i := range m.Endpoints {
 		m.Endpoints[i].encode(e)
 	}
+	if m.Connects != nil {
+		encodeConnects(e, m.Connects)
+	}
 	e.End()
 }
 

@@ -17,8 +17,8 @@ type Modify struct {
 	Expire    bool
 	NoRTCStat bool // rtcstats-enabled='false'
 	Endpoints []Endpoint
-	Relays    []string // ids of relays: no relay is understood yet, but their presence is refused, not ignored
-	Connects  bool     // a <connects/> was there
+	Relays    []string  // ids of relays: no relay is understood yet, but their presence is refused, not ignored
+	Connects  []Connect // what has changed of them; nil = element absent
 }
 
 // Endpoint is one endpoint of a request or of an answer.
@@ -117,7 +117,11 @@ func ParseModify(el *xmpp.Element) (*Modify, error) {
 			}
 			m.Relays = append(m.Relays, k.Get("id"))
 		case "connects":
-			m.Connects = true
+			list, err := parseConnects(k)
+			if err != nil {
+				return nil, err
+			}
+			m.Connects = list
 		}
 	}
 	return m, nil
