@@ -212,12 +212,13 @@ func TestConnects(t *testing.T) {
 			return
 		}
 		defer ws.CloseNow()
-		come <- r.URL.Path + " begins"
 		for {
-			if _, b, err := ws.Read(r.Context()); err != nil {
+			var m struct{ Event string }
+			if _, b, err := ws.Read(r.Context()); err != nil || json.Unmarshal(b, &m) != nil {
 				return
-			} else if string(b) == `{"event":"session-end"}` {
-				come <- r.URL.Path + " ends"
+			}
+			if m.Event == "info" || m.Event == "session-end" {
+				come <- r.URL.Path + " " + m.Event
 			}
 		}
 	}))
@@ -230,7 +231,7 @@ func TestConnects(t *testing.T) {
 	}
 	at := func(path string) string { return `url="ws://` + host + path + `">` }
 	w.must(modify(`<connects>` + connect(`id="a" create="true" `+at("/a")) + `</connects>`))
-	if got := <-come; got != "/a begins" {
+	if got := <-come; got != "/a info" {
 		t.Fatal(got)
 	}
 	for _, c := range []struct{ connects, cond string }{
@@ -253,12 +254,12 @@ func TestConnects(t *testing.T) {
 	// One in the place of another, under its name; what was refused has changed nothing.
 	w.must(modify(`<connects>` + connect(`id="a" create="true" `+at("/new")) + `<connect id="a" expire="true"/></connects>`))
 	got := map[string]bool{<-come: true, <-come: true}
-	if !got["/a ends"] || !got["/new begins"] {
+	if !got["/a session-end"] || !got["/new info"] {
 		t.Error(got)
 	}
 	w.must(modify(`<connects>` + connect(`id="a" `+at("/new")+`<exports><export name="aaaaaaaa-a0"/></exports>`) + `</connects>`))
 	w.must(modify(`<endpoint id="aaaaaaaa" expire="true"/>`))
-	if got := <-come; got != "/new ends" {
+	if got := <-come; got != "/new session-end" {
 		t.Error("the conference ended and its connection did not:", got)
 	}
 }

@@ -40,7 +40,7 @@ type Member struct {
 	known       bool // features are known
 	statsID     string
 	region      string
-	diarize     bool // voices in its audio are to be told apart
+	diarize     bool     // voices in its audio are to be told apart
 	visitor     bool     // in the visitors' room
 	codecs      []string // of a visitor, as it joined
 	granted     bool     // ownership has been asked for

@@ -64,7 +64,7 @@ type Conference interface {
 
 // Counters are of all exporters of a bridge.
 type Counters struct {
-	Starts, Failures, Refused, Packets, Dropped, Transcripts, Infos, Others, Malformed atomic.Uint64
+	Starts, Failures, Refused, Packets, Dropped, Transcripts, Infos, Others, Malformed, Panics atomic.Uint64
 }
 
 // Stats is a snapshot of Counters.
@@ -78,6 +78,7 @@ type Stats struct {
 	Infos       uint64
 	Others      uint64 // messages that mean nothing here
 	Malformed   uint64
+	Panics      uint64
 }
 
 // Stats returns the counters as they are now.
@@ -85,6 +86,7 @@ func (n *Counters) Stats() Stats {
 	return Stats{
 		Starts: n.Starts.Load(), Failures: n.Failures.Load(), Refused: n.Refused.Load(), Packets: n.Packets.Load(), Dropped: n.Dropped.Load(),
 		Transcripts: n.Transcripts.Load(), Infos: n.Infos.Load(), Others: n.Others.Load(), Malformed: n.Malformed.Load(),
+		Panics: n.Panics.Load(),
 	}
 }
 
@@ -183,6 +185,7 @@ func (e *Exporter) Run(ctx context.Context) {
 func (e *Exporter) guard(what string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			e.n.Panics.Add(1)
 			err = fmt.Errorf("%s panics: %v", what, p)
 			e.log.Error("exporter panics", "err", err, "stack", string(debug.Stack()))
 		}

@@ -135,7 +135,7 @@ func bridgeFigures(b bridge.Stats, jitsi bool) []figure {
 	}
 	f := b.Forward
 	out = append(out,
-		panicFigure("bridge", b.Panics+f.Panics+b.Sockets.Panics),
+		panicFigure("bridge", b.Panics+f.Panics+b.Sockets.Panics+b.Export.Panics),
 		counter("confab_bridge_overruns_total", "Conferences ended because their mailbox was full.", b.Overruns),
 		counter("confab_bridge_messages_dropped_total", "Messages of the bridge channel that could not be read or sent.", b.MessagesDropped),
 		gauge("confab_bridge_load_last_n", "Videos per receiver while the machine is full; -1 no limit.", float64(b.LastN)),
