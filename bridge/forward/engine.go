@@ -131,7 +131,7 @@ type Config struct {
 // DefaultConfig returns the defaults (JVB's where it has the same limit).
 func DefaultConfig() Config {
 	return Config{
-		Workers:               runtime.GOMAXPROCS(0),
+		Workers:               min(runtime.GOMAXPROCS(0), runtime.NumCPU()),
 		RingSize:              4096,
 		Tick:                  10 * time.Millisecond,
 		NackDelay:             10 * time.Millisecond,

@@ -120,7 +120,7 @@ func (c *Config) complete() error {
 		return fmt.Errorf("udp port %d is out of range", c.Port)
 	}
 	if c.Sockets <= 0 {
-		c.Sockets = runtime.GOMAXPROCS(0)
+		c.Sockets = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	}
 	if !datagram.CanShare {
 		c.Sockets = 1

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -52,6 +53,7 @@ Flags:
 `
 
 func main() {
+	spareProcessor()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
@@ -222,4 +224,14 @@ func (p *program) load() (Config, error) {
 		fmt.Fprintln(p.stderr, "confab: warning:", w)
 	}
 	return cfg, err
+}
+
+// spareProcessor has the scheduler believe in two CPUs where there is one. With one, each
+// wait of a socket loop has it take the loop's processor away, wake a thread for it that
+// finds nothing to do, and go on looking every 20 µs: two fifths of the CPU time of a
+// relay with 30,000 packets/s. GOMAXPROCS in the environment counts as ever.
+func spareProcessor() {
+	if runtime.GOMAXPROCS(0) == 1 && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2)
+	}
 }

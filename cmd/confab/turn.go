@@ -98,7 +98,7 @@ func (s *server) openTURN() error {
 
 // shareMediaPort has the relay answer on the bridge's UDP port as well.
 func (s *server) shareMediaPort() error {
-	outlets, err := s.sockets.Outlets(runtime.GOMAXPROCS(0)) // as many as the relay has event loops
+	outlets, err := s.sockets.Outlets(min(runtime.GOMAXPROCS(0), runtime.NumCPU())) // as many as the relay has event loops
 	if err != nil {
 		return fmt.Errorf("turn.share_media_port: %w", err)
 	}

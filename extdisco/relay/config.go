@@ -117,7 +117,7 @@ func (c *Config) complete() error {
 		c.Public = func(a netip.Addr) netip.Addr { return a }
 	}
 	if c.Loops <= 0 {
-		c.Loops = runtime.GOMAXPROCS(0)
+		c.Loops = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	}
 	if c.QuotaTotal == 0 {
 		c.QuotaTotal = max((int(c.MaxPort)-int(c.MinPort)+1)*9/10, 1)
