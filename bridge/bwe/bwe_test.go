@@ -93,7 +93,7 @@ func TestSteady(t *testing.T) {
 			if b.wait(0.95) > c.wait {
 				t.Errorf("packets wait for %d ms", b.wait(0.95)/ms)
 			}
-			t.Logf("use %.3f, wait p50 %d p95 %d max %d ms, lost %d of %d", b.use(), b.wait(0.5)/ms, b.wait(0.95)/ms, b.wait(1)/ms, b.lost, b.count)
+			t.Logf("use %.3f, wait p50 %d p95 %d max %d ms, lost %d of %d, held %d ms", b.use(), b.wait(0.5)/ms, b.wait(0.95)/ms, b.wait(1)/ms, b.lost, b.count, b.held/ms)
 		})
 	}
 }

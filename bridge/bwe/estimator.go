@@ -237,7 +237,12 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 	}
 	e.quiet.heard(now)
 	e.lastNews = now
-	e.flight.heard(e.unheard(), latest, wait, e.acked.run(), now)
+	bytes, late := e.unheard(now)
+	rate := e.acked.run()
+	if rate == 0 && late > overdue {
+		rate = e.acked.lone()
+	}
+	e.flight.heard(bytes, latest, wait, rate, now)
 	e.sampleRTT(now - latest)
 	e.update(now, latest)
 }
@@ -401,20 +406,27 @@ func (e *Estimator) age(now int64) int64 {
 	return now - e.hist.sent(p, now)
 }
 
-// unheard is the bytes of what was sent behind the newest packet that was told of.
-func (e *Estimator) unheard() (bytes int64) {
+// unheard is the bytes of what was sent behind the newest packet that was told of, and
+// those which a feedback that came without delay would have told of.
+func (e *Estimator) unheard(now int64) (bytes, late int64) {
 	for pos := max(e.heard+1, e.hist.low()); pos <= e.hist.high; pos++ {
 		if p := e.hist.at(pos); p.state == inflight {
 			bytes += int64(p.size)
+			if now-e.hist.sent(p, now) > e.least+5*ms {
+				late += int64(p.size)
+			}
 		}
 	}
-	return bytes
+	return bytes, late
 }
 
 // Hold says that nothing more is to be sent for now but what cannot wait, as audio:
 // so much is under way that it would only lie in a queue. It is over by itself.
 func (e *Estimator) Hold(now int64) bool {
-	return !e.remb.set && e.flight.hold(e.target, e.least, now)
+	if e.remb.set || e.queue.shared {
+		return false // nothing is known, or others fill the queue whatever we do
+	}
+	return e.flight.hold(e.target, e.least, now)
 }
 
 // Estimate is what the network carries, bits/s.

@@ -8,7 +8,9 @@ const (
 	holdBegin   = 120 * ms // of what lies in the queue ends sending,
 	holdEnd     = 20 * ms  // until no more than this does,
 	holdWait    = 25 * ms  // if packets waited so long
+	overdue     = 6_000    // bytes that should have been told of: then one late packet tells a rate
 	holdMax     = 600 * ms // without feedback; then silence lowers the estimate
+	holdRest    = 5 * sec  // without, when the queue is that of others
 	runLeast    = 20 * ms  // of arrivals that waited for each other tell a rate
 	runWindow   = 200 * ms
 )
@@ -24,7 +26,10 @@ type flight struct {
 	every   int64 // usual time between two feedbacks
 	passed  int64 // when the newest packet that was told of left the bottleneck, at the earliest
 	rate    float64
-	full    bool // what lies in the queue is to go away before more is sent
+	full    bool  // what lies in the queue is to go away before more is sent
+	most    int64 // the longest that it was meanwhile
+	over    int64 // when it had, 0: that is known of packets sent since
+	others  int64 // until when the queue is taken for that of others, as it had not
 }
 
 // sent notes a packet.
@@ -42,11 +47,21 @@ func (f *flight) heard(bytes, sent, wait int64, rate float64, now int64) {
 	}
 	f.heardAt, f.bytes = now, bytes
 	f.passed, f.rate = sent+wait, rate
+	if f.over != 0 && sent > f.over {
+		if f.over = 0; wait > max(2*holdBegin, f.most*7/10) {
+			f.others = now + holdRest
+		}
+	}
 	switch left := f.backlog(now); {
+	case now < f.others:
+		f.full = false
 	case rate <= 0 || left < holdEnd:
 		f.full = false
 	case wait > holdWait && left > holdBegin:
-		f.full = true
+		if !f.full {
+			f.full, f.most = true, 0
+		}
+		f.most = max(f.most, left)
 	}
 }
 
@@ -73,11 +88,14 @@ func (f *flight) window(rate, rtt int64) int64 {
 
 // hold says that nothing more is to be sent for now that need not be.
 func (f *flight) hold(target, rtt, now int64) bool {
-	if f.bytes == 0 || f.heardAt != 0 && now-f.heardAt > holdMax+rtt {
+	if f.bytes == 0 && f.full {
+		f.full, f.over = false, now
+	}
+	if f.bytes == 0 || now < f.others || f.heardAt != 0 && now-f.heardAt > holdMax+rtt {
 		return false
 	}
 	if f.full && f.backlog(now) < holdEnd {
-		f.full = false
+		f.full, f.over = false, now
 	}
 	return f.full || f.heardAt != 0 && f.bytes > f.window(target, rtt)
 }

@@ -13,33 +13,73 @@ func camera(b *bed) {
 // full, and goes on when the queue is gone.
 func TestDropHeld(t *testing.T) {
 	t.Parallel()
-	for phase := range int64(5) {
-		for _, noHold := range []bool{true, false} {
-			from := 21*sec + phase*20*ms
-			l := link{rate: dip(5_000_000, 300_000, from, from+25*sec), delay: 20 * ms, queue: 37_500}
-			b := newBed(t, &l)
-			camera(b)
-			b.noHold = noHold
-			b.trace(from - b.now)
-			b.mark()
-			b.voice = b.voice[:0]
-			longest, over := int64(0), int64(0)
-			for b.now < from+10*sec {
-				b.run(10 * ms)
-				wait := max(l.busy-b.now, 0)
-				longest = max(longest, wait)
-				if wait > 150*ms {
-					over += 10 * ms
+	for _, interval := range []int64{50 * ms, 100 * ms} {
+		var longest, over, gap [2]int64 // with and without holding, of all phases
+		for phase := range int64(10) {
+			for i, noHold := range []bool{false, true} {
+				from := 21*sec + phase*interval/10
+				l := link{rate: dip(5_000_000, 300_000, from, from+20*sec), delay: 20 * ms, queue: 75_000, interval: interval}
+				b := newBed(t, &l)
+				camera(b)
+				b.noHold = noHold
+				b.trace(from - b.now)
+				b.voice = b.voice[:0]
+				for b.now < from+5*sec {
+					b.run(10 * ms)
+					wait := max(l.busy-b.now, 0)
+					longest[i] = max(longest[i], wait)
+					if wait > 150*ms {
+						over[i] += ms // a tenth for each phase
+					}
+				}
+				gap[i] += b.interruption(60*ms) / 10
+				b.trace(5 * sec)
+				b.mark()
+				b.trace(10 * sec)
+				if b.use() < 0.5 || b.wait(0.95) > 150*ms {
+					t.Errorf("then %.2f of the link used, waiting for %d ms", b.use(), b.wait(0.95)/ms)
 				}
 			}
-			gap := b.interruption(60 * ms)
-			t.Logf("%d ms, without holding %v: queue of %d ms, longer than 150 ms for %d ms, audio interrupted for %d ms, lost %d",
-				phase*20, noHold, longest/ms, over/ms, gap/ms, b.lost)
-			b.mark()
-			b.trace(15 * sec)
-			t.Logf("  then use %.2f, wait p95 %d ms", b.use(), b.wait(0.95)/ms)
-			up := b.until(1_800_000, 20_000_000, 20*sec)
-			t.Logf("  up in %d ms", up/ms)
+		}
+		t.Logf("feedback every %d ms: queue of at most %d ms (without holding %d), above 150 ms for %d ms (%d), audio interrupted for %d ms (%d)",
+			interval/ms, longest[0]/ms, longest[1]/ms, over[0]/ms, over[1]/ms, gap[0]/ms, gap[1]/ms)
+		if longest[0] > sec || over[0] > 1700*ms || gap[0] > sec {
+			t.Error("too much")
+		}
+	}
+}
+
+// TestStart: nothing is known of a link, and it is slow. Audio goes on; and a fast one
+// is known at once all the same.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rate, delay int64
+		most        int64 // queue
+		known       int64 // when the best layer would be sent, 0: never
+	}{
+		{300_000, 20 * ms, 300 * ms, 0},
+		{500_000, 20 * ms, 200 * ms, 0},
+		{1_000_000, 20 * ms, 200 * ms, 0},
+		{2_000_000, 100 * ms, 150 * ms, 1500 * ms},
+		{5_000_000, 20 * ms, 100 * ms, 700 * ms},
+		{50_000_000, 20 * ms, 100 * ms, 700 * ms},
+	} {
+		l := link{rate: steady(c.rate), delay: c.delay, queue: int(c.rate / 16)}
+		b := newBed(t, &l)
+		camera(b)
+		begun, known, longest := b.now, int64(0), int64(0)
+		for b.now < begun+4*sec {
+			b.run(10 * ms)
+			longest = max(longest, l.busy-b.now)
+			if known == 0 && b.media() == 1_567_000 {
+				known = b.now - begun
+			}
+		}
+		gap := b.interruption(60 * ms)
+		t.Logf("%d kbit/s: queue of %d ms, audio interrupted for %d ms, the best layer after %d ms, estimate of %d", c.rate/1000, longest/ms, gap/ms, known/ms, b.e.Estimate())
+		if longest > c.most || gap >= 200*ms || c.known > 0 && (known == 0 || known > c.known) {
+			t.Error("not so good")
 		}
 	}
 }

@@ -58,6 +58,7 @@ type bed struct {
 	nextAudio                int64
 	voice                    []int64 // arrivals of audio
 	noHold                   bool    // what the estimator says of holding is not heeded
+	held                     int64   // for how long, since mark
 	chosen, downAt, patience int64
 	current                  int     // layer
 	pace                     float64 // of the estimate, 0: frames go out at once
@@ -137,7 +138,7 @@ func (b *bed) run(d int64) {
 }
 
 func (b *bed) mark() {
-	b.since, b.delivered, b.lost, b.count = b.now, 0, 0, 0
+	b.since, b.delivered, b.lost, b.count, b.held = b.now, 0, 0, 0, 0
 	b.waits, b.estimates = b.waits[:0], b.estimates[:0]
 }
 
@@ -204,6 +205,7 @@ func (b *bed) holds() bool { return !b.noHold && b.e.Hold(b.now) }
 func (b *bed) pacer() {
 	b.credit = min(b.credit+b.pace*float64(b.e.Estimate())*float64(step)/8e9, 2400)
 	if b.holds() {
+		b.held += step
 		b.probes = nil
 		if b.layers == nil && len(b.paced) > 20 {
 			b.paced = b.paced[:20] // an encoder leaves frames out

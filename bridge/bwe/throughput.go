@@ -132,3 +132,15 @@ func (t *throughput) run() float64 {
 	}
 	return float64(bytes) * 8e9 / float64(span)
 }
+
+// lone is the rate of a link that took as long for the newest packet as it waited.
+func (t *throughput) lone() float64 {
+	if t.n == 0 {
+		return 0
+	}
+	newest := &t.ring[(t.n-1)%ackedSize]
+	if int64(newest.wait)*1000 < holdWait {
+		return 0
+	}
+	return float64(newest.size) * 8e6 / float64(newest.wait)
+}

@@ -14,6 +14,7 @@ import { setPriority } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { prepare } from '../e2e/prepare.mjs';
 import { report, summarise } from './report.mjs';
 import { record } from './record.mjs';
 import { SCENARIOS } from './scenarios.mjs';
@@ -50,6 +51,9 @@ async function outside() {
         }
     }
     await record();
+    if (!process.env.LJM) {
+        await prepare();
+    }
     try {
         for (const ns of [ near, far ]) {
             ip('netns', 'add', ns);
