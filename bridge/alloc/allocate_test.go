@@ -225,3 +225,31 @@ func BenchmarkAllocate(b *testing.B) {
 		})
 	}
 }
+
+// What is shown may take more for a moment than there is, what would be better may not;
+// and what has just begun counts for what it usually takes.
+func TestMomentsAndBeginnings(t *testing.T) {
+	t.Parallel()
+	s := camera("a-v0", 200, 500, 1500)
+	target := func(available Bitrate, last rtpx.Layer) string {
+		r := Request{Constraints: want(-1, -1, "a-v0"), Available: available, Table: NewTable([]Source{s}, nil)}
+		if last != rtpx.NoLayer {
+			r.Last = map[string]rtpx.Layer{"a-v0": last}
+		}
+		return run(DefaultConfig(), r)
+	}
+	top := &s.Layers[len(s.Layers)-1]
+	top.Bitrate, top.Lasting = 1_900_000, 1_500_000
+	if got := target(1_600_000, top.ID); got != "a-v0:E2S0T2" {
+		t.Error("a moment of more: " + got)
+	}
+	if got := target(1_600_000, rtpx.MakeLayer(2, 0, 1)); got != "a-v0:E2S0T1" {
+		t.Error("to begin with: " + got)
+	}
+	for i := range s.Layers {
+		s.Layers[i].Bitrate, s.Layers[i].Lasting, s.Layers[i].Fresh = 20_000, 20_000, true
+	}
+	if got := target(450_000, rtpx.NoLayer); got != "a-v0:E1S0T1" { // of half a megabit
+		t.Error("just begun: " + got)
+	}
+}

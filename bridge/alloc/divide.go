@@ -41,7 +41,8 @@ func (d *division) divide() (oversending bool) {
 }
 
 // price is what a layer must fit with: more than it takes if it would be better
-// than what is shown, less if it is shown.
+// than what is shown, less if it is shown. What is shown may take more for a moment
+// than in the long run: such a moment fits into a queue.
 func (d *division) price(a *candidates, l int) Bitrate {
 	rate := float64(a.layers[l].Bitrate)
 	switch {
@@ -51,6 +52,9 @@ func (d *division) price(a *candidates, l int) Bitrate {
 	case l == 0 && d.floor && a == &d.all[0]:
 		return 0
 	default:
+		if lasting := float64(a.layers[l].Lasting); lasting > 0 {
+			rate = min(rate, lasting)
+		}
 		rate *= 1 - d.c.KeepMargin
 	}
 	return Bitrate(rate)

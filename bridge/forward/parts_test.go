@@ -122,6 +122,54 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// A layer that begins is not taken for what a whole second of it would be less, nor
+// its first key frame for what it always takes; a moment of more is not what lasts.
+func TestRateOfABeginning(t *testing.T) {
+	t.Parallel()
+	var r rate
+	now, ts := int64(5e9), uint32(7)
+	frame := func(n int) {
+		r.frame(n, ts, now)
+		now, ts = now+int64(40*time.Millisecond), ts+3600
+	}
+	near := func(what string, got, want int64) {
+		t.Helper()
+		if got < want*9/10 || got > want*11/10 {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+	}
+	frame(60_000)
+	if !r.fresh(now) {
+		t.Error("known after one frame")
+	}
+	for range 9 {
+		frame(5000) // 1 Mbit/s
+	}
+	if r.fresh(now) {
+		t.Error("not known after 400 ms")
+	}
+	near("after 400 ms", r.bps(now), 900_000) // nine of ten frames
+	for range 60 {
+		frame(5000)
+	}
+	near("after 3 s", r.bps(now), 1_000_000)
+	near("lasting", r.lastingBPS(), 1_000_000)
+	for range 12 {
+		frame(10_000)
+	}
+	if v := r.bps(now); v < 1_400_000 {
+		t.Errorf("%d in a second with half of it twice as much", v)
+	}
+	if v := r.lastingBPS(); v > 1_200_000 {
+		t.Errorf("%d lasting", v)
+	}
+	now += int64(10 * time.Second)
+	frame(100)
+	if !r.fresh(now) {
+		t.Error("what began again is known")
+	}
+}
+
 // TestHistory compares with a map, over wraps, jumps, late packets and expiry,
 // and lets no packet leak.
 func TestHistory(t *testing.T) {

@@ -190,22 +190,23 @@ func (s *structure) settle(now int64) (news bool) {
 // append adds the layers of the encoding to ls. The bitrate of a layer is that of
 // itself with all it depends on; a layer that itself is silent has none.
 func (s *structure) append(ls []rtpx.LayerInfo, encoding int, now int64) []rtpx.LayerInfo {
-	var below int64 // of the spatial layers that this one depends on
+	var below, lastingBelow int64 // of the spatial layers that this one depends on
 	fresh := false
 	for sp := range int(s.spatial) {
 		if sp > 0 && now-s.interLayer[sp] > rateBuckets*rateBucket {
-			below, fresh = 0, false
+			below, lastingBelow, fresh = 0, 0, false
 		}
 		fps := 30.0
 		if s.fps[sp] > 0 {
 			fps = float64(s.fps[sp])
 		}
-		cum := below
+		cum, lasting := below, lastingBelow
 		for t := range int(s.temporal) {
 			own := int64(0)
 			if r := s.rates[sp][t]; r != nil {
 				own = r.bps(now)
 				fresh = fresh || r.fresh(now)
+				lasting += r.lastingBPS()
 			}
 			cum += own
 			l := rtpx.LayerInfo{
@@ -214,11 +215,11 @@ func (s *structure) append(ls []rtpx.LayerInfo, encoding int, now int64) []rtpx.
 				FPS:    fps / float64(int(1)<<(int(s.temporal)-1-t)),
 			}
 			if own > 0 {
-				l.Bitrate, l.Fresh = cum, fresh
+				l.Bitrate, l.Lasting, l.Fresh = cum, lasting, fresh
 			}
 			ls = append(ls, l)
 		}
-		below = cum
+		below, lastingBelow = cum, lasting
 	}
 	return ls
 }

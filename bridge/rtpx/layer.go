@@ -42,6 +42,8 @@ type LayerInfo struct {
 	// Bitrate is bits per second of the layer with all it depends on; 0 means
 	// that nothing arrived lately.
 	Bitrate int64
+	// Lasting is the same over the last few seconds.
+	Lasting int64
 	// Fresh says that it, or what it depends on, began just now: the bitrate is not
 	// known yet.
 	Fresh bool
