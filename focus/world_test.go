@@ -70,7 +70,7 @@ func newWorld(t *testing.T, change func(*focus.Config)) *world {
 	main := muc.NewService(mc, w.router, log)
 	w.main = main
 	brew := muc.NewService(muc.Config{
-		Domain: "internal.auth.meet.example", Admins: []xmpp.JID{admin, jvb}, Focus: admin, Access: []string{"auth.meet.example"}, Stages: policy.Internal,
+		Domain: "internal.auth.meet.example", Admins: []xmpp.JID{admin, jvb}, Focus: admin, Access: []string{"auth.meet.example"}, Stages: policy.Breweries(map[string]string{"jvbbrewery": jvb.Local}),
 	}, w.router, log)
 	w.router.Serve(mc.Domain, main)
 	w.router.ServeTenants(mc.Domain, main)

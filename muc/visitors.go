@@ -36,13 +36,6 @@ func (r *Room) findVisitor(real xmpp.JID) (in *Room, t *Seat) {
 	return in, t
 }
 
-// VisitorCount counts the visitors of the meeting.
-func (r *Room) VisitorCount() int {
-	n := 0
-	r.eachVisitors(func(side *Room) { n += side.People() })
-	return n
-}
-
 // eachVisitors calls fn for the rooms of visitors of the meeting.
 func (r *Room) eachVisitors(fn func(side *Room)) {
 	for _, side := range r.m.sides {

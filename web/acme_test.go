@@ -256,7 +256,7 @@ func TestACME(t *testing.T) {
 			addr := s.Addrs()[0].String()
 			authority.validate = func(token string) error {
 				if kind == "http-01" {
-					req, _ := http.NewRequest("GET", "http://"+s.HTTPAddr().String()+"/.well-known/acme-challenge/"+token, nil)
+					req, _ := http.NewRequest("GET", "http://"+s.plain.Addr().String()+"/.well-known/acme-challenge/"+token, nil)
 					req.Host = testDomain
 					res, err := transport.RoundTrip(req)
 					if err != nil {

@@ -130,8 +130,8 @@ func TestAdminOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK || len(s.Addrs()) != 0 || s.HTTPAddr() != nil || s.TURN() != nil {
-		t.Errorf("%d %v %v", resp.StatusCode, s.Addrs(), s.HTTPAddr())
+	if resp.StatusCode != http.StatusOK || len(s.Addrs()) != 0 || s.plain != nil || s.TURN() != nil {
+		t.Errorf("%d %v %v", resp.StatusCode, s.Addrs(), s.plain)
 	}
 	stop()
 	if err := <-ended; err != nil {

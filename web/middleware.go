@@ -38,9 +38,6 @@ func ClientAddr(r *http.Request) netip.Addr {
 	return netip.Addr{}
 }
 
-// Tenant is the tenant of r's path, normalised; "" without one.
-func Tenant(r *http.Request) string { return tenantOf(r) }
-
 // place is whose rooms a request is about.
 type place struct {
 	tenant string

@@ -12,7 +12,7 @@ import (
 // tell answers with what it was called for.
 func tell(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, "%s %s %s?%s tenant=%s from=%s", name, r.Method, r.URL.Path, r.URL.RawQuery, Tenant(r), r.RemoteAddr)
+		fmt.Fprintf(w, "%s %s %s?%s tenant=%s from=%s", name, r.Method, r.URL.Path, r.URL.RawQuery, tenantOf(r), r.RemoteAddr)
 	})
 }
 
@@ -280,7 +280,7 @@ func TestRoutesOfOurOwnPage(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
 	s := open(t, cfg, tellAll())
-	if !s.OwnPage() {
+	if s.state.Load().build() != nil {
 		t.Fatal("no own page without a build")
 	}
 	for _, path := range []string{"/", "/standup", "/acme/standup"} {

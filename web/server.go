@@ -233,16 +233,11 @@ func (s *Server) Addrs() []net.Addr {
 }
 
 // AdminAddr is the address of the admin listener; nil when it is closed.
-func (s *Server) AdminAddr() net.Addr { return addrOrNil(s.admin) }
-
-// HTTPAddr is the address of the redirecting listener; nil when it is closed.
-func (s *Server) HTTPAddr() net.Addr { return addrOrNil(s.plain) }
-
-func addrOrNil(ln net.Listener) net.Addr {
-	if ln == nil {
+func (s *Server) AdminAddr() net.Addr {
+	if s.admin == nil {
 		return nil
 	}
-	return ln.Addr()
+	return s.admin.Addr()
 }
 
 // TURN is the listener on which TURN over TLS of the HTTPS port arrives, TLS
@@ -261,9 +256,6 @@ func (s *Server) XMPP() net.Listener {
 	}
 	return s.xmpp
 }
-
-// OwnPage reports whether our own page is served for want of a stock build.
-func (s *Server) OwnPage() bool { return s.state.Load().build() == nil }
 
 // shutdownTime is what requests under way get to finish; BOSH waits and
 // WebSockets are ended by their owners.

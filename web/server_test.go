@@ -67,7 +67,7 @@ func echo(subprotocol string) http.Handler {
 			if err != nil {
 				return
 			}
-			if err := c.Write(r.Context(), kind, append([]byte(Tenant(r)+":"), b...)); err != nil {
+			if err := c.Write(r.Context(), kind, append([]byte(tenantOf(r)+":"), b...)); err != nil {
 				return
 			}
 		}
@@ -119,12 +119,12 @@ func TestHTTPSOnARealPort(t *testing.T) {
 	ws.Close(websocket.StatusNormalClosure, "")
 
 	// Port 80.
-	status, _, res = get(t, c, "http://"+s.HTTPAddr().String()+"/standup?x=1")
+	status, _, res = get(t, c, "http://"+s.plain.Addr().String()+"/standup?x=1")
 	_, port, _ := net.SplitHostPort(s.Addrs()[0].String())
 	if want := "https://" + testDomain + ":" + port + "/standup?x=1"; status != 301 || res.Header.Get("Location") != want {
 		t.Errorf("redirect: %d %q, want %q", status, res.Header.Get("Location"), want)
 	}
-	if status, _, _ = get(t, c, "http://"+s.HTTPAddr().String()+"/.well-known/acme-challenge/"); status != 404 {
+	if status, _, _ = get(t, c, "http://"+s.plain.Addr().String()+"/.well-known/acme-challenge/"); status != 404 {
 		t.Errorf("challenge directory: %d", status)
 	}
 }
@@ -240,8 +240,8 @@ func TestBind(t *testing.T) {
 	cfg.HTTP = Bind{Addr: addr, Default: true}
 	cfg.Admin = Bind{Addr: addr, Default: true, Fallback: "127.0.0.1:0"}
 	s := open(t, cfg, Handlers{})
-	if s.Addrs()[0].String() == addr || s.HTTPAddr() != nil || s.AdminAddr() == nil {
-		t.Errorf("defaults: %v %v %v", s.Addrs(), s.HTTPAddr(), s.AdminAddr())
+	if s.Addrs()[0].String() == addr || s.plain != nil || s.AdminAddr() == nil {
+		t.Errorf("defaults: %v %v %v", s.Addrs(), s.plain, s.AdminAddr())
 	}
 }
 
@@ -387,7 +387,7 @@ func TestBuildIsReplacedWhileServing(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
 	s := open(t, cfg, Handlers{})
-	if !s.OwnPage() {
+	if s.state.Load().build() != nil {
 		t.Fatal("a build from nowhere")
 	}
 	dir := filepath.Join(cfg.DataDir, "web")
@@ -401,7 +401,7 @@ func TestBuildIsReplacedWhileServing(t *testing.T) {
 		}
 	}
 	install("one.js")
-	if s.OwnPage() || ask(t, s, "GET /libs/one.js").StatusCode != 200 {
+	if s.state.Load().build() == nil || ask(t, s, "GET /libs/one.js").StatusCode != 200 {
 		t.Error("the first build isn't served")
 	}
 	install("two.js")

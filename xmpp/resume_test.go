@@ -167,7 +167,7 @@ func TestResumeRefused(t *testing.T) {
 // password: neither to resume it nor to be called like its owner.
 func TestResumeNeedsPassword(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(c *xmpp.Config) { c.Hosts[0].Auth = auth.Either{auth.Anonymous{}, passwords()} })
+	s := newSite(t, func(c *xmpp.Config) { c.Hosts[0].Auth = auth.Either{auth.Token{Guests: true}, passwords()} })
 	const anyFeatures = `<stream:features .*`
 	login := func(query, first string) *client {
 		c := s.dial(query)

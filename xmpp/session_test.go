@@ -42,7 +42,7 @@ func newSite(t *testing.T, change func(*xmpp.Config)) *site {
 	room := make(chan *xmpp.Stanza, 1024)
 	r.Serve("conference.meet.test", chanHandler(room))
 	cfg := xmpp.DefaultConfig()
-	cfg.Hosts = []xmpp.LoginHost{{Host: h, Auth: auth.Anonymous{}}}
+	cfg.Hosts = []xmpp.LoginHost{{Host: h, Auth: auth.Token{Guests: true}}}
 	if change != nil {
 		change(&cfg)
 	}

@@ -67,7 +67,7 @@ func FuzzStream(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input string) {
 		r := xmpp.NewRouter(quiet)
 		cfg := xmpp.DefaultConfig()
-		cfg.Hosts = []xmpp.LoginHost{{Host: xmpp.NewHost(r, "meet.test"), Auth: auth.Either{auth.Anonymous{}, passwords()}}}
+		cfg.Hosts = []xmpp.LoginHost{{Host: xmpp.NewHost(r, "meet.test"), Auth: auth.Either{auth.Token{Guests: true}, passwords()}}}
 		srv := xmpp.NewServer(cfg, r)
 		ln := &pipes{conns: make(chan net.Conn), over: make(chan struct{})}
 		var wg sync.WaitGroup

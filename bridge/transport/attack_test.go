@@ -223,6 +223,12 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
+func (x *transactions) size() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.m)
+}
+
 func TestTransactionsAreBounded(t *testing.T) {
 	t.Parallel()
 	x := transactions{m: map[transactionID]transaction{}}

@@ -65,9 +65,3 @@ func (x *transactions) forget(a *agent) {
 		}
 	}
 }
-
-func (x *transactions) size() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return len(x.m)
-}

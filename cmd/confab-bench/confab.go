@@ -47,16 +47,25 @@ func (c confab) join(ctx context.Context, s *swarm.Swarm, room string, members [
 		closeAll(members)
 	}
 	ends := make([]*confabMember, len(members))
+	known := &sources{ssrcs: map[string]uint32{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	accepting, accepted := errgroup.WithContext(ctx)
 	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
-		cm := &confabMember{m: m, room: room, began: time.Now(), offers: make(chan *jingle.Jingle, 4), open: make(chan struct{})}
+		cm := &confabMember{m: m, room: room, known: known, began: time.Now(), offers: make(chan *jingle.Jingle, 4), open: make(chan struct{})}
 		cl, err := meettest.Dial(ctx, meettest.Options{URL: c.t.url, Domain: c.t.domain, Silent: true, Observe: cm.observe})
 		if err != nil {
 			return err
 		}
 		cm.c = cl
+		videos := 0
+		for _, t := range m.tracks {
+			name, _ := cm.name(t, videos)
+			if t.Kind == swarm.Video {
+				videos++
+				known.add(name, t)
+			}
+		}
 		mu.Lock()
 		clients = append(clients, cl)
 		ends[slices.Index(members, m)] = cm
@@ -81,11 +90,33 @@ func (c confab) join(ctx context.Context, s *swarm.Swarm, room string, members [
 	return ends, leave, nil
 }
 
+// sources are the videos of a room, by name: clients learn their SSRCs from Jingle.
+type sources struct {
+	mu    sync.Mutex
+	ssrcs map[string]uint32
+}
+
+func (s *sources) add(name string, t *swarm.Track) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ssrcs[name] = t.SSRCs[0] // the bridge sends all encodings as one stream
+}
+
+func (s *sources) of(names []string) (out []uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range names {
+		out = append(out, s.ssrcs[n])
+	}
+	return out
+}
+
 // confabMember is one client's session with the focus.
 type confabMember struct {
 	m      *member
 	c      *meettest.Client
 	room   string
+	known  *sources
 	sid    string
 	began  time.Time
 	offers chan *jingle.Jingle
@@ -106,6 +137,7 @@ func (cm *confabMember) share(ctx context.Context, t *swarm.Track) error {
 	cm.mu.Lock()
 	cm.screen = t
 	cm.mu.Unlock()
+	cm.known.add(cm.screenName(), t)
 	if err := cm.source(ctx, jingle.SourceAdd, t); err != nil {
 		return err
 	}
@@ -341,11 +373,20 @@ func (cm *confabMember) constrain() {
 
 func (cm *confabMember) heard(b []byte) {
 	var msg struct {
-		Class     string `json:"colibriClass"`
-		Source    string `json:"sourceName"`
-		MaxHeight int    `json:"maxHeight"`
+		Class     string   `json:"colibriClass"`
+		Source    string   `json:"sourceName"`
+		MaxHeight int      `json:"maxHeight"`
+		Forwarded []string `json:"forwardedSources"`
 	}
-	if json.Unmarshal(b, &msg) != nil || msg.Class != "SenderSourceConstraints" {
+	if json.Unmarshal(b, &msg) != nil {
+		return
+	}
+	switch msg.Class {
+	case "ForwardedSources":
+		cm.leg.Withhold(cm.known.of(msg.Forwarded))
+		return
+	case "SenderSourceConstraints":
+	default:
 		return
 	}
 	videos := 0

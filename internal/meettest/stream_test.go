@@ -25,7 +25,7 @@ func host(t *testing.T, push bool) (url string, r *xmpp.Router) {
 	h := xmpp.NewHost(r, "meet.test")
 	h.SetDisco(xmpp.DiscoInfo{Identities: []xmpp.Identity{{Category: "component", Type: "room_metadata", Name: "metadata.meet.test"}}})
 	cfg := xmpp.DefaultConfig()
-	cfg.Hosts = []xmpp.LoginHost{{Host: h, Auth: auth.Anonymous{}}}
+	cfg.Hosts = []xmpp.LoginHost{{Host: h, Auth: auth.Token{Guests: true}}}
 	cfg.PushServices = push
 	srv := xmpp.NewServer(cfg, r)
 	mux := http.NewServeMux()

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/pion/rtp"
@@ -59,11 +60,11 @@ type Incoming struct {
 	lastTS   uint32
 	frameAt  int64
 	mean     int64 // between frames
+	withheld bool  // the server has said that it sends none of it now
 	encoding int
 
 	lastSR     uint32
 	lastSRAt   int64
-	reportedAt int64
 	reportBase [2]uint64 // expected and counted at the last report
 }
 
@@ -230,6 +231,23 @@ func (in *Incoming) frame(b []byte, at int64) {
 	}
 	st.Frames++
 	in.frameAt, in.lastTS = at, ts
+	if in.withheld {
+		in.frameAt = 0 // how long until the next says nothing
+	}
+}
+
+// Withhold notes which videos the server says it sends, by SSRC, and so which it does
+// not: one that is withheld, or has ended, is not frozen.
+func (l *Leg) Withhold(sent []uint32) {
+	l.s.post(func() {
+		for _, in := range l.order {
+			if in.stats.Kind == Video {
+				if in.withheld = !slices.Contains(sent, in.stats.SSRC); in.withheld {
+					in.frameAt = 0
+				}
+			}
+		}
+	})
 }
 
 // read decrypts a packet and looks at what it carries.
@@ -345,7 +363,7 @@ func (s *Swarm) Restart() {
 	})
 }
 
-// Sum adds up what all legs received of a kind.
+// Sum adds up what all legs received of a kind; streams are those that are not withheld.
 func (s *Swarm) Sum(kind Kind) (total Stats, streams int) {
 	s.Do(func() {
 		for _, l := range s.legs {
@@ -357,7 +375,9 @@ func (s *Swarm) Sum(kind Kind) (total Stats, streams int) {
 					continue
 				}
 				st := &in.stats
-				streams++
+				if !in.withheld {
+					streams++
+				}
 				total.Packets += st.Packets
 				total.Bytes += st.Bytes
 				total.Lost += uint64(max(in.highest-in.first+1-int64(in.counted), 0))

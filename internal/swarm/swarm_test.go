@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -42,6 +43,41 @@ func pair(t *testing.T, opt Options, f Formats, tracks ...*Track) (s *Swarm, sen
 		}
 	}
 	return s, legs[0], legs[1]
+}
+
+// A gap is a freeze, unless the server had said that it sends no more of it.
+func TestWithheldIsNotFrozen(t *testing.T) {
+	t.Parallel()
+	const step = int64(33 * time.Millisecond)
+	for _, withheld := range []bool{false, true} {
+		in := &Incoming{}
+		in.stats.Kind = Video
+		var at int64 = 1
+		var ts uint32
+		frames := func(n int) {
+			for range n {
+				b := make([]byte, 12)
+				b[1] = 0x80 | 96
+				binary.BigEndian.PutUint32(b[4:], ts)
+				in.frame(b, at)
+				at, ts = at+step, ts+2970
+			}
+		}
+		frames(30)
+		in.withheld = withheld
+		frames(3) // are under way
+		at += int64(5 * time.Second)
+		frames(1) // before it is said that it comes again
+		in.withheld = false
+		frames(30)
+		want := uint64(1)
+		if withheld {
+			want = 0
+		}
+		if in.stats.Freezes != want || in.stats.Frames != 64 || (in.stats.Longest >= 5*time.Second) == withheld {
+			t.Errorf("withheld %v: %d freezes in %d frames, %v at most between two", withheld, in.stats.Freezes, in.stats.Frames, in.stats.Longest)
+		}
+	}
 }
 
 func formats() (f Formats) {

@@ -74,9 +74,3 @@ func Main(c Config) func() []muc.Stage {
 		}
 	}
 }
-
-// Internal makes the pipeline of a brewery; it fits muc.Config.Stages. Who may
-// enter at all is muc.Config.Access.
-func Internal() []muc.Stage {
-	return []muc.Stage{Nick{}, Members{}, Banned{}, NewPassword(0, time.Now)}
-}

@@ -24,8 +24,8 @@ func TestOrder(t *testing.T) {
 	if got, want := names(Breakout(DefaultConfig())()), []string{"nick", "rate", "breakouts", "focusfirst", "banned", "password"}; !slices.Equal(got, want) {
 		t.Errorf("breakout: %v", got)
 	}
-	if got, want := names(Internal()), []string{"nick", "members", "banned", "password"}; !slices.Equal(got, want) {
-		t.Errorf("internal: %v", got)
+	if got, want := names(Breweries(nil)()), []string{"nick", "account", "members", "banned", "password"}; !slices.Equal(got, want) {
+		t.Errorf("breweries: %v", got)
 	}
 }
 

@@ -207,12 +207,12 @@ func TestPlainNeedsTLS(t *testing.T) {
 
 func TestAnonymous(t *testing.T) {
 	t.Parallel()
-	one, err := exchangeWith(t, Anonymous{}, sasl.Anonymous, "", "", "")
-	two, err2 := exchangeWith(t, Anonymous{}, sasl.Anonymous, "", "", "")
+	one, err := exchangeWith(t, Token{Guests: true}, sasl.Anonymous, "", "", "")
+	two, err2 := exchangeWith(t, Token{Guests: true}, sasl.Anonymous, "", "", "")
 	if err != nil || err2 != nil || one == two || !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(one.Name) {
 		t.Errorf("%v %v, %v %v", one, err, two, err2)
 	}
-	x, _ := Anonymous{}.Start(t.Context(), &xmpp.Peer{Resumes: "old"}, "ANONYMOUS")
+	x, _ := Token{Guests: true}.Start(t.Context(), &xmpp.Peer{Resumes: "old"}, "ANONYMOUS")
 	if _, done, err := x.Step(nil); !done || err != nil || x.Account().Name != "old" {
 		t.Errorf("%v %v", x.Account(), err)
 	}

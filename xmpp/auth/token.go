@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,11 +53,13 @@ const (
 
 func notAllowed(reason string) error { return &xmpp.SASLFailure{Cond: "not-allowed", Text: reason} }
 
-// Token is SASL ANONYMOUS with the token in the URL of the session. Whom it lets in
-// has no account: the name is a random one, as Anonymous gives it.
+// Token is SASL ANONYMOUS (room-services.md §4.3) with a token in the URL of the session,
+// or none. Whom it lets in has no account: the name is a random one, but a client that
+// comes back with the id of its old session is the same user again, else it could not
+// resume.
 type Token struct {
-	// Verifier is asked at each login, with the tenant of the session's URL; nil means
-	// that no tokens are taken now.
+	// Verifier is asked at each login, with the tenant of the session's URL; nil, or an
+	// answer of nil, means that no tokens are taken now.
 	Verifier func(tenant string) *Verifier
 	// Guests lets people in while no tokens are taken; with them, those without one
 	// as Verifier.AllowEmpty says.
@@ -71,7 +74,7 @@ type Token struct {
 
 // Mechanisms implements xmpp.Authenticator.
 func (t Token) Mechanisms(p *xmpp.Peer) []string {
-	if t.Guests || t.Verifier(p.Attrs.Prefix) != nil {
+	if t.Guests || t.verifier(p) != nil {
 		return []string{sasl.Anonymous.Name}
 	}
 	return nil
@@ -96,8 +99,15 @@ func (t Token) Start(ctx context.Context, p *xmpp.Peer, mechanism string) (xmpp.
 	}, nil
 }
 
+func (t Token) verifier(p *xmpp.Peer) *Verifier {
+	if t.Verifier == nil {
+		return nil
+	}
+	return t.Verifier(p.Attrs.Prefix)
+}
+
 func (t Token) claims(ctx context.Context, p *xmpp.Peer) (*xmpp.Claims, error) {
-	v, token := t.Verifier(p.Attrs.Prefix), p.Attrs.Token
+	v, token := t.verifier(p), p.Attrs.Token
 	switch {
 	case v == nil && !t.Guests:
 		return nil, &xmpp.SASLFailure{Cond: xmpp.SASLInvalidMechanism}
@@ -107,6 +117,16 @@ func (t Token) claims(ctx context.Context, p *xmpp.Peer) (*xmpp.Claims, error) {
 		return nil, notAllowed(reasonRequired)
 	}
 	return v.Verify(ctx, token)
+}
+
+// newUUID is a version 4 UUID. It is lower-case hexadecimal, because LJM takes
+// its nick from the first eight digits.
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // KeySource finds the public key that a token names. ctx bounds the wait.

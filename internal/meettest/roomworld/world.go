@@ -251,7 +251,7 @@ func New(t testing.TB, opt Options) *World {
 	}
 	w.Main = muc.NewService(cfg, w.Router, log)
 	w.Brew = muc.NewService(muc.Config{
-		Domain: "internal.auth.meet.example", Admins: []xmpp.JID{focus, jvb}, Focus: focus, Access: []string{"auth.meet.example"}, Stages: policy.Internal,
+		Domain: "internal.auth.meet.example", Admins: []xmpp.JID{focus, jvb}, Focus: focus, Access: []string{"auth.meet.example"}, Stages: policy.Breweries(map[string]string{"jvbbrewery": jvb.Local}),
 	}, w.Router, log)
 	w.Serve(w.Main)
 	w.Router.ServeTenants(cfg.Domain, w.Main)
