@@ -4,9 +4,12 @@
 //
 // It prints a line for each button, `works` or `FAILS` with the reason, and leaves screenshots in .cache/app/.
 
+import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+
+import { WebSocketServer } from 'ws';
 
 import { Browser } from './harness/browser.mjs';
 import { sleep, until } from './harness/figures.mjs';
@@ -20,7 +23,22 @@ mkdirSync(shots, { recursive: true });
 if (!process.env.APP) {
     throw new Error('APP must name the directory of a web app build');
 }
-const web = `[web]\ndir = "${process.env.APP}"\n`;
+
+/** A service that transcribes: whoever talks to it has said hello. */
+const transcriber = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+
+await once(transcriber, 'listening');
+transcriber.on('connection', ws => ws.on('message', raw => {
+    const m = JSON.parse(raw);
+
+    if (m.event === 'start') {
+        ws.send(JSON.stringify({
+            event: 'transcription-result', type: 'transcription-result', message_id: m.start.tag, is_interim: false, language: 'en',
+            participant: { id: m.start.customParameters.endpointId }, timestamp: Date.now(), transcript: [ { text: 'hello everybody' } ]
+        }));
+    }
+}));
+const web = `[web]\ndir = "${process.env.APP}"\n[transcription]\nurl = "ws://127.0.0.1:${transcriber.address().port}/"\n`;
 let server = await Server.start('app', { toml: web });
 let browser = await Browser.launch('app', server, {});
 const results = [];
@@ -391,6 +409,17 @@ await button('removal of a shared file', async () => {
     await ann.page.getByText('notes.txt').filter({ visible: true }).last().hover();
     await ann.page.locator('[aria-label="Remove notes.txt"], [aria-label$="emove file notes.txt"], [aria-label^="Remove"]').filter({ visible: true }).last().click({ timeout: patience, force: true });
     await state(bob, () => APP.store.getState()['features/file-sharing'].files.size === 0);
+});
+[ ann, bob ] = await meeting('Ann', 'Bob');
+await button('closed captions', async () => {
+    await ann.press('Unmute microphone');
+    await ann.more('Closed captions');
+    await ann.page.getByText('Start closed captions').first().click({ timeout: patience });
+    await ann.page.getByText('Record transcription').waitFor({ timeout: patience });
+    await ann.page.locator('[role=dialog] input[type=checkbox]').nth(1).click({ timeout: patience, force: true }); // no file as well
+    await ann.page.locator('#modal-dialog-ok-button').click({ timeout: patience });
+    await ann.shows('hello everybody');
+    await ann.page.locator('[aria-label="Close"], [aria-label="Close chat"]').first().click({ timeout: patience });
 });
 await button('end the meeting for all', async () => {
     await ann.press('Leave the meeting');
