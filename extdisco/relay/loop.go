@@ -2,6 +2,7 @@ package relay
 
 import (
 	"net/netip"
+	"runtime"
 	"time"
 
 	"confab/internal/datagram"
@@ -18,6 +19,10 @@ const (
 	peerBatch   = 32
 	// sweepTime is how often a loop looks for what has expired.
 	sweepTime = time.Second
+	// yieldTime is how long a loop runs until it lets the scheduler count a turn. After
+	// 10 ms of one the scheduler takes its processor away in the next system call, wakes
+	// a thread that finds nothing to do, and looks every 20 µs for more of the kind.
+	yieldTime = 5 * time.Millisecond
 )
 
 // loop is one goroutine that owns sockets: one of every listening address, and the
@@ -32,6 +37,7 @@ type loop struct {
 	ready   []any
 	at, to  int // what was read and is not yet taken
 	swept   int64
+	yielded int64
 	gather  gathering
 	inbox   inbox
 	sockets []*udpSocket // listening
@@ -84,6 +90,10 @@ func (l *loop) run() {
 		l.send()
 		if l.gather.due(l.flight.now) {
 			datagram.Pause(gatherTime)
+		}
+		if l.flight.now-l.yielded >= int64(yieldTime) {
+			l.yielded = l.flight.now
+			runtime.Gosched()
 		}
 		if l.flight.now-l.swept >= int64(sweepTime) {
 			l.swept = l.flight.now
@@ -158,6 +168,7 @@ func (l *loop) next() (b []byte, src netip.AddrPort, segment int, ok bool) {
 
 // send sends what the round has given; then its buffers are free.
 func (l *loop) send() {
+	l.gather.round += len(l.flight.spool.list) * streamWeight
 	l.flight.flush()
 	l.reader.Reset()
 	l.inbox.used = 0

@@ -108,6 +108,16 @@ func (s *Stream) Write(b []byte) (int, error) {
 	return n, failure(errno)
 }
 
+// DelayAcks has the kernel acknowledge every second segment, and a single one only after
+// a while or with what is written (RFC 1122 §4.2.3.2), not each that was read
+// (TCP_QUICKACK, tcp(7)). It holds until nothing has been written for that while.
+func (s *Stream) DelayAcks() {
+	if s.enter() {
+		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
+		s.leave()
+	}
+}
+
 func (s *Stream) call(number uintptr, b []byte, flags uintptr) (int, syscall.Errno) {
 	if !s.enter() {
 		return 0, unix.EBADF

@@ -25,6 +25,9 @@ func (*Stream) Close() error { return nil }
 // Shutdown ends both directions.
 func (*Stream) Shutdown() {}
 
+// DelayAcks has the kernel acknowledge every second segment.
+func (*Stream) DelayAcks() {}
+
 // Read reads what is there.
 func (*Stream) Read([]byte) (int, error) { return 0, errNoStream }
 
