@@ -132,7 +132,7 @@ func (c *Conference) allocateFor(ep *endpoint, at time.Time) {
 			up = up || known && was == wanted && d.Target > last
 			if known && was == wanted && d.Target < last && d.Ideal >= last {
 				down = true
-				thin = thin && d.Target >= 0 && d.Target.Encoding() == last.Encoding() && d.Target.Spatial() == last.Spatial()
+				thin = thin && d.Target.SameSize(last)
 			}
 		}
 		if ideal, known := a.ideals[d.Source]; !known || ideal != d.Ideal {

@@ -246,6 +246,14 @@ func TestMomentsAndBeginnings(t *testing.T) {
 	if got := target(1_600_000, rtpx.MakeLayer(2, 0, 1)); got != "a-v0:E2S0T1" {
 		t.Error("to begin with: " + got)
 	}
+	// More frames cost no key frame: there need be less to spare for them.
+	if got := target(2_000_000, rtpx.MakeLayer(2, 0, 1)); got != "a-v0:E2S0T2" {
+		t.Error("more frames: " + got)
+	}
+	top.Bitrate, s.Layers[7].Bitrate = 1_500_000, 1_400_000
+	if got := target(1_500_000, rtpx.MakeLayer(1, 0, 2)); got != "a-v0:E1S0T2" {
+		t.Error("another size: " + got)
+	}
 	for i := range s.Layers {
 		s.Layers[i].Bitrate, s.Layers[i].Lasting, s.Layers[i].Fresh = 20_000, 20_000, true
 	}

@@ -47,6 +47,8 @@ func (d *division) price(a *candidates, l int) Bitrate {
 	rate := float64(a.layers[l].Bitrate)
 	switch {
 	case a.last >= len(a.layers): // nothing is shown yet
+	case l > a.last && a.last >= 0 && a.layers[l].ID.SameSize(a.layers[a.last].ID):
+		rate *= 1 + d.c.KeepMargin // more frames cost no key frame
 	case l > a.last:
 		rate *= 1 + d.c.UpgradeMargin
 	case l == 0 && d.floor && a == &d.all[0]:

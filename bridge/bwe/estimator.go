@@ -243,6 +243,11 @@ func (e *Estimator) Feedback(p *rtpx.RTCP, now int64) {
 		rate = e.acked.lone()
 	}
 	e.flight.heard(bytes, latest, wait, rate, now)
+	if e.flight.full && rate < severe*e.aimd.rate && e.prober.young(now) {
+		// What the first probe measured was wrong, or luck.
+		e.aimd.decrease(now, rate, true)
+		e.prober.dropped(now)
+	}
 	e.sampleRTT(now - latest)
 	e.update(now, latest)
 }

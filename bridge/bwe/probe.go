@@ -27,6 +27,7 @@ const (
 	probeSoon     = sec      // after a drop
 	probeEarly    = 500 * ms // between probes at first,
 	probeFirst    = 5 * sec  // for so long
+	probeYoung    = 2 * sec  // for so long the first results are no certainty
 	probeLeast    = 2 * sec  // between probes that failed
 	probeMost     = 4 * sec
 	probeAge      = 300 * ms // over the round trip: older packets without news are no time to probe
@@ -218,6 +219,9 @@ func (p *prober) failed(now int64) {
 	p.further = 0
 	p.delay(now)
 }
+
+// young says that little is known yet.
+func (p *prober) young(now int64) bool { return now-p.started < probeYoung }
 
 // delay makes the next probe come later and later.
 func (p *prober) delay(now int64) {

@@ -24,6 +24,9 @@ func (l Layer) Spatial() int { return int(l>>3) & 7 }
 // Temporal is the temporal layer inside the encoding.
 func (l Layer) Temporal() int { return int(l) & 7 }
 
+// SameSize says that two layers differ in frames per second at most.
+func (l Layer) SameSize(other Layer) bool { return l>>3 == other>>3 }
+
 // String prints E1S0T2, or "none".
 func (l Layer) String() string {
 	if l < 0 {

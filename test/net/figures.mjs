@@ -157,7 +157,8 @@ export function figures(scenario, run, s) {
         topHeight: top,
         layerChanges: changes(pick('height')),
         framesPerSecond: round(mean(pick('fps').filter(v => v !== null)), 1),
-        ...audioFigures(run.receiver)
+        ...audioFigures(run.receiver),
+        ...spacing(down, new Set(run.receiver.at(-1)?.audio.map(a => a.ssrc)), scenario.settle)
     };
 
     if (scenario.drop) {
@@ -172,6 +173,17 @@ export function figures(scenario, run, s) {
     }
 
     return out;
+}
+
+/** The longest time between two packets of audio as they enter the link, and as they leave it. */
+function spacing(down, ssrcs, from) {
+    const sound = down.filter(p => p.kind === 'rtp' && ssrcs.has(p.ssrc) && p.at >= from);
+    const longest = times => round(times.reduce((most, at, i) => i ? Math.max(most, at - times[i - 1]) : 0, 0));
+
+    return {
+        audioSentEveryMS: longest(sound.map(p => p.at)),
+        audioArrivedEveryMS: longest(sound.filter(p => !p.dropped).map(p => p.at + p.transit).sort((a, b) => a - b))
+    };
 }
 
 const heightAt = (video, at) => video.findLast(v => v.at <= at && v.height)?.height ?? null;

@@ -51,7 +51,7 @@ export async function summarise(dir) {
         goals?.forEach((g, i) => rows.push(
             `| ${i ? '' : `[${title}](${basename(dir)}/${name}.png)`} | ${g.name} | ${g.want} ${g.unit} | ${g.value} ${g.unit} | ${g.met ? 'yes' : '**no**'} |`));
         f && rows.push(`| | *beside:* first picture after ${f.firstFrameMS} ms, 720 lines after ${f.first720MS ?? '–'} ms; use ${f.usePercent} %, media alone ${
-            f.mediaPercent} %; longest freeze ${f.longestFreezeMS} ms; queue at most ${f.queueMaxMS} ms; audio made up ${f.audioConcealedPercent} % | | | |`);
+            f.mediaPercent} %; longest freeze ${f.longestFreezeMS} ms; queue at most ${f.queueMaxMS} ms; audio made up ${f.audioConcealedPercent} %, sent every ${f.audioSentEveryMS} ms at most, arriving every ${f.audioArrivedEveryMS} ms | | | |`);
     }
     await writeFile(page, [ head, '<!-- figures -->\n| Network | Goal | | Measured | Met |\n|---|---|---|---|---|\n', rows.join('\n'), '\n<!-- end of figures -->\n', tail ].join(''));
 }
