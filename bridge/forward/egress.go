@@ -239,7 +239,7 @@ func (w *worker) forwardAt(b *sub, st *stream, pkt *rtpx.Packet, at int64) {
 		o.goes(&rw, w.now, &o.codec, in.End)
 		o.hist.add(pkt, st, rw, w.now, w.e.cfg.HistorySize)
 	}
-	if b.proj != nil && in.Overtaken && in.Key && !b.proj.replay {
+	if b.proj != nil && in.Overtaken && !in.Stale && in.Key && !b.proj.replay {
 		w.recollect(b, st) // nobody knew what they were when they came
 	}
 	if first || b.proj != nil && b.proj.switched {

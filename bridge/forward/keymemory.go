@@ -20,14 +20,23 @@ type keyMemory struct {
 	pkts []*rtpx.Packet // begins with a key frame if at is set
 	at   int64          // when the key frame came, 0 when there is none
 	ts   uint32
+
+	// forgot is the newest of the packets that were let go while the first packet of
+	// a key frame may still have been on its way; forgets says that there is one.
+	forgot  uint16
+	forgets bool
 }
 
 // keep takes a packet that is handed on. gap says that earlier ones are missing.
-// It returns whether packets behind a key frame overtook this, its first one.
-func (k *keyMemory) keep(pkt *rtpx.Packet, now int64, gap bool) (overtaken bool) {
+// It returns whether packets behind a key frame overtook this, its first one, and
+// whether they are forgotten: then nobody can begin with it.
+func (k *keyMemory) keep(pkt *rtpx.Packet, now int64, gap bool) (overtaken, stale bool) {
 	in := &pkt.Info
 	switch {
+	case in.Key && in.Start && k.at == 0 && k.forgets && rtpx.SeqNewer(k.forgot, in.Number):
+		return true, true
 	case in.Key && in.Start && (k.at == 0 || k.ts != in.TS):
+		k.forgets = false
 		n := 0
 		for _, p := range k.pkts {
 			if i := &p.Info; k.at == 0 && i.Codec == in.Codec && rtpx.SeqNewer(i.Number, in.Number) {
@@ -43,20 +52,28 @@ func (k *keyMemory) keep(pkt *rtpx.Packet, now int64, gap bool) (overtaken bool)
 		copy(k.pkts[1:], k.pkts[:n])
 		k.pkts[0] = pkt
 		k.at, k.ts = now, in.TS
-		return n > 0
+		return n > 0, false
 	case k.at != 0 && now-k.at <= keyMemoryAge && len(k.pkts) < keyMemorySize:
 		k.add(pkt)
 	case k.at == 0 && gap:
 		if len(k.pkts) == maxOvertakers {
+			k.forget(k.pkts[0])
 			k.pkts[0].Release()
 			copy(k.pkts, k.pkts[1:])
 			k.pkts = k.pkts[:maxOvertakers-1]
 		}
 		k.add(pkt)
-	case len(k.pkts) > 0:
+	default:
 		k.clear()
+		k.forgets = false // all that came before is here
 	}
-	return false
+	return false, false
+}
+
+func (k *keyMemory) forget(pkt *rtpx.Packet) {
+	if n := pkt.Info.Number; !k.forgets || rtpx.SeqNewer(n, k.forgot) {
+		k.forgot, k.forgets = n, true
+	}
 }
 
 func (k *keyMemory) add(pkt *rtpx.Packet) {
@@ -69,6 +86,9 @@ func (k *keyMemory) add(pkt *rtpx.Packet) {
 
 func (k *keyMemory) clear() {
 	for _, p := range k.pkts {
+		if k.at == 0 {
+			k.forget(p)
+		}
 		p.Release()
 	}
 	clear(k.pkts)

@@ -84,6 +84,7 @@ type frame struct {
 	out      uint16 // VP8: picture id as it goes
 	spatial  uint8
 	temporal uint8
+	tl0      uint8 // TL0PICIDX as it came
 	accept   bool
 	top      bool // the last one of its picture that is forwarded
 	// aim is what was forwarded when it was decided: the spatial layer of VP9, the
@@ -208,7 +209,7 @@ func (p *projection) current(in *rtpx.Info) bool {
 // says that packets behind the frame were sent before it.
 func (p *projection) decide(in *rtpx.Info, o *outStream, target rtpx.Layer, late bool, now int64) bool {
 	enc, want := int(in.Encoding), target.Encoding()
-	if key := in.Key && in.Start || in.Codec == rtpx.CodecOther && p.cur < 0; key && !late {
+	if key := in.Key && in.Start && !in.Stale || in.Codec == rtpx.CodecOther && p.cur < 0; key && !late {
 		if !p.takeKey(in, want, now) {
 			return false
 		}
@@ -395,7 +396,7 @@ func (p *projection) remember(in *rtpx.Info, accept bool) *frame {
 	*f = frame{ts: in.TS, shown: shown, spatial: in.Spatial, temporal: in.Temporal, accept: accept}
 	switch {
 	case in.Codec == rtpx.CodecVP8:
-		f.id = in.VP8.PictureID
+		f.id, f.tl0 = in.VP8.PictureID, in.VP8.TL0
 		// The id is a line of 15 or 7 bits that frames we drop leave.
 		size := in.VP8.IDs()
 		d := (int64(f.id) - p.pidLast) % size
@@ -409,7 +410,7 @@ func (p *projection) remember(in *rtpx.Info, accept bool) *frame {
 		out, _ := p.pids.place(pos, !accept)
 		f.out = uint16(out) & 0x7FFF
 	case in.Codec == rtpx.CodecVP9:
-		f.id = in.VP9.PictureID
+		f.id, f.tl0 = in.VP9.PictureID, in.VP9.TL0
 		f.aim, f.skip = p.vp9.aim, p.vp9.skip
 		f.top = int(in.Spatial) == f.aim
 	case in.DDRaw != nil:
@@ -484,15 +485,32 @@ func (p *projection) beside(in *rtpx.Info) *frame {
 }
 
 // joins says whether a late frame of VP8 or VP9 can be decoded: whether the newest
-// frame before it, of its own or a lower temporal layer, was forwarded.
+// frame before it, of its own or a lower temporal layer, was forwarded. Where the
+// base frame that it builds on has not come yet, that one will fare as the base
+// frame before it did.
 func (p *projection) joins(in *rtpx.Info) bool {
-	var best *frame
+	tl0, has := in.VP8.TL0, in.Codec == rtpx.CodecVP8 && in.VP8.HasTL0
+	if in.Codec == rtpx.CodecVP9 {
+		tl0, has = in.VP9.TL0, in.VP9.HasTL0
+	}
+	if in.Temporal == 0 {
+		tl0--
+	}
+	var best, base *frame
 	for i := p.nFrames - 1; i >= 0 && i >= p.nFrames-frameMemory; i-- {
 		f := &p.frames[i%frameMemory]
-		if f.spatial == in.Spatial && f.temporal <= in.Temporal && rtpx.TSNewer(in.TS, f.ts) &&
-			(best == nil || rtpx.TSNewer(f.ts, best.ts)) {
+		if f.spatial != in.Spatial || f.temporal > in.Temporal || !rtpx.TSNewer(in.TS, f.ts) {
+			continue
+		}
+		if best == nil || rtpx.TSNewer(f.ts, best.ts) {
 			best = f
 		}
+		if f.temporal == 0 && (base == nil || rtpx.TSNewer(f.ts, base.ts)) {
+			base = f
+		}
+	}
+	if best != nil && has && best.tl0 != tl0 && base != nil {
+		best = base
 	}
 	return best != nil && best.accept
 }

@@ -35,8 +35,13 @@ func (s *vp9State) accept(p *projection, in *rtpx.Info, spatial, temporal int, l
 	if s.layers > 0 {
 		spatial = min(spatial, s.layers-1)
 	}
-	if v.Key() {
-		s.spatial, s.temporal, s.forwarded = 0, temporal, 0
+	if v.Key() || !v.InterPicture && v.TID == 0 && p.beside(in) == nil {
+		// A key picture, or one of which the base is missing. Of the layers up to the top nothing is known yet: one that is missing when
+		// the next comes is awaited, as it is in every other picture.
+		s.spatial, s.forwarded = 0, 1<<(spatial+1)-1
+		if v.Key() {
+			s.temporal = temporal
+		}
 		s.keyTS, s.keyTop = in.TS, spatial
 	}
 	usable := (!v.InterPicture || s.forwarded&bit != 0) &&
@@ -104,29 +109,20 @@ func (s *vp9State) late(p *projection, in *rtpx.Info) bool {
 	if v.InterPicture {
 		return p.joins(in)
 	}
-	if in.TS == s.keyTS && sid > s.spatial && !p.hasNewer(in) {
+	if in.TS == s.keyTS && sid > s.spatial && in.TS == p.newestTS {
 		s.spatial = sid
 		s.forwarded |= 1 << sid
 	}
 	return true
 }
 
-// hasLayer says whether a layer of the picture of a packet was forwarded.
+// hasLayer says whether a layer of the picture of a packet was forwarded, or may be
+// when it comes.
 func (p *projection) hasLayer(in *rtpx.Info, sid int) bool {
 	for i := p.nFrames - 1; i >= 0 && i >= p.nFrames-frameMemory; i-- {
 		if f := &p.frames[i%frameMemory]; f.ts == in.TS && int(f.spatial) == sid {
 			return f.accept
 		}
 	}
-	return false
-}
-
-// hasNewer says whether a later frame of the same layer was decided about.
-func (p *projection) hasNewer(in *rtpx.Info) bool {
-	for i := p.nFrames - 1; i >= 0 && i >= p.nFrames-frameMemory; i-- {
-		if f := &p.frames[i%frameMemory]; f.spatial == in.Spatial && rtpx.TSNewer(f.ts, in.TS) {
-			return true
-		}
-	}
-	return false
+	return true
 }

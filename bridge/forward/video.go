@@ -69,7 +69,7 @@ func (ep *Endpoint) video(r route, pkt *rtpx.Packet, m *mediaTable, now int64) {
 			// are allotted the layer because of it find its key frame in the memory.
 			ep.p.layersChanged(st.src.Name)
 		}
-		in.Overtaken = s.keys.keep(pkt, now, len(s.losses.missing) > 0)
+		in.Overtaken, in.Stale = s.keys.keep(pkt, now, len(s.losses.missing) > 0)
 		st.keyAt.Store(s.keys.at)
 	}
 	st.fanOut(pkt)

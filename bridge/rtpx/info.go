@@ -60,6 +60,8 @@ type Info struct {
 	Empty bool
 	// Overtaken says that packets behind this key frame came before its first one.
 	Overtaken bool
+	// Stale says that those are forgotten.
+	Stale bool
 
 	// For says who gets a packet of redundant audio (RFC 2198).
 	For Audience
