@@ -27,6 +27,7 @@ type flight struct {
 	writer  *datagram.Writer // to peers
 	clients []clientWriter   // by listening address
 	streams []*stream        // to be woken
+	taken   int              // messages of connections, for gathering
 	spool   spool            // to streams of event loops
 	arena   []byte
 	used    int

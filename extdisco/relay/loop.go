@@ -168,7 +168,8 @@ func (l *loop) next() (b []byte, src netip.AddrPort, segment int, ok bool) {
 
 // send sends what the round has given; then its buffers are free.
 func (l *loop) send() {
-	l.gather.round += len(l.flight.spool.list) * streamWeight
+	l.gather.round += (l.flight.taken + len(l.flight.spool.list)) * streamWeight
+	l.flight.taken = 0
 	l.flight.flush()
 	l.reader.Reset()
 	l.inbox.used = 0

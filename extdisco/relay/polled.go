@@ -111,7 +111,6 @@ func (l *loop) receive(s *stream) bool {
 	if l.inbox.buf == nil {
 		l.inbox.buf, l.inbox.sealed = make([]byte, inboxSize), make([]byte, readSize)
 	}
-	l.gather.round += streamWeight
 	room := firstBuffer
 	if s.member.Load() {
 		room = readSize

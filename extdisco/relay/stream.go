@@ -370,6 +370,7 @@ func (s *stream) explain(b []byte) {
 
 func (s *stream) take(f *flight, b []byte) {
 	server := s.listener.server
+	f.taken++
 	if len(b) == 0 { // a record may be empty
 		return
 	}
