@@ -228,7 +228,7 @@ func (w *worker) forwardAt(b *sub, st *stream, pkt *rtpx.Packet, at int64) {
 		}
 	}
 	first := !o.started
-	later := o.video && w.waits(eg, paced{o: o, st: st, pkt: pkt, rw: rw})
+	later := o.video && w.waits(eg, o, st, pkt, &rw)
 	if !later && !w.send(eg, o, st, pkt, &rw, 0) {
 		return
 	}

@@ -153,13 +153,12 @@ func (o *outStream) goes(rw *rewrite, at int64, codec *codecState, ended bool) {
 
 // waits says whether a packet of video has to wait, and keeps it if so. Packets of
 // one receiver stay in order.
-func (w *worker) waits(eg *egress, e paced) bool {
+func (w *worker) waits(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, rw *rewrite) bool {
 	l := &eg.link
 	p := &l.pace
 	if !l.listed || !l.answered && w.now-l.firstAt > paceUnknown {
 		return false // it does not tell how its network is
 	}
-	e.at, e.codec = w.now, e.o.codec
 	held := l.est.Hold(w.now)
 	if !p.waiting() {
 		p.earn(l.est.Estimate(), w.now)
@@ -167,7 +166,7 @@ func (w *worker) waits(eg *egress, e paced) bool {
 			return false
 		}
 	}
-	if !p.push(e) {
+	if !p.push(paced{o: o, st: st, pkt: pkt, rw: *rw, at: w.now, codec: o.codec}) {
 		if held {
 			w.dropped.Add(1)
 			return true
