@@ -114,40 +114,13 @@ type galeneMember struct {
 }
 
 func (p galenePeer) enter(ctx context.Context, s *swarm.Swarm, room string, members []*member) (leave func(), err error) {
-	var mu sync.Mutex
-	all := map[*member]*galeneMember{}
-	leave = func() {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, g := range all {
-			_ = g.ws.CloseNow()
-			<-g.done
-		}
-		closeAll(members)
-	}
-	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
-		g, err := p.join(ctx, s, room, m)
-		if err != nil {
-			return err
-		}
-		mu.Lock()
-		all[m] = g
-		mu.Unlock()
-		return nil
-	})
-	if err == nil {
-		err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
-			mu.Lock()
-			g := all[m]
-			mu.Unlock()
-			return g.publish(ctx)
-		})
-	}
-	if err != nil {
-		leave()
-		return nil, err
-	}
-	return leave, nil
+	return enterAll(ctx, members, func(ctx context.Context, m *member) (connection, error) { return p.join(ctx, s, room, m) })
+}
+
+// end closes the connection and waits for its reader.
+func (g *galeneMember) end() {
+	_ = g.ws.CloseNow()
+	<-g.done
 }
 
 func (p galenePeer) join(ctx context.Context, s *swarm.Swarm, room string, m *member) (*galeneMember, error) {

@@ -72,40 +72,13 @@ type livekitMember struct {
 }
 
 func (p livekitPeer) enter(ctx context.Context, s *swarm.Swarm, room string, members []*member) (leave func(), err error) {
-	var mu sync.Mutex
-	all := map[*member]*livekitMember{}
-	leave = func() {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, l := range all {
-			_ = l.ws.CloseNow()
-			<-l.done
-		}
-		closeAll(members)
-	}
-	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
-		l, err := p.join(ctx, s, room, m)
-		if err != nil {
-			return err
-		}
-		mu.Lock()
-		all[m] = l
-		mu.Unlock()
-		return nil
-	})
-	if err == nil {
-		err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
-			mu.Lock()
-			l := all[m]
-			mu.Unlock()
-			return l.publish(ctx)
-		})
-	}
-	if err != nil {
-		leave()
-		return nil, err
-	}
-	return leave, nil
+	return enterAll(ctx, members, func(ctx context.Context, m *member) (connection, error) { return p.join(ctx, s, room, m) })
+}
+
+// end closes the connection and waits for its reader.
+func (l *livekitMember) end() {
+	_ = l.ws.CloseNow()
+	<-l.done
 }
 
 func (p livekitPeer) join(ctx context.Context, s *swarm.Swarm, room string, m *member) (*livekitMember, error) {

@@ -206,13 +206,7 @@ func summary(servers []contender, all map[string][]result) (out []figure) {
 			out = append(out, figure{name + ": failed", all[name][0].Failed})
 			continue
 		}
-		mid := func(f func(*result) float64) float64 {
-			var v []float64
-			for i := range rs {
-				v = append(v, f(&rs[i]))
-			}
-			return median(v)
-		}
+		mid := func(f func(*result) float64) float64 { return middle(rs, f) }
 		per[name] = mid(func(r *result) float64 { return r.PerCore })
 		if name != "confab" && name != "ceiling" && per[name] > best {
 			best, bestName = per[name], name
@@ -270,4 +264,13 @@ func median(v []float64) float64 {
 		return v[len(v)/2]
 	}
 	return (v[len(v)/2-1] + v[len(v)/2]) / 2
+}
+
+// middle is the median of a figure over several results.
+func middle(rs []result, f func(*result) float64) float64 {
+	v := make([]float64, len(rs))
+	for i := range rs {
+		v[i] = f(&rs[i])
+	}
+	return median(v)
 }

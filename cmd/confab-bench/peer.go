@@ -82,3 +82,46 @@ func inParallel(ctx context.Context, n int, members []*member, f func(context.Co
 	}
 	return ctx.Err()
 }
+
+// connection is a member's to a server.
+type connection interface {
+	publish(ctx context.Context) error
+	end()
+}
+
+// enterAll has all members join, and then send.
+func enterAll(ctx context.Context, members []*member, join func(context.Context, *member) (connection, error)) (leave func(), err error) {
+	var mu sync.Mutex
+	all := map[*member]connection{}
+	leave = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range all {
+			c.end()
+		}
+		closeAll(members)
+	}
+	err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
+		c, err := join(ctx, m)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		all[m] = c
+		mu.Unlock()
+		return nil
+	})
+	if err == nil {
+		err = inParallel(ctx, joining, members, func(ctx context.Context, m *member) error {
+			mu.Lock()
+			c := all[m]
+			mu.Unlock()
+			return c.publish(ctx)
+		})
+	}
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}

@@ -47,13 +47,7 @@ func table(_ context.Context, args []string) error {
 				}
 				continue
 			}
-			mid := func(f func(*result) float64) float64 {
-				var v []float64
-				for i := range rs {
-					v = append(v, f(&rs[i]))
-				}
-				return median(v)
-			}
+			mid := func(f func(*result) float64) float64 { return middle(rs, f) }
 			per[server] = mid(func(r *result) float64 { return r.PerCore })
 			if server == "ceiling" {
 				fmt.Printf("| %s | ceiling | %s | | | | |\n", load, thousands(per[server]))

@@ -28,7 +28,10 @@ type mmsghdr struct {
 	_   uint32
 }
 
-// socket is one UDP socket for all addresses of 127.0.0.0/8.
+// socket is one UDP socket for all addresses of 127.0.0.0/8. It is not one of
+// internal/datagram: each datagram has an own address of ours on both ways
+// (IP_PKTINFO), and the kernel's time of arrival is what latencies are made of. What
+// measures a server also does well not to share its sockets with it.
 type socket struct {
 	fd   int
 	port uint16

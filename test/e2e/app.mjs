@@ -96,7 +96,7 @@ class Person {
     async choose(name, entry) {
         await this.pane();
         await this.row(name).hover({ timeout: patience });
-        await this.page.locator(`[aria-label^="More participant options"]`).first().click({ timeout: patience });
+        await this.row(name).locator('[aria-label^="More participant options"]').first().click({ timeout: patience });
         await this.page.getByText(entry, { exact: true }).last().click({ timeout: patience });
     }
 
@@ -354,11 +354,13 @@ await button('breakout rooms', async () => {
 });
 await button('breakout rooms: assign all, close', async () => {
     people.push(await enter('Cem')); // two are not assigned
+    // Who leaves a room before the answer to its offer is out fails in the app, and comes back after 20 s.
+    await Promise.all(people.map(p => state(p, () => APP.conference._room.jvbJingleSession?.state === 'active')));
     await ann.pane();
     await ann.page.getByText('Auto assign to breakout rooms').first().click({ timeout: patience });
     await state(ann, () => APP.conference._room.getParticipants().length === 0);
-    await bob.has('[aria-label="Leave the meeting"]');
-    await ann.page.getByText(/Breakout room #?1|Breakout roo/).first().hover();
+    await Promise.all(people.slice(1).map(p => state(p, () => APP.conference._room.isJoined() && APP.conference._room.getBreakoutRooms().isBreakoutRoom())));
+    await ann.page.locator('#participants-pane, .participants_pane').getByText('Breakout roo').filter({ visible: true }).first().hover({ timeout: patience });
     await ann.page.locator('[aria-label="More"]').first().click({ timeout: patience });
     await ann.page.locator('[aria-label="Close"]').or(ann.page.getByText('Close', { exact: true })).filter({ visible: true }).last().click({ timeout: patience });
     await state(ann, () => APP.conference._room.getParticipants().some(p => p.getDisplayName() === 'Bob'));
