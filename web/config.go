@@ -48,7 +48,7 @@ type Config struct {
 	Site   Site   // what config.js says; R
 	Limits Limits // R
 
-	AdminOnly bool // only the admin listener, of a part of the server that has no front
+	AdminOnly bool // only the admin listener and ACME's, of a part of the server that has no front
 
 	Log     *slog.Logger         // nil is slog.Default
 	Metrics *prometheus.Registry // served as /metrics on the admin listener; nil is an empty one

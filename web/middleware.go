@@ -197,7 +197,7 @@ func (s *Server) headers(w http.ResponseWriter, st *state) {
 // redirect is port 80: everything but ACME goes to HTTPS.
 func (s *Server) redirect(w http.ResponseWriter, r *http.Request) {
 	st := s.state.Load()
-	if strings.HasPrefix(r.URL.Path, "/.well-known/acme-challenge/") {
+	if strings.HasPrefix(r.URL.Path, "/.well-known/acme-challenge/") || len(s.fronts) == 0 {
 		plain(w, http.StatusNotFound, "not found\n")
 		return
 	}

@@ -38,8 +38,9 @@ import (
 // server is the whole program, wired and with its sockets open, not yet running.
 type server struct {
 	cfg      Config
-	reloaded atomic.Pointer[Config] // nil: cfg still holds
-	listen   []string               // web.listen, or what it gave way to
+	reloaded atomic.Pointer[Config]         // nil: cfg still holds
+	proxies  atomic.Pointer[[]netip.Prefix] // turn.proxy_protocol
+	listen   []string                       // web.listen, or what it gave way to
 	exempt   []netip.Prefix
 	names    names
 	logs     logs

@@ -240,6 +240,16 @@ type Config struct {
 		MaxLifetime      Duration     `toml:"max_lifetime"`
 		NonceTTL         Duration     `toml:"nonce_ttl"`
 		UnauthorizedRate int          `toml:"unauthorized_rate"`
+		UnauthorizedAll  int          `toml:"unauthorized_total"`
+		BindingRate      int          `toml:"binding_rate"`
+		PendingAddress   int          `toml:"pending_per_address"`
+		PendingTotal     int          `toml:"pending_total"`
+		ConnsAddress     int          `toml:"connections_per_address"`
+		ConnsTotal       int          `toml:"connections_total"`
+		ProxyProtocol    []string     `toml:"proxy_protocol"`
+		Alternate        string       `toml:"alternate"`
+		Alternates       []string     `toml:"alternate_servers"`
+		TLSAlternates    []string     `toml:"tls_alternate_servers"`
 		QuotaUser        int          `toml:"quota_user"`
 		QuotaAddress     int          `toml:"quota_address"`
 		QuotaTotal       int          `toml:"quota_total"`

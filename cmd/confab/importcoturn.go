@@ -21,6 +21,7 @@ type coturnImport struct {
 	listen, relays                           []coturnAddress
 	external                                 []coturnLine
 	allowed, denied, users, secrets          []coturnLine
+	alternates, tlsAlternates                []coturnLine
 	syslog, logFile, cert, pkey              coturnLine // without a number: not there
 	authSecret, longTerm, minPort, maxPort   coturnLine
 	listeningPort, tlsPort, altPort, rfc5780 coturnLine
@@ -65,6 +66,7 @@ func importCoturn(text, dir string, relayOnly bool) *coturnImport {
 	c.settleAddresses()
 	c.settleCredentials()
 	c.settlePeers()
+	c.settleAlternates()
 	c.settleLog()
 	slices.SortStableFunc(c.findings, func(a, b finding) int { return a.line - b.line })
 	return c
@@ -121,7 +123,7 @@ const (
 	noDatabase   = "coturn's databases are not read; add its users with confab turn user add, its secrets to turn.secrets"
 	alwaysBatch  = "packets go in batches without being asked to"
 	noMultiplex  = "each allocation has a socket; what goes to the bridge takes no socket at all"
-	noAlternate  = "clients are not sent on; list all relays as [[turn.servers]], clients choose among them"
+	noAlternate  = "UDP and TCP have one list: turn.alternate_servers"
 	fixedByRFC   = "fixed: that of RFC 8656"
 	logsAnyway   = "times are part of each line"
 	noStatsRedis = "no figures in Redis; " + byAdmin
@@ -134,7 +136,7 @@ var coturnOptions = map[string]coturnOption{
 	"tls-listening-port":     {take: func(c *coturnImport, l coturnLine) { c.tlsPort = l }},
 	"alt-listening-port":     {take: func(c *coturnImport, l coturnLine) { c.altPort = l }},
 	"alt-tls-listening-port": {idle: "NAT behaviour discovery uses UDP only"},
-	"tcp-proxy-port":         {lost: "the PROXY protocol is not understood"},
+	"tcp-proxy-port":         {lost: "there is no port of its own for proxies: name their addresses in turn.proxy_protocol and have them connect to turn.port or turn.tls_port"},
 	"listening-ip":           {many: true, take: func(c *coturnImport, l coturnLine) { c.address(l, &c.listen) }},
 	"relay-ip":               {many: true, take: func(c *coturnImport, l coturnLine) { c.address(l, &c.relays) }},
 	"external-ip":            {many: true, take: func(c *coturnImport, l coturnLine) { c.external = append(c.external, l) }},
@@ -281,8 +283,8 @@ var coturnOptions = map[string]coturnOption{
 	"daemon":                      {flag: true, idle: bySystemd},
 	"drain-min-allocations":       {lost: "node.drain_timeout says how long to wait"},
 
-	"alternate-server":         {many: true, lost: noAlternate},
-	"tls-alternate-server":     {many: true, lost: noAlternate},
+	"alternate-server":         {many: true, take: func(c *coturnImport, l coturnLine) { c.alternates = append(c.alternates, l) }},
+	"tls-alternate-server":     {many: true, take: func(c *coturnImport, l coturnLine) { c.tlsAlternates = append(c.tlsAlternates, l) }},
 	"tcp-alternate-server":     {many: true, lost: noAlternate},
 	"udp-alternate-server":     {many: true, lost: noAlternate},
 	"multiplex-peer":           {lost: noMultiplex},

@@ -354,3 +354,41 @@ func (c *coturnImport) settleLog() {
 		c.tell(pkey.lost("cert is missing: set tls.cert and tls.key, or acme"))
 	}
 }
+
+// settleAlternates is about relays elsewhere, to which coturn sends all clients on.
+func (c *coturnImport) settleAlternates() {
+	var all []coturnLine
+	for key, lines := range map[string][]coturnLine{"turn.alternate_servers": c.alternates, "turn.tls_alternate_servers": c.tlsAlternates} {
+		port := uint16(3478)
+		if key == "turn.tls_alternate_servers" {
+			port = 5349
+		}
+		var list []string
+		var taken []coturnLine
+		for _, l := range lines {
+			ap, err := netip.ParseAddrPort(l.value)
+			if err != nil {
+				var a netip.Addr
+				a, err = netip.ParseAddr(strings.Trim(l.value, "[]"))
+				ap = netip.AddrPortFrom(a, port)
+			}
+			if err != nil || ap.Port() == 0 {
+				c.tell(l.lost(fmt.Sprintf("%q is no address with a port", l.value)))
+				continue
+			}
+			list, taken = append(list, ap.String()), append(taken, l)
+		}
+		if len(list) == 0 {
+			continue
+		}
+		all = append(all, taken...)
+		c.set(key, list, taken...)
+		if port == 5349 {
+			c.tell(taken[0].note("clients on TLS check a name: give it behind each address, as 203.0.113.9:5349/relay.example.org"))
+		}
+	}
+	if len(all) > 0 {
+		slices.SortFunc(all, func(a, b coturnLine) int { return a.number - b.number })
+		c.set("turn.alternate", "always", all...)
+	}
+}

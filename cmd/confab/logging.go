@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"sync/atomic"
 )
 
 var levels = map[string]slog.Level{
@@ -21,6 +24,17 @@ type logs struct {
 	levels  map[string]*slog.LevelVar // by component
 	lowest  *slog.LevelVar
 	output  *logOutput // nil: a writer is written to at once
+	form    *atomic.Pointer[slog.Handler]
+	stderr  io.Writer
+	sockets []string // of syslog
+	at      *logPlace
+}
+
+// logPlace is where the log goes, and how.
+type logPlace struct{ output, file, facility, format string }
+
+func placeOf(cfg Config) logPlace {
+	return logPlace{cfg.Log.Output, cfg.Log.File, cfg.Log.Facility, cfg.Log.Format}
 }
 
 // openLogs opens log.output. Close it when nobody logs any more.
@@ -33,21 +47,90 @@ func openLogsAt(cfg Config, stderr io.Writer, sockets []string) (logs, error) {
 	if err != nil {
 		return logs{}, err
 	}
-	text := cfg.Log.Format == "text" || cfg.Log.Format == "auto" && (cfg.Log.Output == "syslog" || cfg.Log.Output == "stderr" && isTerminal(stderr))
+	place := placeOf(cfg)
 	l := newLogs(cfg, nil)
-	opts := slog.HandlerOptions{Level: l.lowest}
-	if cfg.Log.Output == "syslog" {
-		opts.ReplaceAttr = withoutTime
-		l.handler = bySeverity{
-			newHandler(out.at(severityDebug), text, &opts), newHandler(out.at(severityInfo), text, &opts),
-			newHandler(out.at(severityWarning), text, &opts), newHandler(out.at(severityError), text, &opts),
-		}
-	} else {
-		l.handler = newHandler(out.at(severityInfo), text, &opts)
-	}
-	l.output = out
+	l.output, l.stderr, l.sockets, l.at, l.form = out, stderr, sockets, &place, new(atomic.Pointer[slog.Handler])
+	l.setForm(cfg)
+	l.handler = movable{l.form, nil, new(atomic.Pointer[made])}
 	out.run(func(n uint64) { l.of("main").Warn("log lines were lost, as it took them too slowly", "lines", n) })
 	return l, nil
+}
+
+// setForm has lines look as the configuration wants them.
+func (l logs) setForm(cfg Config) {
+	text := cfg.Log.Format == "text" || cfg.Log.Format == "auto" && (cfg.Log.Output == "syslog" || cfg.Log.Output == "stderr" && isTerminal(l.stderr))
+	opts := slog.HandlerOptions{Level: l.lowest}
+	h := newHandler(l.output.at(severityInfo), text, &opts)
+	if cfg.Log.Output == "syslog" {
+		opts.ReplaceAttr = withoutTime
+		h = bySeverity{
+			newHandler(l.output.at(severityDebug), text, &opts), newHandler(l.output.at(severityInfo), text, &opts),
+			newHandler(l.output.at(severityWarning), text, &opts), newHandler(l.output.at(severityError), text, &opts),
+		}
+	}
+	l.form.Store(&h)
+}
+
+// move has the log go where another configuration says. Where that can't be, it stays.
+// One goroutine calls it.
+func (l logs) move(cfg Config) error {
+	place := placeOf(cfg)
+	if l.output == nil || *l.at == place {
+		return nil
+	}
+	sink, err := openSink(cfg, l.stderr, l.sockets)
+	if err != nil {
+		return err
+	}
+	if err := l.output.Move(sink); err != nil {
+		return errors.Join(err, sink.close())
+	}
+	l.setForm(cfg)
+	*l.at = place
+	return nil
+}
+
+// movable is a handler in front of that of a logs, which may be replaced while loggers
+// made of this one are in use.
+type movable struct {
+	root *atomic.Pointer[slog.Handler]
+	with []func(slog.Handler) slog.Handler
+	last *atomic.Pointer[made]
+}
+
+// made is what with makes of a root.
+type made struct {
+	root    *slog.Handler
+	handler slog.Handler
+}
+
+func (h movable) handler() slog.Handler {
+	root := h.root.Load()
+	if m := h.last.Load(); m != nil && m.root == root {
+		return m.handler
+	}
+	m := &made{root, *root}
+	for _, f := range h.with {
+		m.handler = f(m.handler)
+	}
+	h.last.Store(m)
+	return m.handler
+}
+
+func (h movable) and(f func(slog.Handler) slog.Handler) slog.Handler {
+	return movable{h.root, append(slices.Clip(h.with), f), new(atomic.Pointer[made])}
+}
+
+func (h movable) Enabled(ctx context.Context, l slog.Level) bool { return h.handler().Enabled(ctx, l) }
+
+func (h movable) Handle(ctx context.Context, r slog.Record) error { return h.handler().Handle(ctx, r) }
+
+func (h movable) WithAttrs(as []slog.Attr) slog.Handler {
+	return h.and(func(to slog.Handler) slog.Handler { return to.WithAttrs(as) })
+}
+
+func (h movable) WithGroup(name string) slog.Handler {
+	return h.and(func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
 }
 
 // reopen opens a log file anew.

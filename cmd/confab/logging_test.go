@@ -244,3 +244,59 @@ func TestNobodyWaitsForTheLog(t *testing.T) {
 		_ = stuck.Close()
 	})
 }
+
+// SIGHUP moves the log: loggers that are out go along, with all that they add.
+func TestLogMoves(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "log")
+	daemon, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.Close()
+	var stderr bytes.Buffer
+	cfg := logConfig("stderr")
+	l, err := openLogsAt(cfg, &stderr, []string{socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := l.of("turn").With("relay", 1).WithGroup("first")
+	turn.Info("on stderr", "a", 1)
+	cfg.Log.Output, cfg.Log.File = "file", filepath.Join(dir, "confab.log")
+	if err := l.move(cfg); err != nil {
+		t.Fatal(err)
+	}
+	turn.Info("in the file", "a", 2)
+	nowhere := cfg
+	nowhere.Log.File = filepath.Join(dir, "missing", "confab.log")
+	if err := l.move(nowhere); err == nil || !strings.Contains(err.Error(), "log.file") {
+		t.Errorf("a directory that is not there: %v", err)
+	}
+	turn.Info("still there", "a", 3)
+	cfg.Log.Output = "syslog"
+	if err := l.move(cfg); err != nil {
+		t.Fatal(err)
+	}
+	turn.Warn("to the system", "a", 4)
+	_ = daemon.SetReadDeadline(time.Now().Add(time.Minute))
+	b := make([]byte, 1000)
+	n, err := daemon.Read(b)
+	if err != nil || !strings.Contains(string(b[:n]), `level=WARN msg="to the system" component=turn relay=1 first.a=4`) || strings.Contains(string(b[:n]), "time=") {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+	cfg.Log.Output, cfg.Log.Format = "stderr", "text"
+	if err := l.move(cfg); err != nil {
+		t.Fatal(err)
+	}
+	turn.Info("back", "a", 5)
+	if err := l.close(); err != nil {
+		t.Error(err)
+	}
+	if text := read(t, cfg.Log.File); strings.Count(text, "\n") != 2 || !strings.Contains(text, `"msg":"in the file","component":"turn","relay":1,"first":{"a":2}`) || !strings.Contains(text, "still there") {
+		t.Errorf("the file has\n%s", text)
+	}
+	if text := stderr.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, `"on stderr"`) || !strings.Contains(text, "msg=back component=turn relay=1 first.a=5") {
+		t.Errorf("stderr has\n%s", text)
+	}
+}

@@ -24,6 +24,7 @@ const (
 type logOutput struct {
 	lines  chan logLine
 	reopen chan chan error
+	move   chan logMove
 	stop   chan struct{}
 	done   chan struct{}
 	lost   atomic.Uint64
@@ -49,26 +50,33 @@ type logSink interface {
 // openLogOutput opens what the configuration names; sockets are those of syslog. Call
 // run next.
 func openLogOutput(cfg Config, stderr io.Writer, sockets []string) (*logOutput, error) {
-	o := &logOutput{
-		lines: make(chan logLine, logQueue), reopen: make(chan chan error), stop: make(chan struct{}), done: make(chan struct{}),
-		stderr: stderr, sink: stream{stderr},
+	sink, err := openSink(cfg, stderr, sockets)
+	if err != nil {
+		return nil, err
 	}
+	return &logOutput{
+		lines: make(chan logLine, logQueue), reopen: make(chan chan error), move: make(chan logMove), stop: make(chan struct{}), done: make(chan struct{}),
+		stderr: stderr, sink: sink,
+	}, nil
+}
+
+func openSink(cfg Config, stderr io.Writer, sockets []string) (logSink, error) {
 	switch cfg.Log.Output {
 	case "file":
 		f := &logFile{path: cfg.Log.File}
 		if err := f.reopen(); err != nil {
 			return nil, fmt.Errorf("log file (log.file): %w", err)
 		}
-		o.sink = f
+		return f, nil
 	case "syslog":
 		s := &syslog{sockets: sockets, facility: facilities[cfg.Log.Facility], tag: "confab"}
 		if err := s.reopen(); err != nil {
 			// It may come later; until then stderr has the lines.
 			fmt.Fprintf(stderr, "confab: warning: syslog can't be reached, the log goes here meanwhile: %v\n", err)
 		}
-		o.sink = s
+		return s, nil
 	}
-	return o, nil
+	return stream{stderr}, nil
 }
 
 // run starts the goroutine; report is called in it when lines were lost.
@@ -104,6 +112,11 @@ func (o *logOutput) loop() {
 		case answer := <-o.reopen:
 			o.drain() // what was said before goes to the old file
 			answer <- o.sink.reopen()
+		case m := <-o.move:
+			o.drain() // what was said before goes to the old place
+			_ = o.sink.close()
+			o.sink = m.to
+			close(m.done)
 		case <-o.stop:
 			o.drain()
 			return
@@ -139,6 +152,24 @@ func (o *logOutput) Reopen() error {
 	select {
 	case o.reopen <- answer:
 		return <-answer
+	case <-o.done:
+		return os.ErrClosed
+	}
+}
+
+// logMove is another sink for the lines from then on; done is closed when it is so.
+type logMove struct {
+	to   logSink
+	done chan struct{}
+}
+
+// Move has the lines go to another sink.
+func (o *logOutput) Move(to logSink) error {
+	m := logMove{to, make(chan struct{})}
+	select {
+	case o.move <- m:
+		<-m.done
+		return nil
 	case <-o.done:
 		return os.ErrClosed
 	}

@@ -59,8 +59,8 @@ func serveRelay(ctx context.Context, cfg Config, re reloads, secrets Secrets, st
 	return s.runRelay(ctx, re)
 }
 
-// openRelayCertificates opens the files that the configuration names. Without them there
-// is no TURN over TLS: nobody would trust a certificate made here.
+// openRelayCertificates opens the files that the configuration names, or has ACME get some.
+// Without either there is no TURN over TLS: nobody would trust a certificate made here.
 func (s *server) openRelayCertificates() error {
 	if !s.cfg.TURN.TLS && !s.cfg.TURN.DTLS {
 		return nil
@@ -68,14 +68,18 @@ func (s *server) openRelayCertificates() error {
 	return s.openCertificates()
 }
 
-// openRelayAdmin opens health and metrics, and what is allocated for those with a key.
+// openRelayAdmin opens health and metrics, and what is allocated for those with a key; and
+// for ACME the port on which the certificate authority asks.
 func (s *server) openRelayAdmin() (err error) {
 	c := s.cfg
-	if c.Admin.Listen == "" {
-		return nil
-	}
 	wc := web.DefaultConfig(c.Domain)
 	wc.AdminOnly, wc.Listen, wc.HTTP = true, nil, web.Bind{}
+	if s.certs != nil && c.ACME != "" {
+		wc.HTTP = web.Bind{Addr: c.Web.HTTPListen, Default: !c.IsSet("web.http_listen")}
+	}
+	if c.Admin.Listen == "" && wc.HTTP.Addr == "" {
+		return nil
+	}
 	wc.Admin = web.Bind{Addr: c.Admin.Listen, Default: !c.IsSet("admin.listen"), Fallback: "127.0.0.1:0"}
 	if wc.AdminAllow, err = prefixes(c.Admin.Allow); err != nil {
 		return fmt.Errorf("admin.allow: %w", err)
@@ -180,7 +184,7 @@ func (s *server) runRelay(ctx context.Context, re reloads) error {
 	return g.Wait()
 }
 
-// watchRelayReloads serves SIGHUP: secrets, levels of the log, and a new log file.
+// watchRelayReloads serves SIGHUP: relayReloadable, and a new log file.
 func (s *server) watchRelayReloads(ctx context.Context, re reloads) {
 	log, current := s.logs.of("main"), s.cfg
 	for {
@@ -195,17 +199,21 @@ func (s *server) watchRelayReloads(ctx context.Context, re reloads) {
 			log.Error("configuration not reloaded", "err", err)
 			continue
 		}
-		next := current
-		next.TURN.Secrets, next.Log.Level, next.Log.Components = wanted.TURN.Secrets, wanted.Log.Level, wanted.Log.Components
+		next, taken, ignored := merge(current, wanted, relayReloadable)
+		if err := s.logs.move(next); err != nil {
+			log.Error("configuration not reloaded", "err", err)
+			continue
+		}
+		s.reloaded.Store(&next)
 		s.logs.setLevels(next)
-		_, _, ignored := merge(next, wanted)
+		s.reloadRelay(next)
 		s.turnKeys.configure(next)
 		if _, err := s.turnKeys.refresh(ctx); err != nil {
 			log.Error("TURN credentials not read, those before still count", "err", err)
 			continue
 		}
 		current = next
-		log.Info("configuration reloaded")
+		log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))
 		if len(ignored) > 0 {
 			log.Warn("changed keys need a restart", "keys", strings.Join(ignored, ", "))
 		}
@@ -220,7 +228,7 @@ func (s *server) awaitRelayEnd(ctx context.Context, signalled <-chan struct{}) {
 		return
 	case <-signalled:
 	}
-	timeout := s.cfg.Node.DrainTimeout.Duration
+	timeout := s.now().Node.DrainTimeout.Duration
 	if timeout <= 0 {
 		return
 	}

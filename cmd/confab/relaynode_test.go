@@ -319,13 +319,9 @@ func TestRolesThatMakeNoSense(t *testing.T) {
 		"CONFAB_NODE_ROLES=turn,bridge":   "CONFAB_NODE_ROLES: node.roles: signalling and bridge belong together",
 		"CONFAB_NODE_ROLES=tuna":          `CONFAB_NODE_ROLES: node.roles: "tuna" is none of signalling, bridge, turn`,
 		"CONFAB_NODE_ROLES=":              "CONFAB_NODE_ROLES: node.roles: is empty",
-		"CONFAB_NODE_ROLES=turn ACME":     "CONFAB_ACME: acme: a relay alone obtains no certificates; name files (tls.cert, tls.key)",
 		"CONFAB_NODE_ROLES=turn MODE=off": "CONFAB_TURN_MODE: turn.mode: is off, and node.roles has nothing else",
 	} {
 		list := []string{strings.Fields(environ)[0]}
-		if strings.HasSuffix(environ, " ACME") {
-			list = append(list, "CONFAB_ACME=a@b.example")
-		}
 		if strings.HasSuffix(environ, " MODE=off") {
 			list = append(list, "CONFAB_TURN_MODE=off")
 		}

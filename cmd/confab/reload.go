@@ -29,9 +29,19 @@ var reloadable = []string{
 	"auth.jwt.audiences", "auth.jwt.moderator_issuers", "auth.jwt.allow_empty", "auth.jwt.require_room", "auth.jwt.verify_tenant",
 	"auth.jwt.require_exp", "auth.jwt.login_url",
 	"focus.ssrc_rewriting", "focus.mid_extension",
-	"log.level", "log.components", "node.drain_timeout", "metrics.jitsi_names", "visitors.after", "visitors.max", "visitors.auto_promote",
+	"metrics.jitsi_names", "visitors.after", "visitors.max", "visitors.auto_promote",
 	"reservations.url", "reservations.headers", "reservations.timeout",
-	"turn.secrets", "turn.ttl", "turn.servers", "turn.access",
+	"turn.ttl", "turn.servers", "turn.access",
+}
+
+// relayReloadable are those that a relay alone takes over, too.
+var relayReloadable = []string{
+	"log.level", "log.components", "log.output", "log.file", "log.facility", "log.format", "node.drain_timeout",
+	"turn.secrets", "turn.max_session", "turn.max_lifetime", "turn.nonce_ttl", "turn.fingerprint", "turn.software",
+	"turn.quota_user", "turn.quota_address", "turn.quota_total", "turn.max_bps", "turn.total_bps",
+	"turn.unauthorized_rate", "turn.unauthorized_total", "turn.binding_rate", "turn.proxy_protocol",
+	"turn.alternate", "turn.alternate_servers", "turn.tls_alternate_servers",
+	"turn.peers.allow", "turn.peers.deny", "turn.peers.private", "turn.peers.only_bridge", "turn.peers.min_port",
 }
 
 // watchReloads serves signals until ctx ends.
@@ -56,13 +66,16 @@ func (s *server) reload(ctx context.Context, current Config, re reloads) Config 
 		log.Error("configuration not reloaded", "err", err)
 		return current
 	}
-	next, taken, ignored := merge(current, wanted)
+	next, taken, ignored := merge(current, wanted, slices.Concat(reloadable, relayReloadable))
 	wc, err := s.webConfig(next)
 	if err == nil {
 		err = s.web.Reload(wc)
 	}
 	if err == nil {
 		err = s.reloadJWT(next)
+	}
+	if err == nil {
+		err = s.logs.move(next)
 	}
 	if err != nil {
 		log.Error("configuration not reloaded", "err", err)
@@ -87,9 +100,9 @@ func (s *server) reload(ctx context.Context, current Config, re reloads) Config 
 	return next
 }
 
-// merge is current with the reloadable keys of wanted, and the names of the keys
-// that were taken and of those that were not.
-func merge(current, wanted Config) (next Config, taken, ignored []string) {
+// merge is current with those keys of wanted that are reloadable, and the names of the
+// keys that were taken and of those that were not.
+func merge(current, wanted Config, reloadable []string) (next Config, taken, ignored []string) {
 	next = current
 	for _, key := range configKeys() {
 		now, then := valueOf(&next, key), valueOf(&wanted, key)

@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"confab/extdisco"
@@ -26,17 +28,20 @@ func (s *server) openTURN() error {
 	}
 	rc := relay.DefaultConfig()
 	rc.Realm = t.Realm
-	rc.MinPort, rc.MaxPort, rc.MaxBps = uint16(t.MinPort), uint16(t.MaxPort), t.MaxBPS
-	rc.MaxSession, rc.MaxLifetime, rc.StaleNonce = t.MaxSession.Duration, t.MaxLifetime.Duration, t.NonceTTL.Duration
+	rc.MinPort, rc.MaxPort = uint16(t.MinPort), uint16(t.MaxPort)
 	rc.NonceKey = turnNonceKey(s.secrets.Cookie)
-	rc.UnauthorizedRate, rc.TotalBps = t.UnauthorizedRate, t.TotalBPS
-	rc.TCPRelay = t.TCPRelay
-	rc.Mobility, rc.FingerprintAlways = t.Mobility, t.Fingerprint == "always"
+	rc.TCPRelay, rc.Mobility = t.TCPRelay, t.Mobility
 	rc.Public = s.publicAddress
-	if t.Software {
-		rc.Software = "Confab"
+	rc.PendingPerAddress, rc.Pending = t.PendingAddress, t.PendingTotal
+	rc.ConnsPerAddress, rc.Conns = t.ConnsAddress, t.ConnsTotal
+	var err error
+	if rc.Policy, err = s.relayPolicy(s.cfg); err != nil {
+		return err
 	}
-	rc.QuotaUser, rc.QuotaAddress, rc.QuotaTotal = t.QuotaUser, t.QuotaAddress, t.QuotaTotal
+	if err := s.setProxies(s.cfg); err != nil {
+		return err
+	}
+	rc.Proxied = s.proxied
 	listen := s.turnListen()
 	if t.UDP {
 		rc.UDP = concrete(listen)
@@ -59,7 +64,8 @@ func (s *server) openTURN() error {
 		}
 		if t.DTLS && s.cfg.TLS.Mode != "off" {
 			for _, ap := range concrete(listen) {
-				ln, err := relay.ListenDTLS(netip.AddrPortFrom(ap.Addr(), uint16(t.TLSPort)), s.certs.GetCertificate)
+				ln, err := relay.ListenDTLS(netip.AddrPortFrom(ap.Addr(), uint16(t.TLSPort)), relay.DTLSConfig{Certificate: s.certs.GetCertificate,
+					PendingPerAddress: rc.PendingPerAddress, Pending: rc.Pending, Timeout: rc.AuthTimeout})
 				if err != nil {
 					return err
 				}
@@ -77,10 +83,6 @@ func (s *server) openTURN() error {
 	}
 	if s.sockets != nil { // there is a bridge in this process
 		rc.Bridge = s.sockets
-	}
-	var err error
-	if rc.Peers, err = s.peerPolicy(); err != nil {
-		return err
 	}
 	if s.relay, err = relay.Listen(rc, s.logs.of("turn")); err != nil {
 		return err
@@ -212,7 +214,7 @@ func (s *server) turnOverTLS(rc *relay.Config, listen []netip.AddrPort) error {
 			s.logs.of("turn").Warn("default port for TURN over TLS left closed", "port", s.cfg.TURN.TLSPort, "err", err)
 			return nil
 		}
-		rc.TLS = append(rc.TLS, tls.NewListener(relay.Switchable(ln), s.certs.TLSConfig("stun.turn")))
+		rc.TLS = append(rc.TLS, tls.NewListener(relay.Switchable(relay.ListenProxied(ln, s.proxied)), s.certs.TLSConfig("stun.turn", alpnACME)))
 	}
 	return nil
 }
@@ -262,10 +264,66 @@ func rank(a netip.Addr) int {
 	return 2
 }
 
+// alpnACME is by which the certificate authority asks on 443 (RFC 8737 §3).
+const alpnACME = "acme-tls/1"
+
+// relayPolicy is what of [turn] the relay takes over while it runs.
+func (s *server) relayPolicy(c Config) (p relay.Policy, err error) {
+	t := c.TURN
+	p = relay.DefaultConfig().Policy
+	p.MaxBps, p.TotalBps = t.MaxBPS, t.TotalBPS
+	p.QuotaUser, p.QuotaAddress, p.QuotaTotal = t.QuotaUser, t.QuotaAddress, t.QuotaTotal
+	p.MaxSession, p.MaxLifetime, p.StaleNonce = t.MaxSession.Duration, t.MaxLifetime.Duration, t.NonceTTL.Duration
+	p.RequestRate, p.UnauthorizedRate, p.UnauthorizedTotal = t.BindingRate, t.UnauthorizedRate, t.UnauthorizedAll
+	p.FingerprintAlways = t.Fingerprint == "always"
+	if t.Software {
+		p.Software = "Confab"
+	}
+	p.AlternateAlways = t.Alternate == "always"
+	for secure, list := range map[bool][]string{false: t.Alternates, true: t.TLSAlternates} {
+		for _, text := range list {
+			a, err := parseAlternate(text)
+			if err != nil {
+				return p, fmt.Errorf("turn.alternate_servers: %w", err)
+			}
+			a.Secure = secure
+			p.Alternates = append(p.Alternates, a)
+		}
+	}
+	p.Peers, err = s.peerPolicy(c)
+	return p, err
+}
+
+// parseAlternate reads ADDRESS:PORT or ADDRESS:PORT/NAME.
+func parseAlternate(text string) (a relay.Alternate, err error) {
+	addr, name, _ := strings.Cut(text, "/")
+	a.Name = name
+	if a.Addr, err = netip.ParseAddrPort(addr); err == nil && a.Addr.Port() == 0 {
+		err = errors.New("no port")
+	}
+	return a, err
+}
+
+// setProxies takes over turn.proxy_protocol.
+func (s *server) setProxies(c Config) error {
+	list, err := prefixes(c.TURN.ProxyProtocol)
+	if err != nil {
+		return fmt.Errorf("turn.proxy_protocol: %w", err)
+	}
+	s.proxies.Store(&list)
+	return nil
+}
+
+// proxied reports whether TURN's connections from an address begin with a header of the
+// PROXY protocol.
+func (s *server) proxied(a netip.Addr) bool {
+	return slices.ContainsFunc(*s.proxies.Load(), func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
 // peerPolicy closes the relay to everything but strangers on the Internet and
 // what this process announces itself.
-func (s *server) peerPolicy() (p relay.Peers, err error) {
-	c := s.cfg.TURN.Peers
+func (s *server) peerPolicy(cfg Config) (p relay.Peers, err error) {
+	c := cfg.TURN.Peers
 	if p.Allowed, err = prefixes(c.Allow); err != nil {
 		return p, fmt.Errorf("turn.peers.allow: %w", err)
 	}
@@ -400,6 +458,7 @@ func (s *server) buildExtdisco(ctx context.Context) error {
 
 // reloadTURN takes over what of [turn] may change while the server runs.
 func (s *server) reloadTURN(ctx context.Context, c Config) {
+	s.reloadRelay(c)
 	s.turnKeys.configure(c)
 	if _, err := s.turnKeys.refresh(ctx); err != nil {
 		s.logs.of("turn").Warn("TURN credentials not read, those before still count", "err", err)
@@ -410,6 +469,22 @@ func (s *server) reloadTURN(ctx context.Context, c Config) {
 		s.relays.Watch(set.Servers)
 	}
 	s.extdisco.Changed()
+}
+
+// reloadRelay has the relay take over its part.
+func (s *server) reloadRelay(c Config) {
+	if s.relay == nil {
+		return
+	}
+	p, err := s.relayPolicy(c)
+	if err == nil {
+		err = s.setProxies(c)
+	}
+	if err != nil {
+		s.logs.of("turn").Error("relay not reloaded", "err", err) // of a validated configuration
+		return
+	}
+	s.relay.Reload(p)
 }
 
 // turnHost is the name or address under which clients find the relay: on a

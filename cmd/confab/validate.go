@@ -47,7 +47,7 @@ func (c *Config) derive() {
 	if !slices.Contains(c.Node.Roles, "turn") {
 		c.TURN.Mode = "off"
 	}
-	if c.relayOnly() && c.TLS.Cert == "" { // there is no front that others would be obtained by
+	if c.relayOnly() && c.TLS.Cert == "" && c.ACME == "" { // nobody would trust one that is made here
 		c.TURN.TLS, c.TURN.DTLS = false, false
 	}
 	// A second server on the machine must get along with only its flags.
@@ -240,7 +240,6 @@ func (c *Config) validateRoles(p *problems) {
 	p.check(slices.Contains(roles, "signalling") == slices.Contains(roles, "bridge"), "node.roles", "signalling and bridge belong together")
 	if c.relayOnly() {
 		p.check(c.TURN.Mode != "off", "turn.mode", "is off, and node.roles has nothing else")
-		p.check(c.ACME == "", "acme", "a relay alone obtains no certificates; name files (tls.cert, tls.key)")
 	}
 }
 
@@ -447,6 +446,21 @@ func (c *Config) validateTURN(p *problems) {
 	p.duration("turn.max_lifetime", t.MaxLifetime, 10*time.Minute, 24*time.Hour)
 	p.duration("turn.nonce_ttl", t.NonceTTL, 30*time.Second, 24*time.Hour)
 	p.between("turn.unauthorized_rate", t.UnauthorizedRate, 0, math.MaxInt32)
+	p.between("turn.unauthorized_total", t.UnauthorizedAll, 0, math.MaxInt32)
+	p.between("turn.binding_rate", t.BindingRate, 0, math.MaxInt32)
+	p.between("turn.pending_per_address", t.PendingAddress, 1, math.MaxInt32)
+	p.between("turn.pending_total", t.PendingTotal, 1, math.MaxInt32)
+	p.between("turn.connections_per_address", t.ConnsAddress, 1, math.MaxInt32)
+	p.between("turn.connections_total", t.ConnsTotal, 1, math.MaxInt32)
+	p.prefixes("turn.proxy_protocol", t.ProxyProtocol)
+	p.oneOf("turn.alternate", t.Alternate, "full", "always")
+	p.check(t.Alternate == "full" || len(t.Alternates)+len(t.TLSAlternates) > 0, "turn.alternate", "needs turn.alternate_servers or turn.tls_alternate_servers")
+	for key, list := range map[string][]string{"turn.alternate_servers": t.Alternates, "turn.tls_alternate_servers": t.TLSAlternates} {
+		for _, text := range list {
+			_, err := parseAlternate(text)
+			p.check(err == nil, key, "%q is not ADDRESS:PORT or ADDRESS:PORT/NAME", text)
+		}
+	}
 	p.prefixes("turn.peers.allow", t.Peers.Allow)
 	p.prefixes("turn.peers.deny", t.Peers.Deny)
 	p.oneOf("turn.peers.private", t.Peers.Private, "auto", "on", "off")

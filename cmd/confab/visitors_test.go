@@ -87,7 +87,7 @@ func TestVisitorsReload(t *testing.T) {
 	t.Parallel()
 	after := func(n int) (c Config) { c.Visitors.After = n; return c }
 	for _, c := range []struct{ now, then, want int }{{0, 5, 0}, {5, 0, 5}, {5, 7, 7}} {
-		next, taken, ignored := merge(after(c.now), after(c.then))
+		next, taken, ignored := merge(after(c.now), after(c.then), reloadable)
 		if next.Visitors.After != c.want || slices.Contains(taken, "visitors.after") != (c.want == c.then) || slices.Contains(ignored, "visitors.after") == (c.want == c.then) {
 			t.Errorf("%+v: %d, taken %v, ignored %v", c, next.Visitors.After, taken, ignored)
 		}

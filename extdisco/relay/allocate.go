@@ -30,7 +30,7 @@ func (q *request) wish() (w wish, code int) {
 		return w, stun.CodeUnsupportedTransport
 	}
 	family, hasFamily := q.m.Get(stun.AttrRequestedAddressFamily)
-	additional, hasAdditional := q.m.Get(stun.AttrAdditionalAddressFamily)
+	additional, hasAdditional := q.m.Get(q.additionalFamily())
 	even, hasEven := q.m.Get(stun.AttrEvenPort)
 	token, hasToken := q.m.Get(stun.AttrReservationToken)
 	w.dontFragment = q.m.Has(stun.AttrDontFragment)
@@ -85,7 +85,7 @@ func (q *request) lifetime() time.Duration {
 	if !ok {
 		return defaultLifetime
 	}
-	return min(max(time.Duration(v)*time.Second, defaultLifetime), q.server.cfg.MaxLifetime)
+	return min(max(time.Duration(v)*time.Second, defaultLifetime), q.server.policy().MaxLifetime)
 }
 
 // allocate answers an Allocate request (RFC 8656 §7.2).
@@ -106,8 +106,10 @@ func (q *request) allocate(held *allocation) {
 		q.fail(code)
 		return
 	}
-	if s.draining.Load() {
-		q.fail(stun.CodeAllocationQuotaReached)
+	if s.draining.Load() || s.policy().AlternateAlways {
+		if !q.sendOn() {
+			q.fail(stun.CodeAllocationQuotaReached)
+		}
 		return
 	}
 	a := &allocation{server: s, username: q.username, user: q.user, key: q.key, ends: q.ends, began: q.now,
@@ -115,9 +117,11 @@ func (q *request) allocate(held *allocation) {
 	if a.loop == nil {
 		a.loop = s.anyLoop()
 	}
-	if !s.reserveQuota(a.user, a.source) {
+	if ok, room := s.reserveQuota(a.user, a.source); !ok {
 		s.counters.overQuota.Add(1)
-		q.fail(stun.CodeAllocationQuotaReached)
+		if room || !q.sendOn() {
+			q.fail(stun.CodeAllocationQuotaReached)
+		}
 		return
 	}
 	open := a.open
@@ -135,7 +139,9 @@ func (q *request) allocate(held *allocation) {
 			q.fail(stun.CodeAllocationQuotaReached)
 		default:
 			s.summary.unable(err)
-			q.fail(stun.CodeInsufficientCapacity)
+			if errors.Is(err, errNoToken) || !q.sendOn() {
+				q.fail(stun.CodeInsufficientCapacity)
+			}
 		}
 		return
 	}
@@ -180,8 +186,10 @@ func (a *allocation) open(w wish) error {
 		a.relay(r.socket, r.ports)
 		return nil
 	}
-	if w.pair && !s.reserveQuota(a.user, a.source) {
-		return errQuota
+	if w.pair {
+		if ok, _ := s.reserveQuota(a.user, a.source); !ok {
+			return errQuota
+		}
 	}
 	var failed error
 	for i, wanted := range w.families {
@@ -274,10 +282,14 @@ func (q *request) allocated(a *allocation) {
 	if a.token != nil {
 		b.Add(stun.AttrReservationToken, a.token)
 	}
-	if q.m.Has(stun.AttrAdditionalAddressFamily) {
+	if kind := q.additionalFamily(); q.m.Has(kind) {
+		code := uint16(stun.AttrAddressErrorCode)
+		if kind == stun.AttrDraftAdditionalAddressFamily {
+			code = stun.AttrDraftAddressErrorCode
+		}
 		for i, r := range a.relays {
 			if r == nil {
-				b.Add(stun.AttrAddressErrorCode, addressError(byte(i+1), q.server.ports[i] == nil))
+				b.Add(code, addressError(byte(i+1), q.server.ports[i] == nil))
 			}
 		}
 	}
@@ -285,6 +297,14 @@ func (q *request) allocated(a *allocation) {
 		b.Add(stun.AttrMobilityTicket, a.ticket[:])
 	}
 	q.finish()
+}
+
+// additionalFamily is the attribute by which a request may ask for a second family.
+func (q *request) additionalFamily() uint16 {
+	if q.m.Has(stun.AttrDraftAdditionalAddressFamily) && !q.m.Has(stun.AttrAdditionalAddressFamily) {
+		return stun.AttrDraftAdditionalAddressFamily
+	}
+	return stun.AttrAdditionalAddressFamily
 }
 
 // addressError is the value of ADDRESS-ERROR-CODE for the family of which no address
@@ -353,14 +373,14 @@ func (q *request) createPermission(a *allocation) {
 		ip := ap.Addr().Unmap()
 		code = q.refusal(a, netip.AddrPortFrom(ip, 0))
 		addrs = append(addrs, ip)
-		return code == 0 && len(addrs) <= q.server.cfg.Permissions // more is too much: below
+		return code == 0 && len(addrs) <= q.server.policy().Permissions // more is too much: below
 	})
 	switch {
 	case code != 0:
 		q.fail(code)
 	case len(addrs) == 0:
 		q.fail(stun.CodeBadRequest)
-	case len(addrs) > q.server.cfg.Permissions || !a.permit(addrs, q.flight.now):
+	case len(addrs) > q.server.policy().Permissions || !a.permit(addrs, q.flight.now):
 		q.fail(stun.CodeInsufficientCapacity)
 	default:
 		q.start(stun.Success)
@@ -383,9 +403,9 @@ func (q *request) refusal(a *allocation, ap netip.AddrPort) int {
 	}
 	allowed := false
 	if ap.Port() == 0 {
-		allowed = s.relaysAt(ap.Addr()) || s.cfg.Peers.AllowIP(ap.Addr())
+		allowed = s.relaysAt(ap.Addr()) || s.policy().Peers.AllowIP(ap.Addr())
 	} else {
-		allowed = s.ownRelay(ap) && s.relayAt(ap) != nil || s.cfg.Peers.Allow(ap)
+		allowed = s.ownRelay(ap) && s.relayAt(ap) != nil || s.policy().Peers.Allow(ap)
 	}
 	if !allowed {
 		return stun.CodeForbidden

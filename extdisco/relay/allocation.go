@@ -135,7 +135,7 @@ func (s *Server) newPeer(addr netip.AddrPort, perm *permission) *peer {
 		p.way = ownBridge
 	case s.ownRelay(addr):
 		p.way = ownRelay
-	case s.cfg.Peers.Allow(addr):
+	case s.policy().Peers.Allow(addr):
 		p.way = network
 	}
 	return p
@@ -144,7 +144,7 @@ func (s *Server) newPeer(addr netip.AddrPort, perm *permission) *peer {
 // ownRelay reports whether an address is of our own range and nothing else that this
 // process announces.
 func (s *Server) ownRelay(addr netip.AddrPort) bool {
-	if s.cfg.Peers.Announced != nil && s.cfg.Peers.Announced(addr) {
+	if s.policy().Peers.Announced != nil && s.policy().Peers.Announced(addr) {
 		return false
 	}
 	for _, p := range s.ports {
@@ -166,7 +166,7 @@ func (a *allocation) permit(addrs []netip.Addr, now int64) bool {
 		if next.permissions[addr] != nil {
 			continue
 		}
-		if len(next.permissions) >= a.server.cfg.Permissions {
+		if len(next.permissions) >= a.server.policy().Permissions {
 			return false
 		}
 		next.permissions[addr] = &permission{}
@@ -212,8 +212,8 @@ func (a *allocation) bind(number uint16, addr netip.AddrPort, now int64) int {
 	switch {
 	case p != q:
 		return stun.CodeBadRequest // either is bound to another
-	case p == nil && len(b.channels) >= a.server.cfg.Channels:
-		if b = b.without(now); len(b.channels) >= a.server.cfg.Channels {
+	case p == nil && len(b.channels) >= a.server.policy().Channels:
+		if b = b.without(now); len(b.channels) >= a.server.policy().Channels {
 			return stun.CodeInsufficientCapacity
 		}
 		a.bindings.Store(b)

@@ -113,7 +113,7 @@ func (q *request) binding() {
 	if hasPort {
 		to = netip.AddrPortFrom(to.Addr(), uint16(port[0])<<8|uint16(port[1]))
 	}
-	if q.marked || s.cfg.FingerprintAlways {
+	if q.marked || s.policy().FingerprintAlways {
 		b.Fingerprint()
 	}
 	q.answer(by, to)

@@ -28,51 +28,35 @@ type Config struct {
 	PlainTLS *tls.Config
 	// DTLS listeners take TURN over DTLS: what one Read returns is one message.
 	DTLS []net.Listener
+	// Proxied says which addresses are of proxies that speak the PROXY protocol to the TCP
+	// addresses; nil: none. Listeners of TLS see to that themselves (ListenProxied).
+	Proxied func(netip.Addr) bool
 	// Public maps an address of UDP to what clients see of it; nil: itself.
 	Public func(netip.Addr) netip.Addr
 	// Relays are the addresses of relayed sockets, at most one of each family used.
 	Relays           []Address
 	MinPort, MaxPort uint16
-	Peers            Peers
 	// Bridge takes what goes to our own bridge without the kernel; may be nil.
 	Bridge Bridge
-	// MaxBps bounds an allocation, in bytes a second and direction, TotalBps all of
-	// them; 0 is off.
-	MaxBps, TotalBps int
-	// QuotaUser, QuotaAddress and QuotaTotal bound the allocations of one
-	// credential id, of one source address (of IPv6, a /64), and in all (0: the range
-	// less 10 %).
-	QuotaUser, QuotaAddress, QuotaTotal int
-	// Permissions and Channels bound what one allocation has of each.
-	Permissions, Channels int
-	// RequestRate bounds the Binding requests answered to one source address a second,
-	// UnauthorizedRate the requests refused with 401 or 438, UnauthorizedTotal those
-	// in all. Loopback is exempt from the first two.
-	RequestRate, UnauthorizedRate, UnauthorizedTotal int
-	// MaxLifetime is the longest that an allocation is given at a time.
-	MaxLifetime time.Duration
-	// MaxSession is how long an allocation may outlive its credential's expiry.
-	MaxSession time.Duration
-	// StaleNonce is how long a nonce holds, NonceKey what they are signed with; empty:
-	// one that this process makes.
-	StaleNonce time.Duration
-	NonceKey   []byte
+	// NonceKey is what nonces are signed with; empty: one that this process makes.
+	NonceKey []byte
 	// TCPRelay offers RFC 6062, over TCP and TLS, to peers in Peers.Allowed only.
 	TCPRelay bool
 	// Mobility offers RFC 8016.
 	Mobility bool
-	// FingerprintAlways puts FINGERPRINT on every answer.
-	FingerprintAlways bool
-	// Software is told in SOFTWARE; empty: none is.
-	Software string
 	// SocketBuffer is the kernel's for listening sockets, in bytes.
 	SocketBuffer int
 	// Loops is the number of event loops; 0: one for each core.
 	Loops int
-	// ConnsPerAddress, Conns and AuthTimeout bound TCP and TLS connections, Queue the
-	// bytes of media that wait for one of them.
+	// ConnsPerAddress and Conns bound the TCP, TLS and DTLS connections, Queue the bytes
+	// of media that wait for one of them.
 	ConnsPerAddress, Conns, Queue int
-	AuthTimeout                   time.Duration
+	// PendingPerAddress, Pending and AuthTimeout bound those of them whose client has
+	// shown no credential.
+	PendingPerAddress, Pending int
+	AuthTimeout                time.Duration
+	// Policy is what Reload replaces.
+	Policy
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -93,12 +77,15 @@ type Address struct {
 // DefaultConfig has the defaults of the [turn] table.
 func DefaultConfig() Config {
 	return Config{
-		MinPort: 49152, MaxPort: 65535, MaxBps: 5_000_000,
-		Peers:     Peers{MinPort: 1024},
-		QuotaUser: 12, QuotaAddress: 200, Permissions: 1024, Channels: 64,
-		RequestRate: 100, UnauthorizedRate: 100, UnauthorizedTotal: 5000,
-		MaxLifetime: time.Hour, MaxSession: 24 * time.Hour, StaleNonce: 10 * time.Minute, Mobility: true,
-		SocketBuffer: 4 << 20, ConnsPerAddress: 200, Conns: 10_000, Queue: 256 << 10, AuthTimeout: 20 * time.Second,
+		MinPort: 49152, MaxPort: 65535, Mobility: true, SocketBuffer: 4 << 20,
+		ConnsPerAddress: 200, Conns: 10_000, Queue: 256 << 10,
+		PendingPerAddress: 64, Pending: 2000, AuthTimeout: 20 * time.Second,
+		Policy: Policy{
+			Peers:     Peers{MinPort: 1024},
+			QuotaUser: 12, QuotaAddress: 200, Permissions: 1024, Channels: 64, MaxBps: 5_000_000,
+			RequestRate: 100, UnauthorizedRate: 100, UnauthorizedTotal: 5000,
+			MaxLifetime: time.Hour, MaxSession: 24 * time.Hour, StaleNonce: 10 * time.Minute,
+		},
 	}
 }
 
@@ -119,10 +106,7 @@ func (c *Config) complete() error {
 	if c.Loops <= 0 {
 		c.Loops = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	}
-	if c.QuotaTotal == 0 {
-		c.QuotaTotal = max((int(c.MaxPort)-int(c.MinPort)+1)*9/10, 1)
-	}
-	c.MaxLifetime = max(c.MaxLifetime, defaultLifetime)
+	c.Policy.complete(c)
 	if c.Credentials != nil && (len(c.Relays) == 0 || c.MinPort == 0 || c.MaxPort < c.MinPort) {
 		return fmt.Errorf("relay range %d-%d on %d addresses", c.MinPort, c.MaxPort, len(c.Relays))
 	}

@@ -21,8 +21,6 @@ import (
 
 	"confab/extdisco/credential"
 	"confab/extdisco/stun"
-
-	"github.com/pion/dtls/v3"
 )
 
 // gone expects the relay to end the connection without a word.
@@ -364,16 +362,9 @@ func overTLS(t *testing.T, listen func(net.Listener, *tls.Config) net.Listener, 
 // TURN over DTLS (turn.md §7.11): a message is a record, without padding.
 func TestDTLS(t *testing.T) {
 	t.Parallel()
-	cert := certificate(t)
-	ln, err := ListenDTLS(netip.AddrPortFrom(local4, 0), func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil })
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listenDTLS(t, nil)
 	w := serve(t, func(c *Config) { c.DTLS = []net.Listener{ln} })
-	conn, err := dtls.DialWithOptions("udp4", ln.Addr().(*net.UDPAddr), dtls.WithInsecureSkipVerify(true), dtls.WithLoggerFactory(quietLoggers{}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := dialDTLS(t, ln.Addr())
 	c, p := w.over(conn, false), newFar(t, local4)
 	if _, err := conn.Write(nil); err != nil { // an empty record once was the end of the process
 		t.Fatal(err)

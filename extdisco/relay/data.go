@@ -79,7 +79,7 @@ func (a *allocation) send(f *flight, p *peer, data []byte) {
 	case p.way == refused:
 		s.counters.refusedPeer.Add(1)
 		return
-	case !a.out.take(len(data), s.cfg.MaxBps, f.now) || !s.out.take(len(data), s.cfg.TotalBps, f.now):
+	case !a.out.take(len(data), s.policy().MaxBps, f.now) || !s.out.take(len(data), s.policy().TotalBps, f.now):
 		s.counters.overRate.Add(1)
 		return
 	}
@@ -135,7 +135,7 @@ func (p *peer) live(s *Server) *relaySocket {
 // Data indication.
 func (a *allocation) receive(f *flight, p *peer, data []byte) {
 	s := a.server
-	if !a.in.take(len(data), s.cfg.MaxBps, f.now) || !s.in.take(len(data), s.cfg.TotalBps, f.now) {
+	if !a.in.take(len(data), s.policy().MaxBps, f.now) || !s.in.take(len(data), s.policy().TotalBps, f.now) {
 		s.counters.overRate.Add(1)
 		return
 	}

@@ -34,6 +34,7 @@ type loop struct {
 	poller  *datagram.Poller
 	reader  *datagram.Reader
 	flight  *flight
+	faults  *datagram.FaultReader
 	ready   []any
 	at, to  int // what was read and is not yet taken
 	swept   int64
@@ -73,7 +74,7 @@ func (s *Server) newLoop(index int) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loop{server: s, index: index, poller: p, reader: datagram.NewReader(slots, slotSize), flight: newFlight(index)}, nil
+	return &loop{server: s, index: index, poller: p, reader: datagram.NewReader(slots, slotSize), flight: newFlight(index), faults: datagram.NewFaultReader()}, nil
 }
 
 func (l *loop) run() {
@@ -118,6 +119,9 @@ func (l *loop) serve(v any) {
 		l.read(v.socket, clientBatch)
 	case *relaySocket:
 		l.read(v.socket, peerBatch)
+		if v.socket.Failed() {
+			l.fail(v)
+		}
 	case *stream:
 		l.fromStream(v)
 	}

@@ -28,6 +28,19 @@ const ticketTime = 30 * time.Second
 // from there.
 const moveTime = 30 * time.Second
 
+// badTickets is how many tickets that are none may come from an address in badTicketTime;
+// then there is no answer to any until that is over (turn.md §7.2).
+const (
+	badTickets    = 10
+	badTicketTime = time.Minute
+)
+
+func newTicketGate() *gate {
+	g := newGate(badTickets, 0)
+	g.window, g.all = badTicketTime, true
+	return g
+}
+
 // issueTicket gives an allocation a new ticket in place of the one that was shown. If
 // that was the one before, the client has not got the present one, and gets it again:
 // an allocation never has more than two. a.mu is held, or a is not yet known.
@@ -71,10 +84,16 @@ func (q *request) move() {
 		q.fail(stun.CodeMobilityForbidden)
 		return
 	}
+	if s.badTickets.full(q.from.Addr(), q.now) {
+		s.counters.overBudget.Add(1)
+		return
+	}
 	t, _ := q.m.Get(stun.AttrMobilityTicket)
 	a := s.byTicket(t, q.now)
 	if a == nil {
-		q.fail(stun.CodeAllocationMismatch)
+		if s.admit(s.badTickets, q.from.Addr(), q.now) {
+			q.fail(stun.CodeAllocationMismatch)
+		}
 		return
 	}
 	a.mu.Lock()

@@ -164,3 +164,24 @@ func TestConnectionOfAMobileAllocationEnds(t *testing.T) {
 		t.Errorf("%d allocations", n)
 	}
 }
+
+// turn.md §7.2: ten tickets that are none from one address, then silence for the rest of
+// the minute, for good ones as well.
+func TestGuessedTickets(t *testing.T) {
+	t.Parallel()
+	w := serve(t, nil)
+	_, good := w.mobile("tcp", newFar(t, local4))
+	d := w.login("udp")
+	for i := range badTickets {
+		d.ask(stun.Refresh, 437, withTicket([]byte{byte(i), 15: 1}))
+	}
+	for _, b := range [][]byte{[]byte("0123456789abcdef"), good} {
+		d.write(d.signed(stun.Refresh, withTicket(b)))
+		d.settle() // nothing has come before
+	}
+	if got := w.Stats().OverBudget; got != 2 {
+		t.Errorf("%d without an answer", got)
+	}
+	w.pass(badTicketTime)
+	d.ask(stun.Refresh, 0, withTicket(good))
+}

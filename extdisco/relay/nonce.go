@@ -13,10 +13,7 @@ import (
 // nonces makes and checks nonces without keeping any: the time and a MAC of it and of
 // the client's address (turn.md §7.7). One that was harvested elsewhere is worth
 // nothing, and a restart invalidates none if the key is kept.
-type nonces struct {
-	key      []byte
-	lifetime time.Duration
-}
+type nonces struct{ key []byte }
 
 const (
 	nonceMAC  = 8                  // bytes
@@ -24,12 +21,12 @@ const (
 	clockSkew = 5 * time.Second
 )
 
-func newNonces(key []byte, lifetime time.Duration) *nonces {
+func newNonces(key []byte) *nonces {
 	if len(key) == 0 {
 		key = make([]byte, 32)
 		_, _ = rand.Read(key) // it never fails
 	}
-	return &nonces{key, lifetime}
+	return &nonces{key}
 }
 
 func (n *nonces) sum(src netip.AddrPort, stamp uint32) (out [4 + nonceMAC]byte) {
@@ -52,8 +49,9 @@ func (n *nonces) make(src netip.AddrPort, now time.Time) []byte {
 	return hex.AppendEncode(nil, s[:])
 }
 
-// valid reports whether a nonce was made for the client and is not stale.
-func (n *nonces) valid(nonce []byte, src netip.AddrPort, now time.Time) bool {
+// valid reports whether a nonce was made for the client and is not stale: no older than
+// lifetime, unless that is 0.
+func (n *nonces) valid(nonce []byte, src netip.AddrPort, now time.Time, lifetime time.Duration) bool {
 	var b [4 + nonceMAC]byte
 	if len(nonce) != nonceSize {
 		return false
@@ -63,7 +61,7 @@ func (n *nonces) valid(nonce []byte, src netip.AddrPort, now time.Time) bool {
 	}
 	stamp := binary.BigEndian.Uint32(b[:])
 	age := now.Sub(time.Unix(int64(stamp), 0))
-	if age < -clockSkew || n.lifetime > 0 && age > n.lifetime {
+	if age < -clockSkew || lifetime > 0 && age > lifetime {
 		return false
 	}
 	want := n.sum(src, stamp)

@@ -95,7 +95,7 @@ func (p *ports) bind(port uint16, dontFragment bool) (*datagram.Socket, error) {
 	if !p.take(port) {
 		return nil, nil
 	}
-	s, err := datagram.Open(netip.AddrPortFrom(p.addr.Bind, port), datagram.Options{Buffer: p.buffer, GRO: true, DontFragment: dontFragment})
+	s, err := datagram.Open(netip.AddrPortFrom(p.addr.Bind, port), datagram.Options{Buffer: p.buffer, GRO: true, DontFragment: dontFragment, Faults: true})
 	if err != nil {
 		p.free(port, false)
 		if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {

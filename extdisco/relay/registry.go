@@ -44,17 +44,20 @@ func newRegistry() registry {
 		byAddr: map[netip.Addr]int{}, reserved: map[[tokenSize]byte]*reservation{}, tickets: map[ticket]*allocation{}}
 }
 
-// reserveQuota counts an allocation or a reservation that is being made.
-func (s *Server) reserveQuota(user string, source netip.Addr) bool {
+// reserveQuota counts an allocation or a reservation that is being made. If it is one too
+// many, room says whether others could still have one.
+func (s *Server) reserveQuota(user string, source netip.Addr) (ok, room bool) {
+	p := s.policy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byUser[user] >= s.cfg.QuotaUser || s.byAddr[source] >= s.cfg.QuotaAddress || s.total >= s.cfg.QuotaTotal {
-		return false
+	room = s.total < p.QuotaTotal
+	if s.byUser[user] >= p.QuotaUser || s.byAddr[source] >= p.QuotaAddress || !room {
+		return false, room
 	}
 	s.byUser[user]++
 	s.byAddr[source]++
 	s.total++
-	return true
+	return true, room
 }
 
 func (s *Server) releaseQuota(user string, source netip.Addr) {
@@ -158,7 +161,7 @@ func (s *Server) end(a *allocation, reason string) {
 	}
 	a.closeSockets()
 	s.counters.ended(a)
-	if !count(&s.summary.ends, endLines, s.cfg.Now()) && !s.draining.Load() {
+	if !count(&s.summary.ends, endLines, s.cfg.Now(), time.Second) && !s.draining.Load() {
 		s.counters.untold.Add(1)
 		return
 	}

@@ -150,7 +150,7 @@ func (q *request) authenticate() bool {
 	case !named || !inRealm || !fresh || len(username) > maxUsername:
 		q.reject()
 		return false
-	case !s.nonces.valid(nonce, q.from, q.now):
+	case !s.nonces.valid(nonce, q.from, q.now, s.policy().StaleNonce):
 		q.challenge(stun.CodeStaleNonce)
 		return false
 	case string(realm) != s.cfg.Realm || !q.identify(string(username)):
@@ -175,7 +175,7 @@ func (q *request) authenticate() bool {
 func (q *request) identify(username string) bool {
 	s := q.server
 	if a := q.holder(username); a != nil && !a.ends.IsZero() { // a long-term user may have been removed
-		if q.now.After(a.ends.Add(s.cfg.MaxSession)) || !q.m.Signed(a.key, &q.flight.build) {
+		if q.now.After(a.ends.Add(s.policy().MaxSession)) || !q.m.Signed(a.key, &q.flight.build) {
 			return false
 		}
 		q.username, q.user, q.ends, q.key = username, a.user, a.ends, a.key
@@ -260,13 +260,13 @@ func (q *request) start(class uint16) *stun.Builder {
 // whoever uses it; strangers get no byte more than they must (turn.md §5.1).
 func (q *request) finish() {
 	b := &q.flight.build
-	if q.server.cfg.Software != "" {
-		b.AddString(stun.AttrSoftware, q.server.cfg.Software)
+	if q.server.policy().Software != "" {
+		b.AddString(stun.AttrSoftware, q.server.policy().Software)
 	}
 	if q.key != nil {
 		b.Sign(q.key)
 	}
-	if q.key != nil || q.marked || q.server.cfg.FingerprintAlways {
+	if q.key != nil || q.marked || q.server.policy().FingerprintAlways {
 		b.Fingerprint()
 	}
 	q.answer(q.leg, q.from)

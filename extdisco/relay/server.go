@@ -39,12 +39,14 @@ type Bridge interface {
 
 // Server is a running relay.
 type Server struct {
-	cfg          Config
+	cfg          Config // but for the policy, which changes
+	rules        atomic.Pointer[Policy]
 	log          *slog.Logger
 	began        time.Time
 	nonces       *nonces
 	bindings     *gate
 	unauthorized *gate
+	badTickets   *gate
 	discovery    *discovery
 	ports        [2]*ports // IPv4, IPv6
 	in, out      bucket    // of all allocations
@@ -56,11 +58,13 @@ type Server struct {
 	loops     []*loop
 	next      atomic.Uint32 // loop of the next allocation over a stream
 	indices   atomic.Int32  // of udpLocals
+	sent      atomic.Uint32 // clients that were sent on
 	listeners []*listener
 	flights   sync.Pool // of connections
 	running   sync.WaitGroup
 
-	tcp tcpRelays
+	lobby *lobby
+	tcp   tcpRelays
 	registry
 }
 
@@ -69,9 +73,10 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: log, began: cfg.Now(), nonces: newNonces(cfg.NonceKey, cfg.StaleNonce),
-		bindings: newGate(cfg.RequestRate, 0), unauthorized: newGate(cfg.UnauthorizedRate, cfg.UnauthorizedTotal), discovery: newDiscovery(),
-		registry: newRegistry()}
+	s := &Server{cfg: cfg, log: log, began: cfg.Now(), nonces: newNonces(cfg.NonceKey),
+		bindings: newGate(cfg.RequestRate, 0), unauthorized: newGate(cfg.UnauthorizedRate, cfg.UnauthorizedTotal), badTickets: newTicketGate(), discovery: newDiscovery(),
+		registry: newRegistry(), lobby: newLobby(cfg.PendingPerAddress, cfg.Pending)}
+	s.rules.Store(&s.cfg.Policy)
 	s.tcp.limit, s.tcp.waiting = connectTime, map[uint32]*peerConn{}
 	s.flights.New = func() any { return newFlight(int(s.next.Add(1))) }
 	for _, a := range cfg.Relays {
@@ -108,9 +113,13 @@ func (s *Server) open() error {
 		return err
 	}
 	for _, ap := range s.cfg.TCP {
-		ln, err := net.ListenTCP(family("tcp", ap), net.TCPAddrFromAddrPort(ap))
+		tcp, err := net.ListenTCP(family("tcp", ap), net.TCPAddrFromAddrPort(ap))
 		if err != nil {
 			return fmt.Errorf("TURN over TCP on %s: %w", ap, err)
+		}
+		ln := net.Listener(tcp)
+		if s.cfg.Proxied != nil {
+			ln = ListenProxied(ln, s.cfg.Proxied)
 		}
 		s.listeners = append(s.listeners, newListener(s, ln, "tcp"))
 	}
@@ -171,7 +180,7 @@ func (s *Server) UDPAddrs() []netip.AddrPort {
 // panicked counts and logs what a recover has caught.
 func (s *Server) panicked(where string, err any) {
 	s.counters.panics.Add(1)
-	if !count(&s.summary.panic, panicLines, s.cfg.Now()) {
+	if !count(&s.summary.panic, panicLines, s.cfg.Now(), time.Second) {
 		return
 	}
 	s.log.Error("panic in the turn relay", "where", where, "err", err, "stack", string(debug.Stack()))

@@ -24,12 +24,12 @@ type counters struct {
 }
 
 // refusedCodes are the codes that are counted, in the order of counters.codes.
-var refusedCodes = [codes]int{stun.CodeBadRequest, stun.CodeUnauthorized, stun.CodeForbidden,
+var refusedCodes = [codes]int{stun.CodeTryAlternate, stun.CodeBadRequest, stun.CodeUnauthorized, stun.CodeForbidden,
 	stun.CodeMobilityForbidden, stun.CodeUnknownAttribute, stun.CodeAllocationMismatch, stun.CodeStaleNonce,
 	stun.CodeFamilyNotSupported, stun.CodeWrongCredentials, stun.CodeUnsupportedTransport, stun.CodePeerFamilyMismatch,
 	stun.CodeAllocationQuotaReached, stun.CodeInsufficientCapacity, stun.CodeConnectionExists, stun.CodeConnectionFailed}
 
-const codes = 15
+const codes = 16
 
 // refused counts an error response.
 func (c *counters) refused(code int) {
@@ -68,6 +68,8 @@ type Stats struct {
 	// answer.
 	Garbage, OverBudget, BadCredential, OverQuota uint64
 	Panics                                        uint64
+	// Pending are the connections whose client has shown no credential.
+	Pending int
 	// Refused counts error responses by code.
 	Refused map[int]uint64
 }
@@ -87,6 +89,12 @@ func (s *Server) Stats() Stats {
 			st.Refused[k] = n
 		}
 	}
+	for _, ln := range s.cfg.DTLS {
+		if l, ok := ln.(*dtlsListener); ok {
+			st.OverBudget += l.Refused()
+		}
+	}
+	st.Pending = s.lobby.size()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	st.Allocations, st.Created = len(s.live), s.created

@@ -90,11 +90,12 @@ func (l *listener) admit(conn net.Conn) *stream {
 	ip := site(remote.Addr())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.conns) >= cfg.Conns || l.perIP[ip] >= cfg.ConnsPerAddress {
+	if l.closed || len(l.conns) >= cfg.Conns || l.perIP[ip] >= cfg.ConnsPerAddress || !l.server.lobby.enter(ip) {
 		return nil
 	}
 	s := &stream{listener: l, kind: l.kind, raw: conn, conn: conn, at: addrPort(conn.LocalAddr())}
-	if _, plain := conn.(*net.TCPConn); plain {
+	switch conn.(type) {
+	case *net.TCPConn, *proxied:
 		s.raw = Switch(conn)
 		s.conn = s.raw
 	}
@@ -115,6 +116,9 @@ func (l *listener) admit(conn net.Conn) *stream {
 func (l *listener) gone(s *stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !s.member.Load() {
+		l.server.lobby.leave(s.client.addr.Addr())
+	}
 	delete(l.conns, s)
 	decrement(l.perIP, site(s.client.addr.Addr()))
 }
@@ -284,10 +288,15 @@ func (s *stream) end() {
 // authorized lets a connection that has an allocation live on; without one its time
 // runs again.
 func (s *stream) authorized(yes bool) {
-	s.member.Store(yes)
+	if s.member.Swap(yes) == yes {
+		return
+	}
+	lobby, ip := s.listener.server.lobby, s.client.addr.Addr()
 	if yes {
 		s.timer.Stop()
+		lobby.leave(ip)
 	} else {
+		lobby.comeBack(ip)
 		s.timer.Reset(s.listener.server.cfg.AuthTimeout)
 	}
 }

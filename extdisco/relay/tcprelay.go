@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -157,7 +159,7 @@ func (p *ports) listen() (ln net.Listener, err error) {
 // its address, or another TCP allocation has it. With port 0 the question is whether any
 // port of the address can be reached.
 func (r *tcpRelay) allowed(ap netip.AddrPort) bool {
-	p := &r.allocation.server.cfg.Peers
+	p := &r.allocation.server.policy().Peers
 	return contains(p.Allowed, ap.Addr()) && p.address(ap.Addr()) || r.ours(ap)
 }
 
@@ -178,6 +180,18 @@ func (r *tcpRelay) public(ap netip.AddrPort) netip.AddrPort {
 		return netip.AddrPortFrom(r.relayed.Addr(), ap.Port())
 	}
 	return ap
+}
+
+// judgeAgain closes the connections with peers that may not be reached any more.
+func (r *tcpRelay) judgeAgain() {
+	r.mu.Lock()
+	conns := slices.Collect(maps.Values(r.conns))
+	r.mu.Unlock()
+	for _, c := range conns {
+		if !r.allowed(c.peer) {
+			c.leave()
+		}
+	}
 }
 
 // close ends it with all connections.
@@ -208,7 +222,7 @@ func (r *tcpRelay) enter(peer netip.AddrPort, conn net.Conn) (*peerConn, int) {
 		return nil, stun.CodeAllocationMismatch
 	case r.conns[peer] != nil:
 		return nil, stun.CodeConnectionExists
-	case len(r.conns) >= r.allocation.server.cfg.Channels:
+	case len(r.conns) >= r.allocation.server.policy().Channels:
 		return nil, stun.CodeInsufficientCapacity
 	}
 	c := &peerConn{relay: r, peer: peer, conn: conn}
@@ -423,16 +437,10 @@ func (a *allocation) copy(to, from net.Conn, first []byte, out bool) {
 	if out {
 		own, all, packets, bytes = &a.out, &s.out, &a.packetsOut, &a.bytesOut
 	}
-	size := pieceSize
-	for _, rate := range []int{s.cfg.MaxBps, s.cfg.TotalBps} {
-		if rate > 0 {
-			size = min(size, rate) // more is never paid for
-		}
-	}
-	buf := make([]byte, size)
+	buf := make([]byte, pieceSize)
 	for n := copy(buf, first); ; {
 		if n > 0 {
-			if !a.pay(own, n, s.cfg.MaxBps) || !a.pay(all, n, s.cfg.TotalBps) {
+			if !a.pay(own, n, func(p *Policy) int { return p.MaxBps }) || !a.pay(all, n, func(p *Policy) int { return p.TotalBps }) {
 				return
 			}
 			if _, err := to.Write(buf[:n]); err != nil {
@@ -454,8 +462,16 @@ func (a *allocation) copy(to, from net.Conn, first []byte, out bool) {
 
 // pay waits until a bucket has paid for n bytes: what comes by TCP is not dropped, but
 // slowed down. It is false if the allocation has ended meanwhile.
-func (a *allocation) pay(b *bucket, n, rate int) bool {
-	for !b.take(n, rate, a.server.clock()) {
+func (a *allocation) pay(b *bucket, n int, rate func(*Policy) int) bool {
+	for n > 0 {
+		most, piece := rate(a.server.policy()), n
+		if most > 0 {
+			piece = min(n, most) // more is never paid for
+		}
+		if b.take(piece, most, a.server.clock()) {
+			n -= piece
+			continue
+		}
 		select {
 		case <-a.tcp.context.Done():
 			return false

@@ -17,19 +17,24 @@ var overTCP = raw(stun.AttrRequestedTransport, stun.TransportTCP, 0, 0, 0)
 // tcpSite is where a test's relay and its TCP peers are: loopback can't be allowed.
 func tcpSite(t *testing.T) netip.Addr {
 	t.Helper()
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
+	ip, ok := beyondLoopback()
+	if !ok {
+		t.Skip("this machine has no address but loopback")
 	}
+	return ip
+}
+
+// beyondLoopback is an address of this machine that clients may be let to reach.
+func beyondLoopback() (netip.Addr, bool) {
+	addrs, _ := net.InterfaceAddrs()
 	for _, a := range addrs {
 		if n, ok := a.(*net.IPNet); ok {
 			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is4() && !contains(never, ip.Unmap()) {
-				return ip.Unmap()
+				return ip.Unmap(), true
 			}
 		}
 	}
-	t.Skip("this machine has no address but loopback")
-	return netip.Addr{}
+	return netip.Addr{}, false
 }
 
 // tcpWorld relays TCP to one address.

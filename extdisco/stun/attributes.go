@@ -52,11 +52,18 @@ const (
 	AttrConnectionID            = 0x002a // RFC 6062 §6.2
 	AttrAdditionalAddressFamily = 0x8000
 	AttrAddressErrorCode        = 0x8001
+	AttrAlternateDomain         = 0x8003 // RFC 8489 §14.16
+	AttrICMP                    = 0x8004 // RFC 8656 §18.13
 	AttrSoftware                = 0x8022
+	AttrAlternateServer         = 0x8023 // RFC 8489 §14.15
 	AttrFingerprint             = 0x8028
 	AttrResponseOrigin          = 0x802b // RFC 5780 §7.3
 	AttrOtherAddress            = 0x802c // RFC 5780 §7.4
 	AttrMobilityTicket          = 0x8030 // RFC 8016 §3.1
+
+	// What drafts before RFC 8656 had for 0x8000 and 0x8001, and coturn has still.
+	AttrDraftAdditionalAddressFamily = 0x8032
+	AttrDraftAddressErrorCode        = 0x8033
 )
 
 func known(kind uint16) bool {
@@ -92,6 +99,7 @@ const (
 
 // Error codes (RFC 8489 §14.8, RFC 8656 §19, RFC 6062 §6.3, RFC 8016 §3.3).
 const (
+	CodeTryAlternate           = 300
 	CodeBadRequest             = 400
 	CodeUnauthorized           = 401
 	CodeForbidden              = 403
@@ -113,6 +121,8 @@ const (
 // configuration, and make answers to forged requests longer.
 func reason(code int) string {
 	switch code {
+	case CodeTryAlternate:
+		return "Try Alternate"
 	case CodeBadRequest:
 		return "Bad Request"
 	case CodeUnauthorized:

@@ -39,12 +39,22 @@ type Options struct {
 	// DontFragment sends with the DF bit and without regard to what the kernel
 	// believes of the path (IP_PMTUDISC_PROBE, ip(7)).
 	DontFragment bool
+	// Faults has Socket.Failed and a FaultReader tell what ICMP says of what was sent. The
+	// socket must be in a Poller and its faults be read, or it is ready for ever.
+	Faults bool
 	// SendOnly takes no datagrams: with Share, those for the address go to the others.
 	SendOnly bool
 	// Waits lets Reader.Wait wait for the socket. Such a socket is known to the
 	// runtime's poller, which the kernel then wakes for every datagram that has
 	// left by it; it should not send much. A Poller needs none of this.
 	Waits bool
+}
+
+// Fault is what ICMP says of a datagram that was sent.
+type Fault struct {
+	To         netip.AddrPort // where it was sent
+	Type, Code uint8          // of ICMP, of ICMPv6 if To is IPv6
+	MTU        uint32         // of the next hop, if the datagram was too big
 }
 
 // ErrNoSharing says that the system has no SO_REUSEPORT that spreads clients.

@@ -42,8 +42,9 @@ type Poller struct {
 // polled is what events of a slot of the table mean. The turn of a slot that was
 // given up tells late events of the former socket from those of the next.
 type polled struct {
-	v    any
-	turn int32
+	v      any
+	socket *Socket // nil: of a stream
+	turn   int32
 }
 
 // wakeSlot is the slot of the eventfd.
@@ -106,6 +107,7 @@ func (p *Poller) add(s, v any, control func(func(fd uintptr)) error) error {
 	}
 	p.free = p.free[:len(p.free)-1]
 	p.table[slot].v = v
+	p.table[slot].socket, _ = s.(*Socket)
 	p.slots[s] = slot
 	return nil
 }
@@ -166,6 +168,9 @@ func (p *Poller) Wait(ms int, ready []any) ([]any, error) {
 			// this Wait returns.
 			p.woken.Store(false)
 		} else if slot := &p.table[e.Fd]; slot.turn == e.Pad {
+			if e.Events&unix.EPOLLERR != 0 && slot.socket != nil {
+				slot.socket.failed.Store(true)
+			}
 			ready = append(ready, slot.v)
 		}
 	}

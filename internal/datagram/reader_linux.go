@@ -182,7 +182,6 @@ func (r *Reader) Datagram(i int) (b []byte, src netip.AddrPort, segment int) {
 
 // message finds a control message of slot i.
 func (r *Reader) message(i int, level, kind int32) []byte {
-	const align = int(unsafe.Sizeof(uintptr(0)))
 	left := unsafe.Slice((*byte)(unsafe.Pointer(&r.ctls[i])), min(int(r.hdrs[i].hdr.Controllen), int(unsafe.Sizeof(r.ctls[i]))))
 	for len(left) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&left[0]))
@@ -193,7 +192,7 @@ func (r *Reader) message(i int, level, kind int32) []byte {
 		if h.Level == level && h.Type == kind {
 			return left[unix.SizeofCmsghdr:n]
 		}
-		left = left[min(len(left), (n+align-1)&^(align-1)):]
+		left = left[min(len(left), aligned(n)):]
 	}
 	return nil
 }

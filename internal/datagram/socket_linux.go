@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -25,6 +26,9 @@ type Socket struct {
 	local netip.AddrPort
 	stamp bool
 	waits bool
+
+	faults bool
+	failed atomic.Bool // a Poller has found faults
 }
 
 // Open opens a socket on addr; a port of 0 becomes a free one.
@@ -45,7 +49,7 @@ func Open(addr netip.AddrPort, o Options) (*Socket, error) {
 		_ = unix.Close(fd)
 		return nil, openError(addr, err)
 	}
-	s := &Socket{file: os.NewFile(uintptr(fd), "udp "+addr.String()), local: addr, stamp: o.Timestamps, waits: o.Waits}
+	s := &Socket{file: os.NewFile(uintptr(fd), "udp "+addr.String()), local: addr, stamp: o.Timestamps, waits: o.Waits, faults: o.Faults}
 	if s.raw, err = s.file.SyscallConn(); err != nil {
 		_ = s.file.Close()
 		return nil, openError(addr, err)
@@ -76,6 +80,13 @@ func (o *Options) bind(fd int, addr netip.AddrPort) (netip.AddrPort, error) {
 		}
 		if err != nil {
 			return addr, err
+		}
+	}
+	if o.Faults {
+		if six {
+			_ = set(unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
+		} else {
+			_ = set(unix.IPPROTO_IP, unix.IP_RECVERR, 1)
 		}
 	}
 	if o.Buffer > 0 {

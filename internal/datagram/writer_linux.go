@@ -190,7 +190,8 @@ func cannotSegment(e syscall.Errno) bool {
 // Flush sends what was added, in order, and returns how many datagrams the kernel
 // took. It never waits: when the send buffer is full the rest is dropped.
 func (w *Writer) Flush(s *Socket) (sent int) {
-	done := 0 // datagrams dealt with
+	done := 0      // datagrams dealt with
+	reported := -1 // the datagram at which ICMP's word on an earlier one came up
 	for w.runs(0); w.first < w.last; {
 		w.sent, w.errno = 0, 0
 		if s.raw.Control(w.fn) != nil {
@@ -211,6 +212,10 @@ func (w *Writer) Flush(s *Socket) (sent int) {
 			w.first = w.last
 		default:
 			k := w.count[w.first]
+			if s.faults && reported != done {
+				reported = done
+				continue // it is about another datagram, and the kernel has taken none
+			}
 			if k > 1 && cannotSegment(w.errno) {
 				// Either nothing here can segment, or only this path has an MTU
 				// that is too small.
