@@ -73,7 +73,7 @@ func TestTryAlternateOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := w.over(overTLS(t, conn), true)
+	c := w.over(handshaken(t, conn), true)
 	c.greet()
 	if got := alternateOf(t, c.ask(stun.Allocate, 300, overUDP)); got != "192.0.2.3:5349 relay.example" {
 		t.Errorf("sent on to %q", got)

@@ -220,7 +220,7 @@ func TestManyConnections(t *testing.T) {
 	if !datagram.CanStream {
 		t.Skip("connections have goroutines here")
 	}
-	w := serve(t, func(c *Config) { c.ConnsPerAddress, c.AuthTimeout = 1000, time.Hour })
+	w := serve(t, func(c *Config) { c.ConnsPerAddress, c.PendingPerAddress, c.AuthTimeout = 1000, 1000, time.Hour })
 	good, p := w.login("tcp"), newFar(t, local4)
 	relayed := good.allocate()
 	good.ask(stun.ChannelBind, 0, channel(0x4000), peerAt(p.addr))

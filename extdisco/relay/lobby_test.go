@@ -13,7 +13,7 @@ func serverTLS(t *testing.T) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{*certificate(t)}}
 }
 
-func overTLS(t *testing.T, conn net.Conn) net.Conn {
+func handshaken(t *testing.T, conn net.Conn) net.Conn {
 	t.Helper()
 	c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	_ = c.SetDeadline(time.Now().Add(patience))

@@ -100,7 +100,7 @@ func TestProxied(t *testing.T) {
 				}
 			}
 			if secure {
-				conn = overTLS(t, conn)
+				conn = handshaken(t, conn)
 			}
 			c := w.over(conn, true)
 			c.greet()
