@@ -235,6 +235,7 @@ type Config struct {
 		MaxPort          int          `toml:"max_port"`
 		TCPRelay         bool         `toml:"tcp_relay"`
 		Mobility         bool         `toml:"mobility"`
+		ICMP             bool         `toml:"icmp"`
 		Fingerprint      string       `toml:"fingerprint"`
 		Software         bool         `toml:"software"`
 		MaxLifetime      Duration     `toml:"max_lifetime"`

@@ -42,6 +42,9 @@ type Config struct {
 	NonceKey []byte
 	// TCPRelay offers RFC 6062, over TCP and TLS, to peers in Peers.Allowed only.
 	TCPRelay bool
+	// ICMP tells clients what ICMP says of their packets to peers (RFC 8656 §11.5). coturn
+	// does not, and the client of pion/turn stops reading at the first such message.
+	ICMP bool
 	// Mobility offers RFC 8016.
 	Mobility bool
 	// SocketBuffer is the kernel's for listening sockets, in bytes.

@@ -108,7 +108,7 @@ func FuzzServer(f *testing.F) {
 
 	clock := newClock()
 	cfg := testConfig(clock.Now)
-	cfg.UDP, cfg.TCP, cfg.Loops, cfg.StaleNonce = nil, nil, 1, 0
+	cfg.UDP, cfg.TCP, cfg.Loops, cfg.StaleNonce, cfg.ICMP = nil, nil, 1, 0, true
 	cfg.Relays = append(cfg.Relays, Address{Bind: local6, Public: local6})
 	cfg.Channels, cfg.Permissions = 3, 3
 	s, err := Listen(cfg, slog.New(slog.DiscardHandler))

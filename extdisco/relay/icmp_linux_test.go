@@ -15,7 +15,7 @@ import (
 func TestICMP(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"udp", "tcp"} {
-		w := serve(t, nil)
+		w := serve(t, func(c *Config) { c.ICMP = true })
 		c, p := w.login(network), newFar(t, local4)
 		relayed := c.allocate()
 		gone := newFar(t, local4)

@@ -31,6 +31,7 @@ type ports struct {
 	addr     Address
 	min, max uint16
 	buffer   int
+	faults   bool // ICMP is listened to
 	now      func() time.Time
 
 	mu      sync.Mutex
@@ -95,7 +96,7 @@ func (p *ports) bind(port uint16, dontFragment bool) (*datagram.Socket, error) {
 	if !p.take(port) {
 		return nil, nil
 	}
-	s, err := datagram.Open(netip.AddrPortFrom(p.addr.Bind, port), datagram.Options{Buffer: p.buffer, GRO: true, DontFragment: dontFragment, Faults: true})
+	s, err := datagram.Open(netip.AddrPortFrom(p.addr.Bind, port), datagram.Options{Buffer: p.buffer, GRO: true, DontFragment: dontFragment, Faults: p.faults})
 	if err != nil {
 		p.free(port, false)
 		if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {

@@ -82,6 +82,7 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 	for _, a := range cfg.Relays {
 		if i := familyOf(a.Bind); s.ports[i] == nil {
 			s.ports[i] = newPorts(a, cfg.MinPort, cfg.MaxPort, relayBuffer, cfg.Now)
+			s.ports[i].faults = cfg.ICMP
 		}
 	}
 	if err := s.open(); err != nil {
