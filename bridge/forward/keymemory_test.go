@@ -156,3 +156,39 @@ func TestNoHoleOfWhatIsDropped(t *testing.T) {
 		t.Errorf("%d packets in the place of the lost frame", len(late))
 	}
 }
+
+// The first packet of a key frame comes late. What came behind it is remembered for a
+// while, and a receiver begins there; nobody begins where some of it is forgotten.
+func TestKeyFrameThatIsOvertaken(t *testing.T) {
+	t.Parallel()
+	for behind, begins := range map[int]bool{10: true, maxOvertakers + 5: false} {
+		b := newBed(t, nil)
+		cam, enc := camera("alice-v0", 10, 1)
+		alice, bob := b.join("alice", cam), b.join("bob")
+		alice.send(enc[0].frame(false, 0, 1)...)
+		bob.SetTarget("alice-v0", rtpx.MakeLayer(0, 0, 2))
+		key := enc[0].frame(true, 0, 2)
+		alice.send(key[1])
+		for range behind {
+			alice.send(enc[0].frame(false, 0, 1)...)
+		}
+		alice.plis()
+		b.pass(time.Second)
+		alice.send(key[0])
+		got := bob.got()
+		if begins != (len(got) == 2+behind) || !begins && len(got) > 0 {
+			t.Errorf("%d packets behind it: %d came", behind, len(got))
+		}
+		alice.send(enc[0].frame(false, 0, 1)...)
+		if wishes := alice.plis(); (wishes == 0) != begins {
+			t.Errorf("%d packets behind it: %d wishes", behind, wishes)
+		}
+		alice.send(enc[0].frame(true, 0, 2)...)
+		got = append(got, bob.got()...)
+		for i := 1; i < len(got); i++ {
+			if got[i].seq != got[i-1].seq+1 {
+				t.Fatalf("%d packets behind it: number %d after %d", behind, got[i].seq, got[i-1].seq)
+			}
+		}
+	}
+}

@@ -385,6 +385,9 @@ func (p *projection) remember(in *rtpx.Info, accept bool) *frame {
 			shown = p.shown + 90 // 1 ms
 		}
 	}
+	if p.nFrames > 0 && rtpx.TSNewer(p.newestTS, in.TS) {
+		shown = p.between(in.TS, shown)
+	}
 	if rtpx.TSNewer(shown, p.shown) {
 		p.shown = shown
 	}
@@ -419,6 +422,31 @@ func (p *projection) remember(in *rtpx.Info, accept bool) *frame {
 		f.top, f.active = p.dd.top(in), p.dd.announce(in)
 	}
 	return f
+}
+
+// between fits the timestamp of a late frame in between those of its neighbours,
+// which were shown in less time than they took if they came out of the memory.
+func (p *projection) between(ts, shown uint32) uint32 {
+	var before, behind *frame
+	for i := p.nFrames - 1; i >= 0 && i >= p.nFrames-frameMemory; i-- {
+		switch f := &p.frames[i%frameMemory]; {
+		case f.ts == ts:
+			return f.shown // another layer of its picture
+		case rtpx.TSNewer(f.ts, ts):
+			if behind == nil || rtpx.TSNewer(behind.ts, f.ts) {
+				behind = f
+			}
+		case before == nil || rtpx.TSNewer(f.ts, before.ts):
+			before = f
+		}
+	}
+	if before != nil && !rtpx.TSNewer(shown, before.shown) {
+		shown = before.shown + 1
+	}
+	if behind != nil && !rtpx.TSNewer(behind.shown, shown) {
+		shown = behind.shown - 1
+	}
+	return shown
 }
 
 // closeGap takes numbers out of the line that are missing before a packet but

@@ -404,3 +404,39 @@ type at struct {
 	seq int64
 	projected
 }
+
+// Frames out of the memory of key frames go in less time than they took. One of them
+// that comes late has its time between those of its neighbours.
+func TestLateAmongRemembered(t *testing.T) {
+	t.Parallel()
+	f := newFlow(t)
+	_, v := camera("x", 10, 1)
+	f.put(0, e0, v[0].frame(true, 0, 1)...)
+	f.put(0, e0, v[0].frame(false, 0, 1)...)
+	f.p.suspend()
+	var ps [][]sent
+	for i := range 6 {
+		ps = append(ps, v[0].frame(i == 0, 0, 1))
+	}
+	f.p.replay = true // at once, and they came before what has just been sent
+	f.pass(-200 * time.Millisecond)
+	for _, i := range []int{0, 1, 3} {
+		f.put(0, e0, ps[i]...)
+	}
+	f.p.replay = false
+	f.pass(200 * time.Millisecond)
+	for _, i := range []int{5, 2, 4} {
+		if f.put(0, e0, ps[i]...) != 1 {
+			t.Errorf("frame %d dropped", i)
+		}
+	}
+	slices.SortFunc(f.out, func(a, b projected) int { return int(int16(a.seq - b.seq)) })
+	if len(f.out) != 8 {
+		t.Fatalf("%d packets", len(f.out))
+	}
+	for i := 1; i < len(f.out); i++ {
+		if a, b := f.out[i-1], f.out[i]; !rtpx.TSNewer(b.ts, a.ts) {
+			t.Errorf("packet %d: time %d after %d", i, b.ts, a.ts)
+		}
+	}
+}
