@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"confab/bridge/forward"
+	"confab/bridge/rtpx"
 	"confab/bridge/transport"
 	"confab/xmpp"
 	"confab/xmpp/xep/colibri2"
@@ -368,4 +369,67 @@ func TestCensus(t *testing.T) {
 	if n := w.s.Stats().Census; n.Largest != 0 || n.Visitors != 0 {
 		t.Errorf("%+v", n)
 	}
+}
+
+// evHold keeps the conference's goroutine, so that a test may touch what is its own.
+type evHold struct{ held, release chan struct{} }
+
+func (e evHold) apply(*Conference) {
+	close(e.held)
+	<-e.release
+}
+
+// A panic about a packet ends the endpoint that sent it, and nothing else: ICE that
+// went on would have its client wait for media that never comes.
+func TestPanicEndsTheEndpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(createFirst)
+	w.must(modify(endpointB()))
+	c := w.conference()
+	hold := evHold{make(chan struct{}), make(chan struct{})}
+	if err := c.put(hold); err != nil {
+		t.Fatal(err)
+	}
+	<-hold.held
+	ep := c.endpoints["aaaaaaaa"]
+	good := ep.fwd
+	ep.fwd = &forward.Endpoint{} // knows no conference, and panics
+
+	far := &probe{connected: make(chan struct{}, 2)}
+	tc := transport.DefaultConfig()
+	tc.Port, tc.Bind, tc.PublicAddresses = 0, []string{"127.0.0.1"}, []string{"127.0.0.1"}
+	var err error
+	if far.sockets, err = transport.Listen(tc, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	defer far.close()
+	if far.far, err = far.sockets.New(transport.TransportConfig{Controlled: true, Log: slog.New(slog.DiscardHandler)}, farEnd{far}); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := ep.transport.Local(), far.far.Local()
+	ours.Fingerprints[0].Setup, theirs.Fingerprints[0].Setup = "passive", "active"
+	if err := errors.Join(ep.transport.SetRemote(theirs), far.far.SetRemote(ours)); err != nil {
+		t.Fatal(err)
+	}
+	<-far.connected
+	batch := far.sockets.NewBatch(0)
+	for seq := uint16(0); w.s.sockets.Stats().Panics == 0; seq++ {
+		b := make([]byte, rtpx.HeaderSize, rtpx.HeaderSize+8)
+		rtpx.PutHeader(b, 111, false, seq, 960*uint32(seq), 7)
+		if err := batch.Add(far.far, append(b, 1, 2, 3, 4, 5, 6, 7, 8)); err != nil {
+			t.Fatal(err)
+		}
+		batch.Flush()
+		runtime.Gosched()
+	}
+	ep.fwd = good
+	close(hold.release)
+	for c.size.Load() != 1 {
+		runtime.Gosched()
+	}
+	if _, e := w.ask(modify(`<endpoint id="aaaaaaaa"><sources/></endpoint>`)); e == nil || e.Reason != colibri2.ReasonUnknownEndpoint {
+		t.Errorf("the focus is told %v", e)
+	}
+	w.must(modify(`<endpoint id="bbbbbbbb"><sources/></endpoint>`))
 }
