@@ -166,6 +166,33 @@ func TestFloodOfLevels(t *testing.T) {
 	}
 }
 
+// Whatever the byte says, a level is from 0 to 127: its first bit is another matter
+// (RFC 6464 §3), and an empty one says nothing.
+func TestLevelsAreInRange(t *testing.T) {
+	t.Parallel()
+	a := newAttack(t, nil)
+	a.p.DrainLevels(func(string, uint8, int64) {})
+	for i, said := range []uint8{0, 1, 127, 128, 129, 200, 255} {
+		a.pass(20 * time.Millisecond)
+		a.mal.send(opus(5, uint16(i), said))
+		n := 0
+		a.p.DrainLevels(func(_ string, level uint8, _ int64) {
+			n++
+			if want := 127 - said%128; level != want {
+				t.Errorf("%d is taken for %d, want %d", said, level, want)
+			}
+		})
+		if n != 1 {
+			t.Errorf("%d: %d levels", said, n)
+		}
+	}
+	empty := opus(5, 20, 0)
+	empty.exts[extLevel] = nil
+	a.pass(20 * time.Millisecond)
+	a.mal.send(empty)
+	a.p.DrainLevels(func(_ string, level uint8, _ int64) { t.Errorf("an empty level is taken for %d", level) })
+}
+
 func TestFloodOfControl(t *testing.T) {
 	t.Parallel()
 	a := newAttack(t, nil)
