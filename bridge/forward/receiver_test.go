@@ -348,10 +348,11 @@ func TestReceiversAreSatisfied(t *testing.T) {
 		for _, net := range []struct {
 			name       string
 			lose, swap int
-		}{{"clean", 0, 0}, {"late", 0, 40}, {"lossy", 30, 30}} {
+			seeds      uint64
+		}{{"clean", 0, 0, 3}, {"late", 0, 40, 4}, {"lossy", 30, 30, 16}} {
 			t.Run(name+"/"+net.name, func(t *testing.T) {
 				t.Parallel()
-				for seed := range uint64(6) {
+				for seed := range net.seeds {
 					m := newMeeting(t, seed)
 					ls := s.targets()
 					if !s.dd && s.codec == rtpx.CodecH264 {
