@@ -106,6 +106,13 @@ func (q *request) allocate(held *allocation) {
 		q.fail(code)
 		return
 	}
+	if w.dontFragment && !datagram.CanForbidFragments { // RFC 8656 §7.2
+		q.start(stun.Error).AddError(stun.CodeUnknownAttribute)
+		q.flight.build.AddUnknown([]uint16{stun.AttrDontFragment})
+		q.finish()
+		s.counters.refused(stun.CodeUnknownAttribute)
+		return
+	}
 	if s.draining.Load() || s.policy().AlternateAlways {
 		if !q.sendOn() {
 			q.fail(stun.CodeAllocationQuotaReached)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"confab/extdisco/stun"
+	"confab/internal/datagram"
 )
 
 // relayedOf are the relayed addresses of an answer.
@@ -198,6 +199,10 @@ func TestDontFragment(t *testing.T) {
 	t.Parallel()
 	w := serve(t, nil)
 	c, p := w.login("udp"), newFar(t, local4)
+	if !datagram.CanForbidFragments {
+		c.ask(stun.Allocate, 420, overUDP, raw(stun.AttrDontFragment))
+		return
+	}
 	relayed := c.allocate(raw(stun.AttrDontFragment))
 	c.ask(stun.CreatePermission, 0, peerIP("127.0.0.1"))
 	c.write(c.unsigned(stun.Send|stun.Indication, peerAt(p.addr), raw(stun.AttrDontFragment), data("whole")))

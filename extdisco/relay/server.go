@@ -135,7 +135,11 @@ func (s *Server) open() error {
 
 // openUDP opens a socket of every loop on an address.
 func (s *Server) openUDP(ap netip.AddrPort) (*udpLocal, error) {
-	sockets, err := datagram.OpenGroup(ap, len(s.loops), datagram.Options{Share: true, GRO: true, Buffer: s.cfg.SocketBuffer})
+	n := len(s.loops)
+	if !datagram.CanShare {
+		n = 1 // all clients come to one loop
+	}
+	sockets, err := datagram.OpenGroup(ap, n, datagram.Options{Share: true, GRO: true, Buffer: s.cfg.SocketBuffer})
 	if err != nil {
 		return nil, fmt.Errorf("TURN over UDP on %s: %w", ap, err)
 	}

@@ -443,11 +443,11 @@ func (a *allocation) copy(to, from net.Conn, first []byte, out bool) {
 			if !a.pay(own, n, func(p *Policy) int { return p.MaxBps }) || !a.pay(all, n, func(p *Policy) int { return p.TotalBps }) {
 				return
 			}
+			packets.Add(1)
+			bytes.Add(uint64(n))
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}
-			packets.Add(1)
-			bytes.Add(uint64(n))
 		}
 		first = first[min(n, len(first)):]
 		if n = copy(buf, first); n > 0 {

@@ -16,6 +16,9 @@ import (
 // CanShare says that several sockets can share one address.
 const CanShare = true
 
+// CanForbidFragments says that Options.DontFragment is to be had.
+const CanForbidFragments = true
+
 // Socket is a UDP socket. Unless it was opened with Waits its descriptor is a
 // blocking one, which the runtime's poller leaves alone: that is woken by the
 // kernel for every single datagram that has left (EPOLLOUT), and for small runs

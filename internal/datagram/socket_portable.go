@@ -17,6 +17,9 @@ import (
 // CanShare says that several sockets can share one address.
 const CanShare = false
 
+// CanForbidFragments says that Options.DontFragment is to be had.
+const CanForbidFragments = false
+
 // Socket is a UDP socket.
 type Socket struct {
 	conn     *net.UDPConn

@@ -36,8 +36,8 @@ const (
 	messages = 20
 )
 
-// Allocations of both families (-Z) are left out: the tool of coturn 4.6 asks for them with an
-// attribute of a number (0x8032) that RFC 8656 §18 does not know.
+// Allocations of both families (-Z) the tool asks for with the number that drafts before
+// RFC 8656 had for ADDITIONAL-ADDRESS-FAMILY.
 func relaying(t *testing.T) {
 	v6 := []string{"-x", "-L", client6}
 	v6 = v6[:len(v6):len(v6)]
@@ -57,6 +57,9 @@ func relaying(t *testing.T) {
 		"udp, mobility, relay to relay": {"-y", "-c", "-M"},
 		"udp, mobility by send":         {"-e", peer4, "-c", "-M", "-s"},
 		"udp, IPv4 by name":             {"-e", peer4, "-c", "-X"},
+		"udp, both families":            {"-e", peer4, "-c", "-Z"},
+		"udp, both families, mobility":  {"-e", peer4, "-c", "-Z", "-M"},
+		"tcp, both families":            {"-t", "-e", peer4, "-c", "-Z"},
 		"udp, long messages":            {"-e", peer4, "-c", "-l", "1300"},
 		"tcp":                           {"-t", "-e", peer4, "-c"},
 		"tcp, indications":              {"-t", "-e", peer4, "-c", "-s"},
