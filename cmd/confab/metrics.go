@@ -156,6 +156,7 @@ func relayFigures(r relay.Stats) []figure {
 		counter(dropped, help, r.Garbage, "garbage"),
 		counter("confab_turn_unanswered_total", "Requests of strangers left without an answer, and connections refused: over the rate.", r.OverBudget),
 		counter("confab_turn_bad_credentials_total", "Requests with a wrong or expired credential.", r.BadCredential),
+		gauge("confab_turn_pending", "Connections to the relay whose client has shown no credential.", float64(r.Pending)),
 		counter("confab_turn_over_quota_total", "Allocations refused by quota.", r.OverQuota),
 		panicFigure("turn", r.Panics),
 	}

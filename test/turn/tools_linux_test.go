@@ -24,6 +24,7 @@ func TestTools(t *testing.T) {
 	background(t, "turnutils_peer", "-L", peer6, "-p", "3480")
 	t.Run("relaying", relaying)
 	t.Run("refusals", refusals)
+	t.Run("alternates", alternates)
 	t.Run("discovery", discovery)
 	t.Run("load", load)
 }
