@@ -325,7 +325,11 @@ func (e *Estimator) update(now, latest int64) {
 func (e *Estimator) settle() {
 	e.aimd.rate = min(max(e.aimd.rate, float64(e.cfg.Min)), float64(e.cfg.Max))
 	r := min(e.aimd.rate, e.loss.limit())
-	r *= e.queue.drain(e.lastNews) * e.quiet.factor()
+	r *= e.quiet.factor()
+	// Holding empties a queue better, and when it has, less need not be sent for that.
+	if held := e.flight.full || e.flight.over != 0; !held || e.lastNews-e.queue.since > drainWait {
+		r *= e.queue.drain(e.lastNews)
+	}
 	if e.remb.set {
 		r = e.remb.rate()
 	}

@@ -106,3 +106,25 @@ func TestWrongBeginning(t *testing.T) {
 		t.Error("too late")
 	}
 }
+
+// TestRateAfterHolding: when the queue of a drop is gone, what goes on does so at what
+// the link was seen to carry, not at what would empty a queue.
+func TestRateAfterHolding(t *testing.T) {
+	t.Parallel()
+	from := 21*sec + 20*ms
+	l := link{rate: dip(5_000_000, 300_000, from, from+20*sec), delay: 20 * ms, queue: 75_000, interval: 250 * ms}
+	b := newBed(t, &l)
+	camera(b)
+	b.run(from - b.now)
+	for !b.holds() && b.now < from+sec {
+		b.run(ms)
+	}
+	held := b.now
+	for b.holds() && b.now < from+5*sec {
+		b.run(ms)
+	}
+	t.Logf("held after %d ms, for %d ms, then %d bit/s with a queue of %d ms", (held-from)/ms, (b.now-held)/ms, b.e.Estimate(), max(l.busy-b.now, 0)/ms)
+	if e := b.e.Estimate(); b.now-held < 200*ms || e < 200_000 || e > 300_000 {
+		t.Error("another rate")
+	}
+}

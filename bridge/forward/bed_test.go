@@ -135,6 +135,11 @@ func (c *client) WriteRTCP(_ Batch, p []byte) error {
 // got takes the RTP that the client was sent since the last call.
 func (c *client) got() []seen {
 	c.b.settle()
+	return c.gotNow()
+}
+
+// gotNow does not wait for what the workers have still to do.
+func (c *client) gotNow() []seen {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []seen

@@ -116,7 +116,7 @@ func (p *pacer) clear() {
 // was taken off, or another has its place.
 func (e *paced) stale() bool {
 	b := e.o.sub
-	return b == nil || b.gone.Load() || b.target.Load() < 0 || b.addr.Load() != b.at
+	return b == nil || b.out != e.o || b.gone.Load() || b.target.Load() < 0 || b.addr.Load() != b.at
 }
 
 // rewind lets what waits on the stream go, as if it had never come: what comes next

@@ -48,16 +48,18 @@ func (b *bed) joinRewriting(id string, s Slots, sources ...Source) *rewriter {
 // give assigns slots and takes note of what it is told.
 func (r *rewriter) give(kind Kind, need int, names ...string) (told []Mapping) {
 	r.b.settle()
-	r.check() // what is under way belongs to the map before
-	r.Assign(kind, names, need, func(ms []Mapping) {
-		told = ms
-		for _, m := range ms {
-			r.mapped[m.SSRC] = m
-			if st := r.streams[m.SSRC]; st != nil && st.name != m.Source {
-				st.name, st.fresh = m.Source, true
-			}
-		}
+	var before []seen
+	r.w.call(func() { // meanwhile nothing goes out
+		before = r.gotNow()
+		r.Assign(kind, names, need, func(ms []Mapping) { told = ms })
 	})
+	r.look(before) // what was under way belongs to the map before
+	for _, m := range told {
+		r.mapped[m.SSRC] = m
+		if st := r.streams[m.SSRC]; st != nil && st.name != m.Source {
+			st.name, st.fresh = m.Source, true
+		}
+	}
 	return told
 }
 
@@ -74,9 +76,14 @@ func tagOf(payload []byte) string {
 
 // check looks at everything that has come.
 func (r *rewriter) check() (packets int) {
+	r.b.t.Helper()
+	return r.look(r.got())
+}
+
+func (r *rewriter) look(all []seen) (packets int) {
 	t := r.b.t
 	t.Helper()
-	for _, s := range r.got() {
+	for _, s := range all {
 		packets++
 		m, ok := r.mapped[s.ssrc]
 		if !ok {
