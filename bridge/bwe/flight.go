@@ -2,7 +2,7 @@ package bwe
 
 const (
 	flightSlack = 100 * ms // of the estimate may be under way beyond round trip and feedback
-	flightLeast = 6_000    // bytes that always may be
+	flightLeast = 5_000    // bytes that always may be
 	flightRTT   = 100 * ms // round trip while it is unknown
 	backMost    = 250 * ms // the longest time between two feedbacks that counts as usual
 	holdBegin   = 120 * ms // of what lies in the queue ends sending,

@@ -128,3 +128,35 @@ func TestRateAfterHolding(t *testing.T) {
 		t.Error("another rate")
 	}
 }
+
+// TestProbeAfterDrop: a probe that was under way when less was believed does not put
+// the next one off.
+func TestProbeAfterDrop(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	var p prober
+	p.demand(5_000_000)
+	now := sec
+	ask := func() bool {
+		_, ok := p.tick(now, cfg, 1_000_000, true, true)
+		return ok
+	}
+	if !ask() {
+		t.Fatal("no first probe")
+	}
+	now += 20 * sec // no result: failed
+	ask()
+	if now += 10 * sec; !ask() {
+		t.Fatal("no later probe")
+	}
+	now += 500 * ms
+	p.dropped(now)
+	asked := false
+	for range 12 {
+		now += 100 * ms
+		asked = asked || ask()
+	}
+	if !asked {
+		t.Error("none within 1.2 s")
+	}
+}

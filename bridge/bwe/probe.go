@@ -72,8 +72,10 @@ func (p *prober) reset() {
 // demand says what would be sent if it could.
 func (p *prober) demand(ideal int64) { p.want = float64(ideal) * probeHeadroom }
 
-// dropped makes the next probe come soon: the network may recover.
+// dropped makes the next probe come soon: the network may recover. One that is under
+// way says nothing any more, and must not put that off.
 func (p *prober) dropped(now int64) {
+	p.cur = cluster{}
 	p.further = 0
 	p.wait = probeLeast
 	p.next = now + probeSoon
