@@ -124,7 +124,7 @@ func StartServer(t testing.TB, opt ServerOptions) *Server {
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CONFAB_") })
 	s.cmd.Env = append(env, "GORACE=halt_on_error=0 exitcode=66")
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = noOrphan
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,6 @@ const (
 	readBatch = 64
 	// readStride keeps the beginnings of the buffers out of each other's cache sets.
 	readStride = 1<<16 + 21*64
-	sendBatch  = 64
 	// socketBuffer is for all endpoints together: some 100 ms at 500,000 packets/s.
 	socketBuffer = 128 << 20
 )

@@ -12,8 +12,11 @@ import (
 	"math/rand/v2"
 )
 
-// sendSize is the space for a datagram that is sent.
-const sendSize = 1536
+const (
+	// sendSize is the space for a datagram that is sent, sendBatch how many go at once.
+	sendSize  = 1536
+	sendBatch = 64
+)
 
 // SampleEvery is how many packets of a stream come to one that is decrypted.
 const SampleEvery = 32
