@@ -250,12 +250,14 @@ func (t *TWCC) Next() (seq uint16, received bool, at int64, ok bool) {
 	switch sym {
 	case 1:
 		if len(t.deltas) < 1 {
+			t.i = t.Statuses // and no further: what follows would have the deltas of others
 			return 0, false, 0, false
 		}
 		t.at += int64(t.deltas[0])
 		t.deltas = t.deltas[1:]
 	case 2:
 		if len(t.deltas) < 2 {
+			t.i = t.Statuses
 			return 0, false, 0, false
 		}
 		t.at += int64(int16(binary.BigEndian.Uint16(t.deltas)))

@@ -2,6 +2,7 @@ package rtpx
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pion/rtcp"
@@ -292,6 +293,8 @@ func FuzzRTCP(f *testing.F) {
 	}
 	f.Add(r.Append(nil, 1, 2))
 	f.Add(AppendSR(nil, 1, SenderInfo{}))
+	f.Add([]byte("\xaf\xcd\x00\"0000000000\x9600000\x960A0A0 0 0 0 0 0A0A0A0A0A0A0A0A0A0A0A0A0A0A0" + // ends before its deltas
+		" 0 0 0\x960\x960 " + strings.Repeat("0", 67)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for range 1000 {
 			p, rest, ok := NextRTCP(b)
