@@ -1,6 +1,10 @@
 package bwe
 
-import "testing"
+import (
+	"testing"
+
+	"confab/bridge/rtpx"
+)
 
 // camera is what Chromium makes of 720 lines, as test/net saw it.
 func camera(b *bed) {
@@ -158,5 +162,28 @@ func TestProbeAfterDrop(t *testing.T) {
 	}
 	if !asked {
 		t.Error("none within 1.2 s")
+	}
+}
+
+// TestFirstFeedback: it tells of one packet, behind which others are under way on a long
+// path, by a clock that is not ours. That says nothing of the link.
+func TestFirstFeedback(t *testing.T) {
+	t.Parallel()
+	e := New(DefaultConfig())
+	now := sec
+	for seq := range uint16(8) {
+		e.Sent(seq, 1200, now, 0)
+		now += ms
+	}
+	var r rtpx.TWCCRecorder
+	r.Record(0, now+3600*sec)
+	p, _, ok := rtpx.NextRTCP(r.Append(nil, 1, 2))
+	if !ok {
+		t.Fatal("feedback of our own is not read")
+	}
+	now += 200 * ms
+	e.Feedback(&p, now)
+	if e.Estimate() < unproven || e.flight.full {
+		t.Errorf("estimate of %d, full %v", e.Estimate(), e.flight.full)
 	}
 }

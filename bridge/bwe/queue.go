@@ -111,8 +111,14 @@ func (q *queue) span() int64 {
 	return baseSpan
 }
 
-// wait is for how long a packet with a delay waited.
-func (q *queue) wait(delay int64) int64 { return delay - q.floor }
+// wait is for how long a packet with a delay waited. The first one has nothing to be
+// compared with: the receiver's clock is another one.
+func (q *queue) wait(delay int64) int64 {
+	if !q.any {
+		return 0
+	}
+	return delay - q.floor
+}
 
 // rebase takes a delay for the one without a queue.
 func (q *queue) rebase(delay int64) {
