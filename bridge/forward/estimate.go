@@ -141,6 +141,18 @@ func (ep *Endpoint) SetDemand(d Demand) {
 	b.next.Store(d.Next)
 	b.ideal.Store(d.Ideal)
 	b.decided.Store(true)
+	if d.Ideal > d.Sending && b.estimate.Load() == 0 {
+		ep.w.post(func() { ep.eg.ask(ep.w) })
+	}
+}
+
+// ask has the network looked into of somebody to whom nothing was sent: what is wanted
+// may be more than is assumed of it, and as long as nothing is sent nothing is learnt.
+func (eg *egress) ask(w *worker) {
+	if m := eg.ep.media.Load(); m.transportCC && eg.sender != nil && !eg.link.listed {
+		eg.link.open(w, eg)
+		w.linksAt = w.now
+	}
 }
 
 // open makes the estimator and has the worker look after the link.
