@@ -189,7 +189,15 @@ func discovery(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			says(t, tool(t, "turnutils_natdiscovery", append(c.args, "-L", client4, server4)...), c.says...)
+			// It sends each request once, against RFC 8489 §6.2.1, and dozens of others keep
+			// the machine busy: a datagram of its may be lost.
+			out := ""
+			for range 3 {
+				if out = tool(t, "turnutils_natdiscovery", append(c.args, "-L", client4, server4)...); !strings.Contains(out, "receive timeout") {
+					break
+				}
+			}
+			says(t, out, c.says...)
 		})
 	}
 }
