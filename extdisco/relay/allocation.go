@@ -100,17 +100,27 @@ const (
 func (a *allocation) bound(number uint16, now int64) *peer {
 	p := a.lastOut.Load()
 	if p == nil || p.channel != number || p.expires.Load() <= now {
-		if p = a.bindings.Load().channels[number]; p == nil || p.expires.Load() <= now {
+		b := a.bindings.Load()
+		if p = b.channels[number]; p == nil || p.expires.Load() <= now {
 			return nil
 		}
-		a.lastOut.Store(p)
+		a.remember(&a.lastOut, p, b)
 	}
 	return p
 }
 
+// remember keeps a peer of b at hand for the next packet. Whoever replaces b first
+// publishes what replaces it and then clears what is at hand; what was found in b and
+// came to be stored after that is cleared here.
+func (a *allocation) remember(last *atomic.Pointer[peer], p *peer, b *bindings) {
+	last.Store(p)
+	if a.bindings.Load() != b {
+		last.Store(nil)
+	}
+}
+
 // permitted returns the peer at an address that there is a permission for.
-func (a *allocation) permitted(addr netip.AddrPort, now int64) *peer {
-	b := a.bindings.Load()
+func (a *allocation) permitted(addr netip.AddrPort, b *bindings, now int64) *peer {
 	perm := b.permissions[addr.Addr()]
 	if perm == nil || perm.expires.Load() <= now {
 		return nil

@@ -48,11 +48,12 @@ func (s *Server) sendIndication(f *flight, c *client, m stun.Message) {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	p := a.lastSent.Load()
 	if p == nil || p.addr != addr || p.permission.expires.Load() <= f.now {
-		if p = a.permitted(addr, f.now); p == nil {
+		b := a.bindings.Load()
+		if p = a.permitted(addr, b, f.now); p == nil {
 			s.counters.unpermitted.Add(1)
 			return
 		}
-		a.lastSent.Store(p)
+		a.remember(&a.lastSent, p, b)
 	}
 	a.send(f, p, data)
 }
@@ -106,11 +107,12 @@ func (r *relaySocket) fromPeer(f *flight, src netip.AddrPort, data []byte) {
 	a := r.allocation
 	p := r.lastIn.Load()
 	if p == nil || p.addr != src || p.permission.expires.Load() <= f.now {
-		if p = a.permitted(src, f.now); p == nil {
+		b := a.bindings.Load()
+		if p = a.permitted(src, b, f.now); p == nil {
 			a.server.counters.unpermitted.Add(1)
 			return
 		}
-		r.lastIn.Store(p)
+		a.remember(&r.lastIn, p, b)
 	}
 	if p.way == refused || p.way == ownRelay && p.live(a.server) == nil {
 		a.server.counters.refusedPeer.Add(1)

@@ -32,7 +32,7 @@ func (r *relaySocket) fault(f *flight, e datagram.Fault) {
 	if !ok || !e.To.IsValid() {
 		return
 	}
-	if a.permitted(e.To, f.now) == nil {
+	if a.permitted(e.To, a.bindings.Load(), f.now) == nil {
 		a.server.counters.unpermitted.Add(1)
 		return
 	}

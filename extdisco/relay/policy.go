@@ -63,8 +63,8 @@ func (s *Server) Reload(p Policy) {
 	}
 }
 
-// judgeAgain has what is known of peers looked up anew. What packets have at hand is
-// theirs no longer: it expires.
+// judgeAgain has what is known of peers looked up anew. The packets under way go by what
+// they have found; the next find what is published here.
 func (a *allocation) judgeAgain() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,11 +83,12 @@ func (a *allocation) judgeAgain() {
 		next.channels[number], next.peers[p.addr] = q, q
 	}
 	a.bindings.Store(next)
-	for _, p := range old.permissions {
-		p.expires.Store(0)
-	}
-	for _, p := range old.channels {
-		p.expires.Store(0)
+	a.lastOut.Store(nil)
+	a.lastSent.Store(nil)
+	for _, r := range a.relays {
+		if r != nil {
+			r.lastIn.Store(nil)
+		}
 	}
 	if a.tcp != nil {
 		a.tcp.judgeAgain()

@@ -96,6 +96,40 @@ func TestReloadMaxSession(t *testing.T) {
 	c.ask(stun.Refresh, 401, lifetime(3600))
 }
 
+// A packet that has found its peer when the policy is replaced goes that way, and what it
+// has found is not kept for the next.
+func TestReloadBetweenLookupAndSend(t *testing.T) {
+	t.Parallel()
+	w := serve(t, nil)
+	c, p := w.login("udp"), newFar(t, local4)
+	relayed := c.allocate()
+	c.ask(stun.ChannelBind, 0, channel(0x4000), peerAt(p.addr))
+	a := w.allocations()[0]
+	found := a.bindings.Load()
+	w.with(func(*Policy) {})
+
+	now := w.Server.clock()
+	if q := found.channels[0x4000]; q.expires.Load() <= now || q.permission.expires.Load() <= now {
+		t.Fatal("what a packet had found has run out under it")
+	}
+	f := newFlight(0)
+	f.now = now
+	a.receive(f, found.channels[0x4000], []byte("back"))
+	f.flush()
+	c.hearOn(0x4000, "back") // and not in a Data indication
+	a.send(f, found.channels[0x4000], []byte("there"))
+	f.flush()
+	p.hear(relayed, "there")
+
+	a.remember(&a.lastOut, found.channels[0x4000], found)
+	if q := a.lastOut.Load(); q != nil {
+		t.Error("a peer that was judged by the old policy is at hand")
+	}
+	if q := a.bound(0x4000, now); q == nil || q == found.channels[0x4000] || a.lastOut.Load() != q {
+		t.Error("the channel's peer was not looked up anew")
+	}
+}
+
 // What is reloaded while packets fly: nothing is lost but what was refused in between.
 func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
