@@ -42,12 +42,11 @@ type DTLSConfig struct {
 // have shaken hands. pion keeps a client from its first message on, with a cookie of its
 // own in it, so how many there are before they have returned it is bounded here.
 type dtlsListener struct {
+	door    // for clients that have shaken hands
 	cfg     DTLSConfig
 	options []dtls.ServerOption
 	socket  *net.UDPConn
 	local   net.Addr
-	ready   chan net.Conn
-	done    chan struct{}
 	reading sync.WaitGroup
 	shaking sync.WaitGroup
 	lobby   *lobby
@@ -65,7 +64,7 @@ func ListenDTLS(ap netip.AddrPort, cfg DTLSConfig) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TURN over DTLS on %s: %w", ap, err)
 	}
-	l := &dtlsListener{cfg: cfg, socket: socket, local: socket.LocalAddr(), ready: make(chan net.Conn), done: make(chan struct{}),
+	l := &dtlsListener{cfg: cfg, socket: socket, local: socket.LocalAddr(), door: newDoor(),
 		lobby: newLobby(cfg.PendingPerAddress, cfg.Pending), flows: map[netip.AddrPort]*flow{}}
 	l.options = []dtls.ServerOption{
 		dtls.WithGetCertificate(func(hello *dtls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -77,16 +76,6 @@ func ListenDTLS(ap netip.AddrPort, cfg DTLSConfig) (net.Listener, error) {
 	}
 	l.reading.Go(l.read)
 	return l, nil
-}
-
-// Accept returns the next client that has shaken hands.
-func (l *dtlsListener) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.ready:
-		return conn, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
 }
 
 // Addr is where it listens.
@@ -194,11 +183,7 @@ func (l *dtlsListener) shake(f *flow) {
 		_ = f.Close()
 		return
 	}
-	select {
-	case l.ready <- conn:
-	case <-l.done:
-		_ = conn.Close()
-	}
+	l.hand(conn)
 }
 
 // flow is the datagrams of one client, as pion wants them.

@@ -36,10 +36,8 @@ var errProxyHeader = errors.New("no PROXY header")
 // configuration names, and of nobody else; and they must send one.
 type ProxiedListener struct {
 	net.Listener
+	door    // for connections whose RemoteAddr is that of the client
 	from    func(netip.Addr) bool
-	ready   chan net.Conn
-	failed  chan error
-	done    chan struct{}
 	running sync.WaitGroup
 
 	mu      sync.Mutex
@@ -49,22 +47,13 @@ type ProxiedListener struct {
 
 // ListenProxied makes one. from says which addresses are proxies; it may change its mind.
 func ListenProxied(ln net.Listener, from func(netip.Addr) bool) *ProxiedListener {
-	l := &ProxiedListener{Listener: ln, from: from, ready: make(chan net.Conn), failed: make(chan error), done: make(chan struct{}), waiting: map[net.Conn]struct{}{}}
+	l := &ProxiedListener{Listener: ln, from: from, door: newDoor(), waiting: map[net.Conn]struct{}{}}
 	l.running.Go(l.take)
 	return l
 }
 
-// Accept returns a connection whose RemoteAddr is that of the client.
-func (l *ProxiedListener) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.ready:
-		return conn, nil
-	case err := <-l.failed:
-		return nil, err
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
+// Accept implements net.Listener.
+func (l *ProxiedListener) Accept() (net.Conn, error) { return l.door.Accept() }
 
 // Close implements net.Listener.
 func (l *ProxiedListener) Close() error {
@@ -88,12 +77,10 @@ func (l *ProxiedListener) take() {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
-			select {
-			case l.failed <- err: // whoever accepts decides whether to go on
+			if l.fail(err) {
 				continue
-			case <-l.done:
-				return
 			}
+			return
 		}
 		if !l.from(addrPort(conn.RemoteAddr()).Addr()) {
 			l.hand(conn)
@@ -104,15 +91,6 @@ func (l *ProxiedListener) take() {
 		} else {
 			_ = conn.Close()
 		}
-	}
-}
-
-// hand gives a connection to whoever accepts.
-func (l *ProxiedListener) hand(conn net.Conn) {
-	select {
-	case l.ready <- conn:
-	case <-l.done:
-		_ = conn.Close()
 	}
 }
 
