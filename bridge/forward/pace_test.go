@@ -157,6 +157,34 @@ func TestOldPictureGivesWay(t *testing.T) {
 	}
 }
 
+// The number between two pictures is given up at once, also while all of the second
+// still waits; and if a third takes over then, nothing is missing in its line.
+func TestGapFilledWhileAllWaits(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, enc, video := slow(t)
+	old := video[len(video)-1]
+	bob.call(func() { bob.eg.link.pace.credit = -1 << 30 })
+	for i := range 2 {
+		bob.SetTarget("alice-v0", rtpx.MakeLayer(i, 0, 2))
+		alice.send(large(enc[i].frame(true, 0, 2), 500)...)
+		if got := bob.got(); len(got) != 0 {
+			t.Fatalf("%d packets do not wait", len(got))
+		}
+		bob.sendRTCP(rtpx.AppendNACK(nil, 1, 10, []uint16{old.seq + 1}))
+		if got := bob.got(); len(got) != 1-i || i == 0 && (got[0].seq != old.seq+1 || len(got[0].payload) != 0) {
+			t.Fatalf("picture %d: %d packets", i, len(got))
+		}
+	}
+	bob.call(func() { bob.eg.link.pace.credit = 1 << 20 })
+	got, _ := bob.take(2)
+	if len(got) != 2 {
+		t.Fatalf("%d packets", len(got))
+	}
+	if g := got[0]; g.seq != old.seq+2 || g.vp8().PictureID != old.vp8().PictureID+1 {
+		t.Errorf("number %d, picture %d after %d, %d", g.seq, g.vp8().PictureID, old.seq, old.vp8().PictureID)
+	}
+}
+
 // A source that was taken off is not shown any more, and when it is back the numbers
 // go on.
 func TestDeselectedGivesWay(t *testing.T) {

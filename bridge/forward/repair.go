@@ -53,13 +53,14 @@ func (w *worker) fillGap(eg *egress, o *outStream, seq uint16) {
 	if o.sub == nil || o.sub.proj == nil || !o.sub.proj.dead(seq) {
 		return
 	}
-	h := o.hist.get(o.last.seq)
+	h := o.hist.get(o.hist.head) // what is newer than that may wait for long
 	if h == nil || !o.numbers.take(seq) {
 		return
 	}
-	rw := rewrite{seq: seq, ts: o.last.ts, empty: true}
+	rw := rewrite{seq: seq, ts: o.went.ts, empty: true}
 	if w.send(eg, o, h.st, h.pkt, &rw, 0) {
-		o.goes(&rw, w.now, &o.codec, true)
+		codec := o.went.codec
+		o.goes(&rw, w.now, &codec, true)
 	}
 }
 

@@ -42,6 +42,7 @@ type inStream struct {
 
 	// The frame before.
 	complete  bool // there is one, and nothing was lost since
+	abandoned bool // its end will not come: a key frame has to be next
 	lastFrame vp8Packet
 	lastTL0   int
 	prevTS    uint32
@@ -132,7 +133,7 @@ func (s *inStream) skip() {
 		p.valid = false
 	} else {
 		s.stats.Lost++
-		s.inFrame, s.complete = false, false
+		s.inFrame, s.complete, s.abandoned = false, false, false
 		if !s.audio {
 			s.needKey = true
 		}
@@ -177,6 +178,9 @@ func (s *inStream) process(p *inPacket) {
 		return
 	}
 	if p.empty {
+		if s.inFrame {
+			s.abandon(p.arrived)
+		}
 		return
 	}
 	if !p.good {
@@ -204,13 +208,27 @@ func (s *inStream) process(p *inPacket) {
 	}
 }
 
+// abandon takes note of a frame whose rest the bridge has let go because another
+// picture took over: an empty packet keeps its beginning apart from what follows.
+func (s *inStream) abandon(at time.Time) {
+	if s.complete {
+		s.continuity(s.first, at)
+	}
+	s.inFrame, s.abandoned = false, true
+	s.lastFrame, s.lastTL0, s.prevTS, s.prevAt = s.first, s.first.tl0, s.frameTS, at
+}
+
 // frame judges a complete frame.
 func (s *inStream) frame(at time.Time) {
 	f := s.first
 	if s.complete {
 		s.continuity(f, at)
 	}
-	s.complete, s.lastFrame, s.prevTS, s.prevAt = true, f, s.frameTS, at
+	if s.abandoned && !f.key {
+		s.jump("frame %d goes on behind half a frame", f.pictureID)
+	}
+	s.complete, s.abandoned = true, false
+	s.lastFrame, s.prevTS, s.prevAt = f, s.frameTS, at
 	s.lastTL0 = f.tl0 // upper layers carry that of their base
 	if f.tagged && s.tag != 0 && f.tag.source != s.tag {
 		s.stats.Foreign++

@@ -129,7 +129,8 @@ func (s *sender) every(d time.Duration, f func(elapsed time.Duration)) {
 		last := time.Now()
 		for {
 			select {
-			case now := <-tick.C:
+			case <-tick.C: // its own time may be behind that of the tick before
+				now := time.Now()
 				f(now.Sub(last))
 				last = now
 			case <-s.ctx.Done():
