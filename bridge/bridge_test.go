@@ -682,11 +682,11 @@ func TestChannelPassword(t *testing.T) {
 }
 
 func TestCPUTimes(t *testing.T) {
-	busy, all, ok := cpuTimes("cpu  100 0 50 800 40 0 5 5 0 0\ncpu0 1 2 3\n")
-	if !ok || busy != 160 || all != 1000 {
-		t.Fatal(busy, all, ok)
+	busy, all, stolen, ok := cpuTimes("cpu  100 0 50 800 40 0 5 5 0 0\ncpu0 1 2 3\n")
+	if !ok || busy != 160 || all != 1000 || stolen != 5 {
+		t.Fatal(busy, all, stolen, ok)
 	}
-	if _, _, ok := cpuTimes("garbage"); ok {
+	if _, _, _, ok := cpuTimes("garbage"); ok {
 		t.Fatal("garbage was read")
 	}
 }

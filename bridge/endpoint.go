@@ -106,6 +106,7 @@ func (ep *endpoint) received(b []byte, ws bool) {
 	// The last quarter of the mailbox is not for clients.
 	if int(ep.waiting.Add(1)) > ep.c.s.cfg.MaxMessages || ep.c.box.Len() > mailboxLimit*3/4 {
 		ep.waiting.Add(-1)
+		n.queueFull.Add(1)
 		n.messagesDropped.Add(1)
 		return
 	}

@@ -356,7 +356,7 @@ func TestCensus(t *testing.T) {
 		runtime.Gosched()
 	}
 	st := w.s.Stats()
-	if n := st.Census; st.Conferences != 1 || st.Endpoints != 2 || n.Largest != 2 || n.ConferencesSilent != 1 || n.ConferencesP2P != 1 || n.Idle != 2 || n.ReceiveOnly != 0 {
+	if n := st.Census; st.Conferences != 1 || st.Endpoints != 2 || n.Largest != 2 || n.Sizes.Of[2] != 1 || n.Sizes.Sum != 2 || n.Talkers.Of[0] != 1 || n.ConferencesSilent != 1 || n.ConferencesP2P != 1 || n.Idle != 2 || n.ReceiveOnly != 0 {
 		t.Errorf("%+v", st)
 	}
 	if st.EndpointsCreated != 2 || st.VisitorsCreated != 1 || st.ConferencesCreated != 1 || st.ConferencesCompleted != 0 || st.LastN != -1 {

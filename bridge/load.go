@@ -27,10 +27,11 @@ type load struct {
 	bitrateIn, bitrateOut atomic.Uint64
 
 	inLoss, outLoss, loss atomic.Uint64 // bits of float64s
+	steal                 atomic.Uint64 // likewise: the share of time that the host gave to others
 
-	last      time.Time
-	busy, all uint64
-	was       traffic
+	last              time.Time
+	busy, all, stolen uint64
+	was               traffic
 }
 
 // traffic are the counters that load looks at.
@@ -56,11 +57,12 @@ func (l *load) sample(at time.Time, stat string, t traffic) {
 	first := l.last.IsZero()
 	l.last = at
 	level := 0.0
-	busy, all, ok := cpuTimes(stat)
+	busy, all, stolen, ok := cpuTimes(stat)
 	if d := all - l.all; ok && !first && l.all != 0 && all > l.all && busy >= l.busy && l.maxCPU > 0 { // stolen time may be corrected downwards
 		level = float64(busy-l.busy) / float64(d) / l.maxCPU
+		l.steal.Store(math.Float64bits(float64(stolen-min(l.stolen, stolen)) / float64(d)))
 	}
-	l.busy, l.all = busy, all
+	l.busy, l.all, l.stolen = busy, all, stolen
 	was := l.was
 	l.was = t
 	if first {
@@ -104,23 +106,24 @@ func (l *load) losses() (in, out, both float64) {
 
 // cpuTimes reads the first line of /proc/stat: user nice system idle iowait irq
 // softirq steal (proc_stat(5)).
-func cpuTimes(stat string) (busy, all uint64, ok bool) {
+func cpuTimes(stat string) (busy, all, stolen uint64, ok bool) {
 	line, _, _ := strings.Cut(stat, "\n")
 	f := strings.Fields(line)
 	if len(f) < 9 || f[0] != "cpu" {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	for i, v := range f[1:9] {
 		n, err := strconv.ParseUint(v, 10, 64)
 		if err != nil {
-			return 0, 0, false
+			return 0, 0, 0, false
 		}
 		all += n
+		stolen = n // the last
 		if i != 3 && i != 4 {
 			busy += n
 		}
 	}
-	return busy, all, true
+	return busy, all, stolen, true
 }
 
 // measure takes a sample and adapts last-N to it.

@@ -191,7 +191,7 @@ func (s *Service) ChannelHandler() http.Handler {
 		if ep.c.put(evChannel{ep, conn}) != nil {
 			conn.Close(channel.ErrExpired)
 		}
-		conn.Serve(func(b []byte) { ep.received(b, true) })
+		s.counters.socketEnds[conn.Serve(func(b []byte) { ep.received(b, true) })].Add(1)
 		_ = ep.c.put(evChannelGone{ep, conn})
 	})
 }

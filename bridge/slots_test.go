@@ -36,6 +36,7 @@ func TestSourceMaps(t *testing.T) {
 	m := w.must(modify(rewriting))
 	b := w.dial(m, "bbbbbbbb")
 	plain := w.dial(w.must(modify(strings.ReplaceAll(endpointA, "aaaaaaaa", "cccccccc"))), "cccccccc")
+	w.expect(plain, "ServerHello") // only then is it told anything
 
 	// Before it says what it wants it hears of what it may want.
 	first := w.expect(b, "VideoSourcesMap")["mappedSources"].([]any)

@@ -1,9 +1,11 @@
 package bridge
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
+	"confab/bridge/channel"
 	"confab/bridge/export"
 	"confab/bridge/forward"
 	"confab/bridge/transport"
@@ -19,6 +21,8 @@ type counters struct {
 	endpointsICEFailed, endpointsDTLSFailed                    atomic.Uint64
 	restartsRejected, restartsEarly                            atomic.Uint64
 	dominantChanges, overruns, panics, lastNChanges            atomic.Uint64
+	queueFull                                                  atomic.Uint64 // messages of clients, among the dropped
+	socketEnds                                                 [channel.EndBroken + 1]atomic.Uint64
 	export                                                     export.Counters
 }
 
@@ -34,6 +38,10 @@ type Stats struct {
 	DataIn, DataOut          uint64 // messages of data channels
 	SocketIn, SocketOut      uint64 // messages of WebSockets
 	MessagesDropped          uint64
+	MessagesQueueFull        uint64 // among them, because their client has sent too many before
+	SocketsEnded             uint64 // WebSockets that ended with a goodbye
+	SocketsEndedBadly        uint64 // with one that says that something is wrong, or none
+	SocketsBroken            uint64 // among them, without
 	NoChannel                uint64 // endpoints without a channel half a minute after they connected
 	Disconnected             uint64 // times that the others were told of
 	Reconnected              uint64
@@ -47,7 +55,8 @@ type Stats struct {
 	LastNChanges             uint64 // for load
 	Overruns, Panics         uint64
 
-	Stress                float64
+	Joined                bool // it is in its brewery
+	Stress, Steal         float64
 	LastN                 int // for load; -1 none
 	PacketsIn, PacketsOut uint64
 	BitsIn, BitsOut       uint64
@@ -70,6 +79,7 @@ type Stats struct {
 // Census is what is counted of endpoints now and then.
 type Census struct {
 	Largest                           int // conference
+	Sizes, Talkers, Shown             Sizes
 	ConferencesSilent, ConferencesP2P int // nobody sends; likewise, and they are two
 	Visitors                          int
 	SendingAudio, SendingVideo        int
@@ -85,9 +95,33 @@ type Census struct {
 	Profiles                          map[string]int // SRTP profile: endpoints
 }
 
+// SizeBounds is how many sizes Sizes tells apart: 0, 1, … 20, more (JVB conferences_by_size).
+const SizeBounds = 21
+
+// Sizes is how many conferences are of which size.
+type Sizes struct {
+	Of  [SizeBounds + 1]uint64
+	Sum uint64 // of the sizes
+}
+
+func (s *Sizes) note(size int) {
+	s.Of[min(size, SizeBounds)]++
+	s.Sum += uint64(size)
+}
+
+func (s *Sizes) add(o *Sizes) {
+	for i, n := range o.Of {
+		s.Of[i] += n
+	}
+	s.Sum += o.Sum
+}
+
 // add sums.
 func (c *Census) add(o *Census) {
 	c.Largest = max(c.Largest, o.Largest)
+	c.Sizes.add(&o.Sizes)
+	c.Talkers.add(&o.Talkers)
+	c.Shown.add(&o.Shown)
 	c.ConferencesSilent += o.ConferencesSilent
 	c.ConferencesP2P += o.ConferencesP2P
 	c.Visitors += o.Visitors
@@ -159,6 +193,9 @@ func (c *Conference) count() {
 			n.Profiles[p]++
 		}
 	}
+	n.Sizes.note(len(c.order))
+	n.Talkers.note(n.SendingAudio)
+	n.Shown.note(n.SendingVideo)
 	if senders > 0 {
 		n.ReceiveOnly = len(c.order) - senders
 	} else {
@@ -193,15 +230,17 @@ func (s *Service) Stats() Stats {
 		ConferenceTime:   time.Duration(c.conferenceMillis.Load()) * time.Millisecond,
 		EndpointsCreated: c.endpointsCreated.Load(), VisitorsCreated: c.visitorsCreated.Load(), EndpointsExpired: c.endpointsExpired.Load(),
 		DataIn: c.dataIn.Load(), DataOut: c.dataOut.Load(), SocketIn: c.socketIn.Load(), SocketOut: c.socketOut.Load(),
-		MessagesDropped: c.messagesDropped.Load(), NoChannel: c.noChannel.Load(),
-		Disconnected: c.disconnected.Load(), Reconnected: c.reconnected.Load(),
+		MessagesDropped: c.messagesDropped.Load(), MessagesQueueFull: c.queueFull.Load(), NoChannel: c.noChannel.Load(),
+		SocketsEnded: c.socketEnds[channel.EndNormal].Load(), SocketsBroken: c.socketEnds[channel.EndBroken].Load(),
+		SocketsEndedBadly: c.socketEnds[channel.EndAbnormal].Load() + c.socketEnds[channel.EndBroken].Load(),
+		Disconnected:      c.disconnected.Load(), Reconnected: c.reconnected.Load(),
 		ICESucceeded: c.iceSucceeded.Load(), ICERelayed: c.iceRelayed.Load(), ICEFailed: c.iceFailed.Load(),
 		EndpointsICEFailed: c.endpointsICEFailed.Load(), EndpointsDTLSFailed: c.endpointsDTLSFailed.Load(),
 		RestartsRejected: c.restartsRejected.Load(), RestartsEarly: c.restartsEarly.Load(),
 		DominantChanges: c.dominantChanges.Load(), LastNChanges: c.lastNChanges.Load(),
 		Overruns: c.overruns.Load(), Panics: c.panics.Load(), Export: c.export.Stats(),
 
-		Stress: s.load.level(), LastN: int(s.lastN.Load()) - 1,
+		Joined: s.joined.Load(), Stress: s.load.level(), Steal: math.Float64frombits(s.load.steal.Load()), LastN: int(s.lastN.Load()) - 1,
 		PacketsIn: s.load.packetsIn.Load(), PacketsOut: s.load.packetsOut.Load(),
 		BitsIn: s.load.bitrateIn.Load(), BitsOut: s.load.bitrateOut.Load(),
 		Drain: s.Draining(), State: s.State(), Healthy: s.Healthy() == nil,

@@ -141,7 +141,14 @@ func (s *Service) bridgeReports(now time.Time, st *xmpp.Stanza) func() {
 	return s.bridgeChanged(st.From, s.fleet.Report(now, st.From, colibri2.ParseStats(el)))
 }
 
-func (s *Service) bridgeLeft(jid xmpp.JID) func() { return s.bridgeChanged(jid, s.fleet.Remove(jid)) }
+func (s *Service) bridgeLeft(jid xmpp.JID) func() {
+	for _, b := range s.fleet.List(time.Now()) {
+		if b.JID == jid && !b.Graceful && !b.ShuttingDown {
+			s.stats.bridgesLost.Add(1)
+		}
+	}
+	return s.bridgeChanged(jid, s.fleet.Remove(jid))
+}
 
 func (s *Service) bridgeChanged(jid xmpp.JID, change bridges.Change) func() {
 	switch change {

@@ -75,8 +75,10 @@ type Conference struct {
 	noBridge  bool // bridgeNotAvailable is published
 	published string
 
-	occupied bool        // somebody has been in
-	switched time.Time   // somebody has gone to a breakout room
+	occupied bool      // somebody has been in
+	switched time.Time // somebody has gone to a breakout room
+	created  time.Time
+	heads    headcount
 	start    *time.Timer // nobody is in
 	lonely   *time.Timer // one participant is left
 	grace    *time.Timer // without a bridge
@@ -86,6 +88,7 @@ func newConference(s *Service, room xmpp.JID, first request) *Conference {
 	c := &Conference{
 		s: s, room: room, me: room.WithResource(Nick), first: first,
 		log:      s.log.With("room", room.String()),
+		created:  time.Now(),
 		box:      mailbox.New[event](s.cfg.Mailbox),
 		members:  map[string]*Member{},
 		book:     sources.NewMap(sources.Limits{Sources: s.cfg.MaxSources, Groups: s.cfg.MaxSources}),
@@ -182,9 +185,11 @@ func (c *Conference) finish() {
 	for _, m := range c.order {
 		m.stopTimers()
 		if m.state != memberIdle {
-			c.s.stats.participants.Add(-1)
+			c.setState(m, memberIdle)
 		}
+		c.countTime(m)
 	}
+	c.s.stats.conferenceTime.Add(int64(time.Since(c.created)))
 	// Requests that arrive from here on find the box closed or no conference, and
 	// are answered "not ready".
 	c.box.Close()

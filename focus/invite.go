@@ -48,8 +48,8 @@ func (c *Conference) allocate(m *Member) {
 		return
 	}
 	c.bridgeFound()
-	c.setState(m, memberAllocating)
 	m.bs = bs
+	c.setState(m, memberAllocating)
 	m.attempt++
 	attempt := m.attempt
 	m.rewriting = c.s.rewriting.Load() && m.features.rewriting
@@ -79,11 +79,25 @@ func (c *Conference) setState(m *Member, st memberState) {
 	switch {
 	case m.state == memberIdle && st != memberIdle:
 		c.s.stats.participants.Add(1)
-		c.s.stats.participantsTotal.Add(1)
+		c.heads.sessions.Add(1)
+		c.s.place(m.bs.bridge, 1, 0)
+		if m.began.IsZero() {
+			m.began = time.Now()
+			c.s.stats.participantsTotal.Add(1)
+		}
 	case m.state != memberIdle && st == memberIdle:
 		c.s.stats.participants.Add(-1)
+		c.heads.sessions.Add(-1)
+		c.s.place(m.bs.bridge, -1, 0)
 	}
 	m.state = st
+}
+
+// countTime notes how long somebody who is leaving has taken part.
+func (c *Conference) countTime(m *Member) {
+	if !m.began.IsZero() {
+		c.s.stats.participantTime.Add(int64(time.Since(m.began)))
+	}
 }
 
 // sessionFor finds the bridge session for a member, and makes it when needed.
@@ -230,6 +244,7 @@ func (c *Conference) offer(m *Member, ep *colibri2.Endpoint) {
 	c.offerSources(m, j)
 	c.setState(m, memberOffered)
 	c.s.stats.offers.Add(1)
+	c.s.stats.sent.note(j.Action)
 	sid := m.sid
 	set := xmpp.NewStanza(xmpp.IQ, xmpp.TypeSet, "", xmpp.JID{}, m.jid, j.String())
 	c.s.port.Go(set, c.s.cfg.ReplyTimeout, func(_ *xmpp.Stanza, err error) {

@@ -31,6 +31,28 @@ type recording struct {
 
 func (r *recording) sip() bool { return r.job.SIPAddress != "" }
 
+func (r *recording) purpose() Purpose {
+	switch {
+	case r.sip():
+		return ToSIP
+	case r.job.Mode == jitmeet.JibriStream:
+		return ToStream
+	}
+	return ToFile
+}
+
+// setStatus keeps the count of recorders at work.
+func (c *Conference) setStatus(r *recording, status string) {
+	n := &c.s.stats.recording[r.purpose()]
+	switch was := r.status == jitmeet.JibriOn; {
+	case !was && status == jitmeet.JibriOn:
+		n.Add(1)
+	case was && status != jitmeet.JibriOn:
+		n.Add(-1)
+	}
+	r.status = status
+}
+
 // session is that of a client's request: one recording to a meeting, one call to
 // an address.
 func (c *Conference) session(j *jitmeet.Jibri) *recording {
@@ -149,9 +171,10 @@ func (c *Conference) hireRecorder(rec *recording) *xmpp.StanzaError {
 	case !ok && any:
 		return xmpp.ResourceConstraint("all Jibris are busy")
 	case !ok:
+		c.s.stats.noRecorder.Add(1)
 		return xmpp.ServiceUnavailable("no Jibris available")
 	}
-	rec.instance, rec.status = jid, ""
+	rec.instance = jid
 	rec.attempt++
 	attempt := rec.attempt
 	c.log.Info("recorder asked", "jid", jid.String(), "session", rec.id, "mode", rec.job.Mode)
@@ -184,7 +207,7 @@ func (c *Conference) recorderAnswered(rec *recording, attempt int, reply *xmpp.S
 	}
 	if el := payload(reply, jitmeet.NSJibri, "jibri"); err == nil && el != nil {
 		if j := jitmeet.ParseJibri(el); j.Status == jitmeet.JibriPending {
-			rec.status = jitmeet.JibriPending
+			c.setStatus(rec, jitmeet.JibriPending)
 			c.recordingAccepted(rec)
 			return
 		}
@@ -228,7 +251,7 @@ func (c *Conference) recorderSays(rec *recording, j *jitmeet.Jibri) {
 	case j.Status == jitmeet.JibriOn:
 		stop(rec.pending)
 		c.recordingAccepted(rec)
-		rec.status = jitmeet.JibriOn
+		c.setStatus(rec, jitmeet.JibriOn)
 		c.showRecording(rec, jitmeet.JibriOn, rec.initiator, "")
 	}
 }
@@ -248,6 +271,7 @@ func (c *Conference) nextRecorder(rec *recording, failure string, failed bool) {
 	stop(rec.pending)
 	c.s.releaseRecorder(rec.sip(), rec.instance, c, failed)
 	rec.instance = xmpp.JID{}
+	c.setStatus(rec, "")
 	if n := c.s.cfg.RecordRetries; n >= 0 && rec.retries >= n {
 		c.recordingFailed(rec, xmpp.InternalServerError(""), failure)
 		return
@@ -261,7 +285,7 @@ func (c *Conference) nextRecorder(rec *recording, failure string, failed bool) {
 // recordingFailed ends a session: as an error to who asked for it, or, when
 // clients know of it, in the presence.
 func (c *Conference) recordingFailed(rec *recording, se *xmpp.StanzaError, failure string) {
-	c.s.stats.recordingFailures.Add(1)
+	c.s.stats.recordingFailures[rec.purpose()].Add(1)
 	c.log.Warn("recording failed", "session", rec.id, "err", se)
 	c.endRecording(rec, false)
 	if rec.request != nil {
@@ -281,6 +305,7 @@ func (c *Conference) stopRecording(rec *recording, who xmpp.JID) {
 // endRecording forgets a session; tell says that its recorder doesn't know yet.
 func (c *Conference) endRecording(rec *recording, tell bool) {
 	stop(rec.pending)
+	c.setStatus(rec, "")
 	if !rec.instance.IsZero() {
 		if tell {
 			c.sendStop(rec)

@@ -197,7 +197,7 @@ func TestRecording(t *testing.T) {
 		is(t, "second start", failure, xmpp.CondUnexpectedRequest)
 		j.tell("on", "", false)
 		is(t, "on", b.shown(), "file on aaaaaaaa")
-		if st := w.focus.Stats(); st.Recordings != 1 || st.Recorders != 1 || st.RecordersIdle != 0 {
+		if st := w.focus.Stats(); st.Recordings != 1 || st.Recording != [3]int64{focus.ToFile: 1} || st.Recorders != 1 || st.RecordersIdle != 0 {
 			t.Errorf("%+v", st)
 		}
 		// Who comes later sees it, too.
@@ -224,7 +224,7 @@ func TestRecording(t *testing.T) {
 		j.tell("on", "", false)
 		j.tell("off", "", false) // it ends by itself
 		is(t, "stream", b.shown(), "file off aaaaaaaa, stream on aaaaaaaa, stream off")
-		if st := w.focus.Stats(); st.Recordings != 0 || st.RecordingFailures != 0 {
+		if st := w.focus.Stats(); st.Recordings != 0 || st.RecordingFailures != [3]int64{} || st.Recording != [3]int64{} {
 			t.Errorf("%+v", st)
 		}
 	})
@@ -310,7 +310,7 @@ func TestRecorderRetries(t *testing.T) {
 		if got := list["good"].asked(); len(got) != 1 || !strings.Contains(got[0], "stop") {
 			t.Errorf("asked %v", got)
 		}
-		if st := w.focus.Stats(); st.RecordingFailures != 1 || st.Recordings != 0 {
+		if st := w.focus.Stats(); st.RecordingFailures != [3]int64{focus.ToFile: 1} || st.Recordings != 0 {
 			t.Errorf("%+v", st)
 		}
 	})

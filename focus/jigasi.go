@@ -25,6 +25,16 @@ type call struct {
 
 // onDial handles a client's request to call somebody.
 func (c *Conference) onDial(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp.StanzaError {
+	se := c.dial(m, s, el)
+	if se != nil {
+		c.s.stats.callsRefused.Add(1)
+	} else {
+		c.s.stats.callsAsked.Add(1)
+	}
+	return se
+}
+
+func (c *Conference) dial(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp.StanzaError {
 	d := jitmeet.ParseDial(el)
 	if !m.moderator() {
 		return xmpp.Forbidden("")
@@ -91,7 +101,13 @@ func (c *Conference) gatewayAnswered(k *call, jid xmpp.JID, reply *xmpp.Stanza, 
 		c.s.stats.calls.Add(1)
 		c.called(k, k.request.Result(jitmeet.EncodeRef(uri)))
 		return
-	case len(k.want.Exclude) < dialTries:
+	case errors.Is(err, xmpp.ErrTimeout):
+		c.s.stats.callTimeouts.Add(1)
+	default:
+		c.s.stats.callErrors.Add(1)
+	}
+	if len(k.want.Exclude) < dialTries {
+		c.s.stats.callRetries.Add(1)
 		c.log.Warn("gateway does not call", "jid", jid.String(), "err", err)
 		c.call(k)
 		return

@@ -198,7 +198,8 @@ func TestDial(t *testing.T) {
 		tr.leave()
 		uri, failure = a.dial(`to="jitsi_meet_transcribe"`, room)
 		is(t, "it has left", uri+failure, "xmpp:call-1@internal.auth.meet.example")
-		if st := w.focus.Stats(); st.Gateways != 4 || st.Calls != 4 || st.CallFailures != 3 {
+		if st := w.focus.Stats(); st.Gateways != 4 || st.SIPGateways != 3 || st.Transcribers != 1 || st.Calls != 4 || st.CallFailures != 3 ||
+			st.CallsAsked != 7 || st.CallsRefused != 6 || st.CallErrors != 4 || st.CallTimeouts != 1 || st.CallRetries != 4 {
 			t.Errorf("%+v", st)
 		}
 	})

@@ -57,6 +57,7 @@ func (c *Conference) onJingle(m *Member, s *xmpp.Stanza, el *xmpp.Element) *xmpp
 	if err != nil {
 		return xmpp.BadRequest(err.Error())
 	}
+	c.s.stats.received.note(j.Action)
 	if m.state != memberOffered && m.state != memberActive || j.SID != m.sid {
 		return c.onOldSession(m, s, j)
 	}
@@ -128,6 +129,7 @@ func (c *Conference) onSessionInfo(m *Member, s *xmpp.Stanza, j *jingle.Jingle) 
 		return c.onICERestart(m, s, b)
 	case j.ICEState == "failed" && b != nil && b.ID == m.bs.id:
 		c.s.stats.iceFailed.Add(1)
+		c.s.place(m.bs.bridge, 0, 1)
 		c.ack(s)
 		if m.restarts.allow(time.Now(), c.s.cfg.RestartInterval, c.s.cfg.RestartsPerMin) {
 			c.reinvite(m)
@@ -139,25 +141,32 @@ func (c *Conference) onSessionInfo(m *Member, s *xmpp.Stanza, j *jingle.Jingle) 
 }
 
 func (c *Conference) onICERestart(m *Member, s *xmpp.Stanza, b *jingle.BridgeSession) *xmpp.StanzaError {
+	c.s.stats.iceRestartsAsked.Add(1)
+	refuse := func(se *xmpp.StanzaError) *xmpp.StanzaError {
+		c.s.stats.iceRestartsFailed.Add(1)
+		return se
+	}
 	switch {
 	case !c.s.cfg.ICERestart:
-		return xmpp.FeatureNotImplemented("")
+		return refuse(xmpp.FeatureNotImplemented(""))
 	case b.ID != m.bs.id || m.state != memberActive:
-		return xmpp.ItemNotFound("")
+		return refuse(xmpp.ItemNotFound(""))
 	case !m.iceRestarts.allow(time.Now(), c.s.cfg.RestartInterval, c.s.cfg.RestartsPerMin):
-		return xmpp.ResourceConstraint("rate-limited")
+		return refuse(xmpp.ResourceConstraint("rate-limited"))
 	}
 	c.ack(s)
 	sid, bs := m.sid, m.bs
 	bs.restartICE(m.nick, func(ep *colibri2.Endpoint, _ error) {
 		if c.members[m.nick] != m || m.sid != sid || m.state != memberActive {
+			c.s.stats.iceRestartsFailed.Add(1)
 			return
 		}
 		switch {
 		case ep == nil || ep.Transport == nil || ep.Transport.ICE == nil:
+			c.s.stats.iceRestartsFailed.Add(1)
 			c.reinvite(m) // the bridge refuses
 		case ep.Transport.ICE.Generation == 0:
-			// It was not connected yet and keeps its agent.
+			c.s.stats.iceRestartsNotNeeded.Add(1) // it was not connected yet and keeps its agent
 		case ep.Transport.ICE.Generation > m.iceGen:
 			c.s.stats.iceRestarts.Add(1)
 			tr := *ep.Transport.ICE
@@ -184,6 +193,10 @@ func (c *Conference) firstContent(m *Member) string {
 // item-not-found here and would sit without media for ever.
 func (c *Conference) onTerminate(m *Member, s *xmpp.Stanza, j *jingle.Jingle) *xmpp.StanzaError {
 	restart := j.BridgeSession != nil && j.BridgeSession.Restart
+	if restart {
+		c.s.stats.restarts.Add(1)
+		c.s.place(m.bs.bridge, 0, 1)
+	}
 	c.endSession(m, true)
 	m.settled = true
 	if !restart {
@@ -194,7 +207,6 @@ func (c *Conference) onTerminate(m *Member, s *xmpp.Stanza, j *jingle.Jingle) *x
 	if !m.restarts.allow(time.Now(), c.s.cfg.RestartInterval, c.s.cfg.RestartsPerMin) {
 		return xmpp.ResourceConstraint("rate-limited")
 	}
-	c.s.stats.restarts.Add(1)
 	c.ack(s)
 	m.settled = false
 	c.invite(m)
@@ -231,14 +243,13 @@ func (c *Conference) endSession(m *Member, tellOthers bool) {
 	if !m.bs.dead {
 		m.bs.remove(m.nick)
 	}
-	m.bs = nil
 	c.setState(m, memberIdle)
+	m.bs = nil
 }
 
 // reinvite replaces a member's session by another.
 func (c *Conference) reinvite(m *Member) {
 	c.terminate(m, "success", "moving", true)
 	m.settled = false
-	c.s.stats.moved.Add(1)
 	c.invite(m)
 }

@@ -1,6 +1,7 @@
 package focus_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -243,6 +244,13 @@ func TestRestart(t *testing.T) {
 		}
 		a.nothing()
 		b.expect(jingle.SourceRemove)
+		st := w.focus.Stats()
+		if st.Restarts != 2 || st.ParticipantTotal != 2 || !slices.Equal(st.OnBridge, []focus.OnBridge{{Bridge: "b1", Endpoints: 1, Restarts: 2}}) {
+			t.Errorf("%+v", st)
+		}
+		if sent, got := st.Sent[slices.Index(focus.JingleActions[:], jingle.SessionInitiate)], st.Received[slices.Index(focus.JingleActions[:], jingle.SessionTerminate)]; sent != 3 || got != 3 {
+			t.Errorf("%d offers sent, %d ends received", sent, got)
+		}
 		if se, _ := a.say((&jingle.Jingle{Action: jingle.SourceAdd, SID: "never"}).String()).(*xmpp.StanzaError); se == nil || !strings.Contains(se.App, "unknown-session") {
 			t.Errorf("unknown session: %v", se)
 		}
@@ -316,6 +324,9 @@ func TestICERestartInPlace(t *testing.T) {
 		}
 		if se := ask(offer.BridgeSession.ID); se == nil || se.Cond != xmpp.CondResourceConstraint {
 			t.Errorf("again at once: %v", se)
+		}
+		if st := w.focus.Stats(); st.ICERestartsAsked != 3 || st.ICERestarts != 1 || st.ICERestartsFailed != 2 {
+			t.Errorf("%+v", st)
 		}
 	})
 }

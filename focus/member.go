@@ -48,6 +48,7 @@ type Member struct {
 	sourceInfo             string // as last read
 	sendsAudio, sendsVideo bool
 
+	began   time.Time // of its first session
 	state   memberState
 	attempt int  // of allocation; an answer to an earlier one is void
 	settled bool // ended its session itself or refused the offer: not invited again on its own
@@ -162,6 +163,7 @@ func (c *Conference) memberPresence(nick string, s *xmpp.Stanza) {
 	m.capsKey = key
 	if isNew {
 		c.members[nick] = m
+		c.heads.members.Store(int32(len(c.members)))
 		c.order = append(c.order, m)
 		c.log.Debug("member joined", "endpoint", nick)
 		c.occupied = true
@@ -233,7 +235,9 @@ func (c *Conference) memberJoined(m *Member) {
 func (c *Conference) memberLeft(m *Member, switching bool) {
 	had := m.state != memberIdle
 	c.endSession(m, false)
+	c.countTime(m)
 	delete(c.members, m.nick)
+	c.heads.members.Store(int32(len(c.members)))
 	c.order = slices.DeleteFunc(c.order, func(o *Member) bool { return o == m })
 	for _, o := range c.order {
 		delete(o.signalled, m.nick)

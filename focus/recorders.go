@@ -82,6 +82,6 @@ func (s *Service) takeGateway(want gateways.Want) (xmpp.JID, bool) {
 func (s *Service) dialsOut() bool {
 	s.fleetMu.Lock()
 	defer s.fleetMu.Unlock()
-	_, sip := s.gateways.Count()
-	return sip > 0
+	n := s.gateways.Count()
+	return n.SIP > n.SIPGraceful
 }

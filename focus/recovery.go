@@ -86,6 +86,7 @@ func (c *Conference) lose(bs *bridgeSession) {
 			moving = append(moving, m)
 		}
 	}
+	c.s.stats.bridgesRemoved.Add(1)
 	bs.expire()
 	delete(c.sessions, bs.bridge)
 	if len(c.sessions) == 0 {

@@ -2,10 +2,12 @@ package focus_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"confab/focus"
 	"confab/xmpp"
 	"confab/xmpp/xep/colibri2"
 	"confab/xmpp/xep/jingle"
@@ -37,6 +39,9 @@ func TestBridgeReplaced(t *testing.T) {
 		}
 		if a.bridgeGone() {
 			t.Error("bridgeNotAvailable")
+		}
+		if st := w.focus.Stats(); st.BridgesLost != 1 || st.BridgesRemoved != 1 || st.Moved != 2 || !slices.Equal(st.OnBridge, []focus.OnBridge{{Bridge: "b2", Endpoints: 2}}) {
+			t.Errorf("%+v", st)
 		}
 	})
 }

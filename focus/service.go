@@ -48,46 +48,7 @@ type Service struct {
 	sipRecorders gateways.Recorders
 	gateways     gateways.Gateways
 	recordedBy   map[xmpp.JID]*Conference // recorders at work
-}
-
-type counters struct {
-	visitors, requests, requestsNew, requestsDenied, conferencesTotal, participants, participantsTotal,
-	offers, accepts, restarts, iceRestarts, iceFailed, sourceAdds, sourceRefusals,
-	bridgeFailures, moved, overflows, panics,
-	recordingFailures, calls, callFailures atomic.Int64
-}
-
-// Stats is a snapshot of the counters of a service.
-type Stats struct {
-	Conferences       int   // now
-	Participants      int64 // with a Jingle session, now
-	Visitors          int64 // now
-	Bridges           int   // known now
-	BridgesUp         int   // operational now
-	Sessions          int   // "I am the host" sessions now
-	Requests          int64 // conference requests, in all
-	RequestsNew       int64 // of them for rooms that did not exist
-	RequestsDenied    int64 // of them answered with an error
-	ConferencesTotal  int64
-	ParticipantTotal  int64
-	Offers            int64 // session-initiate sent
-	Accepts           int64 // session-accept taken
-	Restarts          int64 // sessions restarted at a client's wish
-	ICERestarts       int64 // in place
-	ICEFailed         int64 // reported by clients
-	SourceAdds        int64
-	SourceRefusals    int64
-	BridgeFailures    int64
-	Moved             int64 // participants moved to another bridge session
-	Recorders         int   // known now, those for calls to SIP devices among them
-	RecordersIdle     int   // available now
-	Recordings        int   // and streams and such calls, now
-	RecordingFailures int64 // sessions that did not start or broke off
-	Gateways          int   // known now
-	Calls             int64 // that a gateway took
-	CallFailures      int64 // that none took
-	Overflows         int64 // events that found a mailbox full
-	Panics            int64 // conferences closed by a programming error
+	placed       map[xmpp.JID]*placement  // by bridge
 }
 
 // NewService makes the focus and binds its port. The caller hangs the service on
@@ -101,7 +62,7 @@ func NewService(cfg Config, router *xmpp.Router, log *slog.Logger) (*Service, er
 		auth:  newAuthority(cfg.SessionLifetime, cfg.MaxSessions),
 		caps:  newCapsCache(cfg.CachedClients),
 		confs: map[xmpp.JID]*Conference{}, sides: map[xmpp.JID]int{}, visited: map[xmpp.JID]*Conference{}, creators: map[xmpp.JID]*limiter{},
-		fleet: bridges.NewFleet(cfg.Selection), recordedBy: map[xmpp.JID]*Conference{},
+		fleet: bridges.NewFleet(cfg.Selection), recordedBy: map[xmpp.JID]*Conference{}, placed: map[xmpp.JID]*placement{},
 	}
 	s.addBreweries()
 	s.visitorsAfter.Store(int64(cfg.Visitors.After))
@@ -144,38 +105,6 @@ func (s *Service) Run(ctx context.Context) error {
 	s.wg.Wait()
 	s.port.Close()
 	return ctx.Err()
-}
-
-// Stats is a snapshot of the counters.
-func (s *Service) Stats() Stats {
-	c := &s.stats
-	st := Stats{
-		Participants: c.participants.Load(), Visitors: c.visitors.Load(), Sessions: s.auth.len(),
-		Requests: c.requests.Load(), RequestsNew: c.requestsNew.Load(), RequestsDenied: c.requestsDenied.Load(),
-		ConferencesTotal: c.conferencesTotal.Load(), ParticipantTotal: c.participantsTotal.Load(),
-		Offers: c.offers.Load(), Accepts: c.accepts.Load(), Restarts: c.restarts.Load(), ICERestarts: c.iceRestarts.Load(),
-		ICEFailed: c.iceFailed.Load(), SourceAdds: c.sourceAdds.Load(), SourceRefusals: c.sourceRefusals.Load(),
-		BridgeFailures: c.bridgeFailures.Load(), Moved: c.moved.Load(),
-		RecordingFailures: c.recordingFailures.Load(), Calls: c.calls.Load(), CallFailures: c.callFailures.Load(), Overflows: c.overflows.Load(), Panics: c.panics.Load(),
-	}
-	s.mu.RLock()
-	st.Conferences = len(s.confs)
-	s.mu.RUnlock()
-	s.fleetMu.Lock()
-	for _, b := range s.fleet.List(time.Now()) {
-		st.Bridges++
-		if b.Operational {
-			st.BridgesUp++
-		}
-	}
-	for _, list := range []*gateways.Recorders{&s.recorders, &s.sipRecorders} {
-		all, idle := list.Count()
-		st.Recorders, st.RecordersIdle = st.Recorders+all, st.RecordersIdle+idle
-	}
-	st.Recordings = len(s.recordedBy)
-	st.Gateways, _ = s.gateways.Count()
-	s.fleetMu.Unlock()
-	return st
 }
 
 // HandleStanza implements xmpp.Handler for the service address.

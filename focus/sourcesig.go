@@ -151,6 +151,7 @@ func (c *Conference) sendSources(m *Member, action string, owners []string, sets
 }
 
 func (c *Conference) sendJingle(m *Member, j *jingle.Jingle) {
+	c.s.stats.sent.note(j.Action)
 	set := xmpp.NewStanza(xmpp.IQ, xmpp.TypeSet, "", xmpp.JID{}, m.jid, j.String())
 	c.s.port.Go(set, c.s.cfg.ReplyTimeout, func(_ *xmpp.Stanza, err error) {
 		if se := stanzaError(err); se != nil {

@@ -300,6 +300,7 @@ func (c *Conference) arrived(m *Member, s *xmpp.Stanza) {
 		return
 	}
 	g.count++
+	c.heads.visitors.Add(1)
 	c.s.stats.visitors.Add(1)
 	m.codecs = codecsOf(s)
 	g.rank(m.codecs, 1)
@@ -310,6 +311,7 @@ func (c *Conference) arrived(m *Member, s *xmpp.Stanza) {
 func (c *Conference) departed(m *Member) {
 	if m.visitor {
 		c.gallery.count--
+		c.heads.visitors.Add(-1)
 		c.s.stats.visitors.Add(-1)
 		c.gallery.rank(m.codecs, -1)
 		c.tellVisitors()

@@ -186,7 +186,8 @@ func TestVisitors(t *testing.T) {
 		if got := b.presences("bbbbbbbb"); len(got) == 0 || !strings.Contains(got[len(got)-1].Inner, `role="moderator"`) {
 			t.Error(got)
 		}
-		if st := w.focus.Stats(); st.Conferences != 1 || st.Participants != 2 || st.Visitors != 1 {
+		if st := w.focus.Stats(); st.Conferences != 1 || st.Participants != 2 || st.Visitors != 1 ||
+			st.ConferencesWithVisitors != 1 || st.Largest != 2 || st.Sizes[2] != 1 || st.Pairs != 4 {
 			t.Errorf("%+v", st)
 		}
 		// The last participant takes the meeting with it.

@@ -197,6 +197,47 @@ func TestWebSocket(t *testing.T) {
 	}
 }
 
+// How a channel has ended is told as JVB counts it.
+func TestWebSocketEnds(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		end  func(c *Conn, ws *websocket.Conn) error
+		want End
+	}{
+		"goodbye":         {func(_ *Conn, ws *websocket.Conn) error { return ws.Close(websocket.StatusGoingAway, "") }, EndNormal},
+		"without a code":  {func(_ *Conn, ws *websocket.Conn) error { return ws.Close(websocket.StatusNoStatusRcvd, "") }, EndNormal},
+		"client's error":  {func(_ *Conn, ws *websocket.Conn) error { return ws.Close(websocket.StatusInternalError, "") }, EndAbnormal},
+		"cut":             {func(_ *Conn, ws *websocket.Conn) error { return ws.CloseNow() }, EndBroken},
+		"replaced":        {func(c *Conn, _ *websocket.Conn) error { c.Close(ErrReplaced); return nil }, EndNormal},
+		"does not read":   {func(c *Conn, _ *websocket.Conn) error { c.Close(ErrSlow); return nil }, EndAbnormal},
+		"meeting is over": {func(c *Conn, _ *websocket.Conn) error { c.Close(ErrExpired); return nil }, EndNormal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conns, ends := make(chan *Conn, 1), make(chan End, 1)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				c, err := Accept(w, r, DefaultLimits)
+				if err != nil {
+					return
+				}
+				conns <- c
+				ends <- c.Serve(func([]byte) {})
+			}))
+			t.Cleanup(srv.Close)
+			ws, _, err := websocket.Dial(t.Context(), srv.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = ws.CloseNow() })
+			go func() { _, _, _ = ws.Read(t.Context()) }() // which answers the bridge's goodbye
+			_ = tc.end(<-conns, ws)                        // the answer to a goodbye may not come
+			if got := <-ends; got != tc.want {
+				t.Errorf("ended %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"colibriClass":"ReceiverVideoConstraints","constraints":{"a":{"maxHeight":1}},"lastN":1}`))
 	f.Add([]byte(`{"colibriClass":"EndpointMessage","to":"a","msgPayload":{}}`))

@@ -64,8 +64,18 @@ func (c *Conn) Send(b []byte) {
 // Close ends the channel with the reason: ErrReplaced or ErrExpired.
 func (c *Conn) Close(reason error) { c.cancel(reason) }
 
+// End is how a channel ended.
+type End uint8
+
+// Ends: with a goodbye, with one that says that something is wrong, and without.
+const (
+	EndNormal End = iota
+	EndAbnormal
+	EndBroken
+)
+
 // Serve delivers messages until the channel ends, and waits for its writer.
-func (c *Conn) Serve(deliver func([]byte)) {
+func (c *Conn) Serve(deliver func([]byte)) End {
 	var writer sync.WaitGroup
 	writer.Go(c.write)
 	defer writer.Wait()
@@ -73,10 +83,27 @@ func (c *Conn) Serve(deliver func([]byte)) {
 	for {
 		_, b, err := c.ws.Read(context.Background())
 		if err != nil {
-			return
+			return c.end(err)
 		}
 		deliver(b)
 	}
+}
+
+// end says what it means that no more can be read.
+func (c *Conn) end(err error) End {
+	switch cause := context.Cause(c.ctx); {
+	case errors.Is(cause, ErrReplaced), errors.Is(cause, ErrExpired):
+		return EndNormal
+	case errors.Is(cause, ErrSlow):
+		return EndAbnormal
+	}
+	switch websocket.CloseStatus(err) {
+	case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
+		return EndNormal // as JVB counts: a tab was closed, or the library says nothing
+	case -1:
+		return EndBroken
+	}
+	return EndAbnormal
 }
 
 func (c *Conn) write() {

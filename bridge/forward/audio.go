@@ -79,5 +79,9 @@ func (ep *Endpoint) heard(st *stream, level uint8, now int64) bool {
 	if n := cfg.SilencePackets; n >= 0 && s.silence > n {
 		return false
 	}
-	return ep.loudEnough(st, level, now)
+	if ep.loudEnough(st, level, now) {
+		return true
+	}
+	ep.stats.tooQuiet(s.energy.value)
+	return false
 }

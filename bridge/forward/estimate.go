@@ -215,6 +215,9 @@ func (eg *egress) transportFeedback(w *worker, p *rtpx.RTCP) {
 // negotiated: Chromium sends it unasked (bridge.md §10).
 func (eg *egress) remb(w *worker, p *rtpx.RTCP) {
 	m := eg.ep.media.Load()
+	if !m.remb {
+		eg.ep.stats.unasked.Store(1)
+	}
 	if !m.remb || m.transportCC || eg.sender == nil {
 		return
 	}

@@ -339,6 +339,15 @@ func TestLoudestVoices(t *testing.T) {
 	if n < 150 {
 		t.Errorf("%d levels", n)
 	}
+	// All that was left out is counted by its energy.
+	st := b.e.Stats()
+	var quiet uint64
+	for _, n := range st.TooQuiet {
+		quiet += n
+	}
+	if quiet == 0 || quiet != st.Discarded || st.TooQuiet[0] == quiet || st.TooQuietEnergy < quiet {
+		t.Errorf("%d of %d dropped packets were too quiet: %v, %d", quiet, st.Discarded, st.TooQuiet, st.TooQuietEnergy)
+	}
 }
 
 // In a small conference everybody is forwarded, and an endpoint has one place however

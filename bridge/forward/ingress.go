@@ -301,6 +301,10 @@ func (ep *Endpoint) report(now int64) {
 			}
 			ep.stats.inExpected.Add(uint64(st.in.recv.expected))
 			ep.stats.inLost.Add(uint64(st.in.recv.lost))
+			if src.Kind == Video {
+				ep.stats.videoTime.Add(uint64(st.in.recv.active))
+			}
+			st.in.recv.active = 0
 			blocks[n] = b
 			n++
 			if n == len(blocks) {

@@ -115,6 +115,19 @@ func TestNoREMBUnasked(t *testing.T) {
 		if got := alice.rembs(t); len(got) != 0 {
 			t.Errorf("%s: %v", name, got)
 		}
+		// Two seconds of video, but for what came since the last report.
+		if d := b.e.Stats().VideoTime; d < 980*time.Millisecond || d > 2*time.Second {
+			t.Errorf("%s: video for %v", name, d)
+		}
+		// Who says so unasked all the same is counted, once.
+		for range 3 {
+			alice.sendRTCP(rtpx.AppendREMB(nil, 10, 1_000_000, nil))
+			b.pass(time.Millisecond)
+		}
+		b.settle()
+		if n := b.e.Stats().UnaskedREMB; n != 1 {
+			t.Errorf("%s: %d endpoints with a REMB that nobody asked for", name, n)
+		}
 	}
 }
 

@@ -20,8 +20,14 @@ type reception struct {
 	fresh bool  // something arrived since the last report
 	at    int64 // when the newest packet arrived
 
+	active int64 // how long packets have come, since the last report
+
 	expected, lost int64 // of the last report
 }
+
+// activeGap is how far apart the packets of a stream are at most that has not paused
+// (JVB IncomingStatisticsTracker).
+const activeGap = int64(1e9)
 
 // note counts a packet that came the first time (no retransmission).
 func (r *reception) note(seq uint16, ts uint32, now int64, clock uint32) {
@@ -33,6 +39,9 @@ func (r *reception) note(seq uint16, ts uint32, now int64, clock uint32) {
 	} else {
 		d := int64(int32(uint32(transit) - uint32(r.transit)))
 		r.jitter += max(d, -d) - (r.jitter+8)>>4
+		if apart := now - r.at; apart < activeGap {
+			r.active += apart
+		}
 	}
 	r.transit = transit
 	r.at = now

@@ -24,6 +24,15 @@ type Stats struct {
 	Ignored                 uint64 // RTCP packets of kinds that mean nothing here
 	// Packets that senders sent and that were lost on the way, by their numbers.
 	InExpected, InLost uint64
+	// VideoTime is for how long video has come, summed over streams.
+	VideoTime time.Duration
+	// TooQuiet are the packets of audio that were dropped because others were louder, by
+	// their energy: up to each of EnergyBounds.
+	TooQuiet       [len(EnergyBounds)]uint64
+	TooQuietEnergy uint64 // summed
+	// UnaskedREMB counts endpoints that say what their network carries although that
+	// was not negotiated.
+	UnaskedREMB uint64
 
 	// Of egress.
 	Sent, SentBytes uint64
@@ -37,6 +46,9 @@ type Stats struct {
 	Transit    [len(TransitBounds) + 1]uint64
 	TransitSum time.Duration
 }
+
+// EnergyBounds are the classes of Stats.TooQuiet (JVB tossed_packets_energy).
+var EnergyBounds = [...]int{0, 7, 15, 23, 31, 39, 47, 55, 63, 71, 79, 87, 95, 103, 111, 119, 127}
 
 // TransitBounds are the classes of Stats.Transit.
 var TransitBounds = [...]time.Duration{
@@ -65,7 +77,8 @@ func (t *transit) add(ns int64) {
 type endpointCounters struct {
 	recovered, received, bytes, duplicates, discarded, lost, nacks, keyframes, unknown, foreign, malformed, panics atomic.Uint64
 	excess, ignored, keys, inExpected, inLost, outExpected, outLost                                                atomic.Uint64
-	sent, sentBytes, retransmitted                                                                                 atomic.Uint64
+	sent, sentBytes, retransmitted, videoTime, unasked, quietEnergy                                                atomic.Uint64
+	quiet                                                                                                          [len(EnergyBounds)]atomic.Uint64
 }
 
 func (s *Stats) addEndpoint(ep *Endpoint) {
@@ -89,6 +102,22 @@ func (s *Stats) addEndpoint(ep *Endpoint) {
 	s.OutExpected += c.outExpected.Load()
 	s.OutLost += c.outLost.Load()
 	s.Panics += c.panics.Load()
+	s.VideoTime += time.Duration(c.videoTime.Load())
+	s.UnaskedREMB += c.unasked.Load()
+	s.TooQuietEnergy += c.quietEnergy.Load()
+	for i := range c.quiet {
+		s.TooQuiet[i] += c.quiet[i].Load()
+	}
+}
+
+// tooQuiet counts a packet of audio that is dropped because others are louder.
+func (c *endpointCounters) tooQuiet(energy int) {
+	c.quietEnergy.Add(uint64(energy))
+	i := 0
+	if energy > 0 {
+		i = min(energy/8+1, len(c.quiet)-1)
+	}
+	c.quiet[i].Add(1)
 }
 
 func (s *Stats) addPipeline(p *Pipeline) {

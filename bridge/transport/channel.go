@@ -98,14 +98,14 @@ func (t *Transport) association(c *sctpConn) {
 		taken := t.chans.dc != nil
 		t.chans.mu.Unlock()
 		if taken {
-			t.chans.rejected.Add(1)
+			t.reject()
 			_ = stream.Close()
 			continue
 		}
 		// RFC 8832 §5: the first message on the stream is DATA_CHANNEL_OPEN.
 		dc, err := datachannel.Server(stream, &datachannel.Config{LoggerFactory: t.pion})
 		if err != nil {
-			t.chans.rejected.Add(1)
+			t.reject()
 			_ = stream.Close()
 			continue
 		}
@@ -116,6 +116,12 @@ func (t *Transport) association(c *sctpConn) {
 	}
 	_ = assoc.Close()
 	readers.Wait()
+}
+
+// reject counts a data channel that is not taken.
+func (t *Transport) reject() {
+	t.chans.rejected.Add(1)
+	t.s.channelsRejected.Add(1)
 }
 
 // readMessages delivers the messages of the channel until it closes.

@@ -125,6 +125,7 @@ func (t *Transport) Restart() (Description, error) {
 func (t *Transport) restart() error {
 	a, err := t.newAgent(t.generation + 1)
 	if err != nil {
+		t.s.restarts.unmade.Add(1)
 		return err
 	}
 	t.generation++

@@ -37,7 +37,9 @@ type Sockets struct {
 	restarts     restartCounters
 	fromRelay    atomic.Uint64 // packets
 	panics       atomic.Uint64 // of handlers
-	readers      sync.WaitGroup
+
+	channelsRejected atomic.Uint64
+	readers          sync.WaitGroup
 
 	mu         sync.RWMutex
 	ufrags     map[string]*agent

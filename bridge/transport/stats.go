@@ -23,6 +23,8 @@ type SocketStats struct {
 
 	Panics uint64 // of handlers, each the end of one transport
 
+	ChannelsRejected uint64 // data channels beyond the one, or that could not be opened
+
 	Unsent   uint64           // packets that the kernel did not take
 	Runs     [RunSizes]uint64 // system's sends by how many packets went in one: up to 1, 2, 4, ... 64
 	Restarts Restarts
@@ -34,9 +36,10 @@ type Restarts struct {
 	Succeeded  uint64
 	Failed     uint64 // abandoned, or no check came through; the old way stays
 	Superseded uint64 // another was asked for meanwhile
+	Unmade     uint64 // there was no agent to be had
 }
 
-type restartCounters struct{ started, succeeded, failed, superseded atomic.Uint64 }
+type restartCounters struct{ started, succeeded, failed, superseded, unmade atomic.Uint64 }
 
 // RunSizes is how many classes of run lengths are counted.
 const RunSizes = datagram.RunSizes
@@ -53,9 +56,11 @@ func (s *Sockets) Stats() SocketStats {
 		QueueFull:       s.drops.queueFull.Load(),
 		FromRelay:       s.fromRelay.Load(),
 		Panics:          s.panics.Load(),
+
+		ChannelsRejected: s.channelsRejected.Load(),
 		Restarts: Restarts{
 			Started: s.restarts.started.Load(), Succeeded: s.restarts.succeeded.Load(),
-			Failed: s.restarts.failed.Load(), Superseded: s.restarts.superseded.Load(),
+			Failed: s.restarts.failed.Load(), Superseded: s.restarts.superseded.Load(), Unmade: s.restarts.unmade.Load(),
 		},
 	}
 	for _, l := range s.locals {

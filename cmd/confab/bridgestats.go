@@ -30,12 +30,6 @@ const (
 // exporter writes them.
 func jvbFigures(b bridge.Stats) []figure {
 	f, n := b.Forward, b.Census
-	flag := func(on bool) float64 {
-		if on {
-			return 1
-		}
-		return 0
-	}
 	return []figure{
 		gauge("conferences", "Conferences.", float64(b.Conferences)).in("conferences"),
 		gauge("local_endpoints", "Endpoints.", float64(b.Endpoints)).in("endpoints", "local_endpoints", "participants"),
@@ -83,6 +77,7 @@ func jvbFigures(b bridge.Stats) []figure {
 		counter("ice_restarts_succeeded_total", "ICE restarts that found a way.", b.Sockets.Restarts.Succeeded),
 		counter("ice_restarts_failed_total", "ICE restarts that found none; the old way stays.", b.Sockets.Restarts.Failed),
 		counter("ice_restarts_superseded_total", "ICE restarts in place of which came another.", b.Sockets.Restarts.Superseded),
+		counter("ice_restarts_agent_creation_failed_total", "ICE restarts for which there were no means.", b.Sockets.Restarts.Unmade),
 		counter("ice_restarts_rejected_total", "ICE restarts asked for in vain.", b.RestartsRejected),
 		counter("ice_restarts_not_established_total", "ICE restarts asked for before there was a way.", b.RestartsEarly),
 		counter("endpoints_disconnected_total", "Times that an endpoint fell silent.", b.Disconnected).in("endpoints_disconnected"),
@@ -93,10 +88,18 @@ func jvbFigures(b bridge.Stats) []figure {
 		counter("data_channel_messages_sent_total", "Messages of data channels sent.", b.DataOut).in("total_data_channel_messages_sent"),
 		counter("colibri_web_socket_messages_received_total", "Messages of bridge WebSockets received.", b.SocketIn).in("total_colibri_web_socket_messages_received"),
 		counter("colibri_web_socket_messages_sent_total", "Messages of bridge WebSockets sent.", b.SocketOut).in("total_colibri_web_socket_messages_sent"),
+		counter("colibri_web_socket_close_normal_total", "Bridge WebSockets that ended with a goodbye.", b.SocketsEnded),
+		counter("colibri_web_socket_close_abnormal_total", "Those that ended without, or with one that says that something is wrong.", b.SocketsEndedBadly),
+		counter("colibri_web_socket_error_total", "Those that broke.", b.SocketsBroken),
+		counter("rejected_data_channels_total", "Data channels beyond the one, or that could not be opened.", b.Sockets.ChannelsRejected),
+		counter("endpoint_receive_message_queue_dropped_packets_total", "Messages dropped because their sender had sent too many before.", b.MessagesQueueFull),
 		counter("dominant_speaker_changes_total", "Times that another became the dominant speaker.", b.DominantChanges).in("total_dominant_speaker_changes"),
 		counter("keyframes_received_total", "Key frames received.", f.Keyframes).in("total_keyframes_received"),
+		counter("video_milliseconds_received_total", "For how long video came, summed over streams.", uint64(f.VideoTime.Milliseconds())).in("total_video_stream_milliseconds_received"),
+		gauge("endpoints_with_spurious_remb", "Endpoints ever that said what their network carries though that was not negotiated.", float64(f.UnaskedREMB)).in("endpoints_with_spurious_remb"),
 		counter("layering_changes_received_total", "Times that layers of a video came, went or changed size.", f.LayerChanges).in("total_layering_changes_received"),
 		counter("queue_dropped_packets_total", "Packets dropped because a worker was behind.", f.Overflow),
+		counter("queue_exceptions_total", "Panics of workers and readers over single packets.", f.Panics),
 
 		counter("exporter_starts_total", "Connections to services that get audio that were begun.", b.Export.Starts),
 		counter("exporter_websocket_failures_total", "Times that one could not be made, or ended by itself.", b.Export.Failures),
@@ -108,12 +111,22 @@ func jvbFigures(b bridge.Stats) []figure {
 		counter("exporter_parse_failures_total", "Messages of services that could not be read.", b.Export.Malformed),
 
 		gauge("stress", "Load, 1 is full.", b.Stress).in("stress_level"),
-		gauge("healthy", "1 while the self-test of media works.", flag(b.Healthy)),
-		gauge("drain_mode", "1 while other bridges are preferred.", flag(b.Drain)),
-		gauge("graceful_shutdown", "1 while no new conferences are taken.", flag(b.State != bridge.Running)),
-		gauge("shutting_down", "1 while everybody is moved away.", flag(b.State == bridge.ShuttingDown)),
+		gauge("cpu_steal", "Share of the processors' time that the host gave to others.", b.Steal),
+		gauge("thread_count", "Threads of the process, those that have ended among them.", threads()).in("threads"),
+		gauge("mucs_joined", "1 while the bridge is in its brewery.", onOff(b.Joined)).in("mucs_joined"),
+		gauge("healthy", "1 while the self-test of media works.", onOff(b.Healthy)),
+		gauge("drain_mode", "1 while other bridges are preferred.", onOff(b.Drain)),
+		gauge("graceful_shutdown", "1 while no new conferences are taken.", onOff(b.State != bridge.Running)),
+		gauge("shutting_down", "1 while everybody is moved away.", onOff(b.State == bridge.ShuttingDown)),
 		gauge("startup_time", "When the program was started, in milliseconds of Unix time.", float64(startTime.UnixMilli())),
 	}
+}
+
+func onOff(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 // startTime is when the program was started.
@@ -181,9 +194,9 @@ func socketFigures(st transport.SocketStats) []figure {
 		counter("confab_bridge_relay_packets_total", relayed, st.FromRelay, "from_relay"))
 }
 
-// bridgeHistograms are how long packets stay in the bridge, and how many leave in one
-// piece.
-func bridgeHistograms(b bridge.Stats) []prometheus.Metric {
+// bridgeHistograms are how long packets stay in the bridge, how many leave in one piece,
+// and those of jitsi-videobridge.
+func bridgeHistograms(b bridge.Stats, jitsi bool) []prometheus.Metric {
 	transit := map[float64]uint64{}
 	var count uint64
 	for i, n := range b.Forward.Transit {
@@ -198,11 +211,54 @@ func bridgeHistograms(b bridge.Stats) []prometheus.Metric {
 		sends += n
 		runs[math.Exp2(float64(i))] = sends
 	}
-	return []prometheus.Metric{
+	out := []prometheus.Metric{
 		prometheus.MustNewConstHistogram(prometheus.NewDesc("confab_bridge_transit_seconds",
 			"Time of media packets between the socket and the sockets.", nil, nil), count, b.Forward.TransitSum.Seconds(), transit),
 		prometheus.MustNewConstHistogram(prometheus.NewDesc("confab_bridge_send_run_packets",
 			"Packets that went to the kernel as one.", nil, nil), sends, float64(b.Forward.Sent), runs),
+	}
+	prefixes := []string{ourPrefix}
+	if jitsi {
+		prefixes = append(prefixes, jitsiPrefix)
+	}
+	for _, h := range jvbHistograms(b) {
+		for _, prefix := range prefixes {
+			out = append(out, prometheus.MustNewConstHistogram(prometheus.NewDesc(prefix+h.name, h.help, nil, nil), h.count, h.sum, h.upTo))
+		}
+	}
+	return out
+}
+
+// histogram is one, without a prefix.
+type histogram struct {
+	name, help string
+	sum        float64
+	count      uint64
+	upTo       map[float64]uint64
+}
+
+// jvbHistograms are those that jitsi-videobridge has as well.
+func jvbHistograms(b bridge.Stats) []histogram {
+	sizes := func(name, help string, s *bridge.Sizes) histogram {
+		h := histogram{name: name, help: help, sum: float64(s.Sum), upTo: map[float64]uint64{}}
+		for size, n := range s.Of {
+			if h.count += n; size < bridge.SizeBounds {
+				h.upTo[float64(size)] = h.count
+			}
+		}
+		return h
+	}
+	quiet := histogram{name: "tossed_packets_energy", help: "Packets of audio that were dropped because others were louder, by their energy.",
+		sum: float64(b.Forward.TooQuietEnergy), upTo: map[float64]uint64{}}
+	for i, n := range b.Forward.TooQuiet {
+		quiet.count += n
+		quiet.upTo[float64(forward.EnergyBounds[i])] = quiet.count
+	}
+	return []histogram{
+		sizes("conferences_by_size", "Conferences by their endpoints.", &b.Census.Sizes),
+		sizes("conferences_by_audio_sender", "Conferences by endpoints that send audio.", &b.Census.Talkers),
+		sizes("conferences_by_video_sender", "Conferences by endpoints that send video.", &b.Census.Shown),
+		quiet,
 	}
 }
 
@@ -212,7 +268,6 @@ func stockStats(b bridge.Stats) map[string]any {
 	stats := map[string]any{
 		"bit_rate_download": b.BitsIn / 1000, "bit_rate_upload": b.BitsOut / 1000,
 		"average_participant_stress": bridge.AverageStress,
-		"threads":                    runtime.NumGoroutine(),
 		"graceful_shutdown":          b.State != bridge.Running,
 		"shutting_down":              b.State == bridge.ShuttingDown,
 		"drain":                      b.Drain,
@@ -231,11 +286,10 @@ func stockStats(b bridge.Stats) map[string]any {
 
 // bridgeHandlers are the pages of the admin listener that jitsi-videobridge has.
 func (s *server) bridgeHandlers() map[string]http.Handler {
-	stats := answerJSON(func() any { return stockStats(s.bridge.Stats()) })
 	name, number, _ := strings.Cut(version(), " ")
 	return map[string]http.Handler{
-		"GET /colibri/stats": stats,
-		"GET /stats":         stats,
+		"GET /colibri/stats": answerJSON(func() any { return stockStats(s.bridge.Stats()) }),
+		"GET /stats":         answerJSON(func() any { return allStats(s.bridge.Stats(), s.focus.Stats(), s.ready() == nil) }),
 		"GET /about/version": answerJSON(func() any {
 			return map[string]string{"name": name, "version": number, "os": runtime.GOOS}
 		}),

@@ -8,7 +8,6 @@ import (
 
 	"confab/bridge"
 	"confab/extdisco/relay"
-	"confab/focus"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -25,6 +24,7 @@ type figure struct {
 	value      float64
 	label      string   // value of the metric's one label, if it has one
 	stats      []string // its names among the statistics of jitsi-videobridge
+	stock      string   // its name among the metrics of jicofo, without prefix
 }
 
 // in has the figure among the statistics of jitsi-videobridge, under these names.
@@ -33,11 +33,19 @@ func (f figure) in(stats ...string) figure {
 	return f
 }
 
+// as has the figure among the metrics of jicofo, under this name.
+func (f figure) as(stock string) figure {
+	f.stock = stock
+	return f
+}
+
 // labelled are the metrics with a label.
 var labelled = map[string]string{"confab_sessions": "transport", "confab_stanzas_total": "dir", "confab_turn_bytes_total": "dir", "confab_turn_packets_total": "dir", "confab_turn_dropped_total": "reason",
 	"confab_turn_allocations": "transport", "confab_turn_refused_total": "code", "confab_turn_server_up": "server", "confab_bridge_srtp_endpoints": "profile",
 	"confab_side_rooms": "service", "confab_side_occupants": "service", "confab_bridge_datagrams_dropped_total": "reason",
-	"confab_bridge_relay_packets_total": "direction", "confab_panics_total": "component"}
+	"confab_bridge_relay_packets_total": "direction", "confab_panics_total": "component",
+	"confab_jingle_sent_total": "action", "confab_jingle_received_total": "action", "confab_recordings_active": "mode", "confab_recording_failures_total": "mode",
+	"confab_bridge_endpoints_placed": "jvb", "confab_bridge_restart_requests_total": "jvb", "jitsi_jicofo_bridge_endpoints": "jvb", "jitsi_jicofo_bridge_restart_requests_total": "jvb"}
 
 // newRegistry returns a registry of our figures and those of the process: its
 // memory, files, processor time and goroutines.
@@ -62,7 +70,7 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	b := c.s.bridge.Stats()
-	for _, m := range bridgeHistograms(b) {
+	for _, m := range bridgeHistograms(b, c.s.now().Metrics.JitsiNames) {
 		out <- m
 	}
 	collect(out, c.figures(b))
@@ -109,8 +117,9 @@ func (c *collector) figures(b bridge.Stats) []figure {
 			gauge("confab_side_occupants", "Occupants of rooms beside the main one.", float64(st.Occupants), service))
 		m.Panics += st.Panics
 	}
-	out = append(out, focusFigures(f)...)
-	out = append(out, bridgeFigures(b, c.s.now().Metrics.JitsiNames)...)
+	jitsi := c.s.now().Metrics.JitsiNames
+	out = append(out, withStockNames(focusFigures(f, c.s.ready() == nil), jitsi)...)
+	out = append(out, bridgeFigures(b, jitsi)...)
 	out = append(out, panicFigure("xmpp", x.Panics), panicFigure("muc", uint64(m.Panics)),
 		panicFigure("focus", uint64(f.Panics)))
 	if c.s.files != nil {
@@ -172,27 +181,4 @@ func relayFigures(r relay.Stats) []figure {
 // panicFigure has the name and the help of the one that web counts itself.
 func panicFigure(component string, n uint64) figure {
 	return counter("confab_panics_total", "Panics recovered.", n, component)
-}
-
-func focusFigures(f focus.Stats) []figure {
-	return []figure{
-		gauge("confab_focus_conferences", "Conferences of the focus.", float64(f.Conferences)),
-		gauge("confab_participants", "Participants with a Jingle session.", float64(f.Participants)),
-		gauge("confab_visitors", "Visitors.", float64(f.Visitors)),
-		gauge("confab_bridges", "Bridges known.", float64(f.Bridges)),
-		gauge("confab_bridges_operational", "Bridges that can take participants.", float64(f.BridgesUp)),
-		counter("confab_conference_requests_total", "Conference requests.", uint64(f.Requests)),
-		counter("confab_conference_requests_denied_total", "Conference requests answered with an error.", uint64(f.RequestsDenied)),
-		counter("confab_offers_total", "Jingle offers sent.", uint64(f.Offers)),
-		counter("confab_accepts_total", "Jingle offers accepted.", uint64(f.Accepts)),
-		counter("confab_restarts_total", "Sessions restarted at a client's wish.", uint64(f.Restarts)),
-		gauge("confab_recorders", "Recorders known.", float64(f.Recorders)),
-		gauge("confab_recorders_available", "Recorders that can take a session.", float64(f.RecordersIdle)),
-		gauge("confab_recordings", "Recordings, streams and calls to SIP devices under way.", float64(f.Recordings)),
-		counter("confab_recording_failures_total", "Recordings, streams and such calls that did not start or broke off.", uint64(f.RecordingFailures)),
-		gauge("confab_gateways", "Telephone gateways and transcribers known.", float64(f.Gateways)),
-		counter("confab_calls_total", "Calls that a gateway took.", uint64(f.Calls)),
-		counter("confab_call_failures_total", "Calls that no gateway took.", uint64(f.CallFailures)),
-		counter("confab_bridge_failures_total", "Bridges found failing.", uint64(f.BridgeFailures)),
-	}
 }

@@ -87,12 +87,23 @@ func (g *Gateways) Pick(w Want) (xmpp.JID, bool) {
 	return xmpp.JID{}, false
 }
 
-// Count is how many gateways there are, and how many of them make calls.
-func (g *Gateways) Count() (all, sip int) {
+// Counts is how many gateways there are: some make calls, of which some take no more,
+// some transcribe.
+type Counts struct{ All, SIP, SIPGraceful, Transcribers int }
+
+// Count counts.
+func (g *Gateways) Count() Counts {
+	n := Counts{All: len(g.list)}
 	for _, x := range g.list {
-		if x.sip && !x.graceful {
-			sip++
+		if x.sip {
+			n.SIP++
+			if x.graceful {
+				n.SIPGraceful++
+			}
+		}
+		if x.transcribe {
+			n.Transcribers++
 		}
 	}
-	return len(g.list), sip
+	return n
 }

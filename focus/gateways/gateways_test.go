@@ -85,8 +85,8 @@ func TestGateways(t *testing.T) {
 	pick(Want{Regions: []string{"eu"}}, "b")
 	g.Report(jid("a"), colibri2.Stats{"graceful_shutdown": "false"})
 	pick(Want{Regions: []string{"eu"}}, "b") // it has begun to shut down
-	if all, sip := g.Count(); all != 3 || sip != 1 {
-		t.Error(all, sip)
+	if n := g.Count(); n != (Counts{All: 3, SIP: 2, SIPGraceful: 1, Transcribers: 1}) {
+		t.Errorf("%+v", n)
 	}
 	g.Remove(jid("b"))
 	pick(Want{}, "")

@@ -79,6 +79,18 @@ func TestFiguresOfAMeeting(t *testing.T) {
 			t.Errorf("%s is %v", name, got)
 		}
 	}
+	for name, want := range map[string]float64{
+		"jitsi_jicofo_conferences": 1, "jitsi_jicofo_participants_current": 2, "jitsi_jicofo_participants_pairs": 4, "jitsi_jicofo_healthy": 1,
+		"jitsi_jicofo_jingle_session_accept_received_total": 2, "jitsi_jicofo_bridge_selector_bridge_count_operational": 1, "jitsi_jvb_mucs_joined": 1,
+		`jitsi_jvb_conferences_by_video_sender_bucket{le="1"}`: 0, `jitsi_jvb_conferences_by_video_sender_bucket{le="2"}`: 1,
+	} {
+		if got := w.metric(name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if _, text := w.admin("GET", "/stats", ""); !strings.Contains(text, `"conference_sizes":[0,0,1,0`) || !strings.Contains(text, `"bit_rate_upload":`) {
+		t.Errorf("/stats: %s", text)
+	}
 	for _, name := range []string{"confab_bridge_self_tests_failed_total", "confab_bridge_packets_foreign_total", "jitsi_jvb_drain_mode", "confab_bridge_excess_total"} {
 		if got := w.metric(name); got != 0 {
 			t.Errorf("%s is %v", name, got)
