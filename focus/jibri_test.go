@@ -44,9 +44,12 @@ func (w *world) jibri(brewery, name string) *jibri {
 }
 
 func (j *jibri) present(busy bool, more string) {
-	var e xmpp.Enc
-	jitmeet.EncodeJibriStatus(&e, busy, true)
-	j.port.Send(xmpp.NewStanza(xmpp.Presence, "", "", xmpp.JID{}, j.nick, e.String()+more))
+	status := "idle"
+	if busy {
+		status = "busy"
+	}
+	j.port.Send(xmpp.NewStanza(xmpp.Presence, "", "", xmpp.JID{}, j.nick, `<jibri-status xmlns="http://jitsi.org/protocol/jibri"><busy-status status="`+status+
+		`"/><health-status xmlns="http://jitsi.org/protocol/health" status="healthy"/></jibri-status>`+more))
 }
 
 func (j *jibri) show(more string) {

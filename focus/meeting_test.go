@@ -32,7 +32,7 @@ func TestTwoMeet(t *testing.T) {
 		if len(p) != 1 || p[0].Child("http://jabber.org/protocol/muc#user", "x").Child("", "item").Get("jid") != "focus@auth.meet.example/focus" {
 			t.Fatalf("presence of the focus: %v", p)
 		}
-		if props := jitmeet.ParseConferenceProperties(p[0].Child(jitmeet.NSFocus, "conference-properties")); !slices.Contains(props, jitmeet.Property{Name: "support-terminate-restart", Value: "true"}) {
+		if props := propertiesIn(p[0]); props["support-terminate-restart"] != "true" {
 			t.Errorf("properties %v", props)
 		}
 		if p[0].Has("http://jabber.org/protocol/muc", "x") || !p[0].Has("http://jitsi.org/jitmeet", "versions") {

@@ -276,10 +276,8 @@ func TestSenderLimits(t *testing.T) {
 			if len(p) == 0 {
 				return "no presence"
 			}
-			for _, prop := range jitmeet.ParseConferenceProperties(p[len(p)-1].Child(jitmeet.NSFocus, "conference-properties")) {
-				if prop.Name == "audio-limit-reached" {
-					return prop.Value
-				}
+			if v, ok := propertiesIn(p[len(p)-1])["audio-limit-reached"]; ok {
+				return v
 			}
 			return "not mentioned"
 		}

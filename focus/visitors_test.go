@@ -101,8 +101,13 @@ func (c *client) properties() map[string]string {
 	if last == nil {
 		return nil
 	}
+	return propertiesIn(last)
+}
+
+// propertiesIn are those that a presence of the focus shows.
+func propertiesIn(s *xmpp.Stanza) map[string]string {
 	out := map[string]string{}
-	for _, p := range last.Child(jitmeet.NSFocus, "conference-properties").Children("", "property") {
+	for _, p := range s.Child(jitmeet.NSFocus, "conference-properties").Children("", "property") {
 		out[p.Get("key")] = p.Get("value")
 	}
 	return out

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -302,3 +303,18 @@ func mic(name string, ssrc uint32) Source {
 }
 
 func u16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
+
+// SetTarget sets the target of one source, of audio too, where NoLayer pauses it.
+func (ep *Endpoint) SetTarget(source string, target rtpx.Layer) error {
+	ep.p.mu.Lock()
+	defer ep.p.mu.Unlock()
+	if ep.closed {
+		return ErrClosed
+	}
+	src := ep.p.sources[source]
+	if src == nil || src.ep == ep {
+		return fmt.Errorf("endpoint %s: no source %s to receive", ep.id, source)
+	}
+	ep.setTarget(src, target)
+	return nil
+}

@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -17,7 +16,6 @@ type Endpoint struct {
 	media    atomic.Pointer[mediaTable]
 	sending  atomic.Pointer[[]*source] // sources, for the ticker
 
-	active     atomic.Int64 // time of the last packet, 0 before the first
 	rtt        atomic.Int64 // nanoseconds, 0 while unknown
 	mutedAudio atomic.Bool
 	mutedVideo atomic.Bool
@@ -90,26 +88,10 @@ func (ep *Endpoint) SetMuted(audio, video bool) {
 	ep.mutedVideo.Store(video)
 }
 
-// SetTarget says which layer of a source this endpoint is to receive: the best
-// that arrives and is not above the target. NoLayer pauses at once; resuming and
-// changing encodings waits for a key frame, which is asked for. For audio any
-// layer but NoLayer means "forward", which is where audio starts.
-func (ep *Endpoint) SetTarget(source string, target rtpx.Layer) error {
-	ep.p.mu.Lock()
-	defer ep.p.mu.Unlock()
-	if ep.closed {
-		return ErrClosed
-	}
-	src := ep.p.sources[source]
-	if src == nil || src.ep == ep {
-		return fmt.Errorf("endpoint %s: no source %s to receive", ep.id, source)
-	}
-	ep.setTarget(src, target)
-	return nil
-}
-
-// SetTargets sets the targets of many video sources; video sources that are not
-// named are paused, unknown ones ignored.
+// SetTargets says which layers of video sources this endpoint is to receive: the best
+// that arrives and is not above the target. Sources that are not named are paused,
+// unknown ones ignored. Pausing is at once; resuming and changing encodings waits for a
+// key frame, which is asked for.
 func (ep *Endpoint) SetTargets(targets map[string]rtpx.Layer) {
 	ep.p.mu.Lock()
 	defer ep.p.mu.Unlock()
@@ -172,13 +154,6 @@ func (ep *Endpoint) unsubscribe(b *sub) {
 	b.gone.Store(true)
 	b.src.subs.Store(b.src.subs.Load().without(b))
 }
-
-// Worker is the index of the worker that serves this receiver.
-func (ep *Endpoint) Worker() int { return ep.w.index }
-
-// LastActivity is when the last RTP or RTCP came from the endpoint, on the
-// packet clock (Config.Now); 0 before the first.
-func (ep *Endpoint) LastActivity() int64 { return ep.active.Load() }
 
 // sendingFor is how long after its last packet an endpoint counts as sending.
 const sendingFor = int64(2e9)

@@ -294,9 +294,6 @@ func TestLayersAndEvents(t *testing.T) {
 	if _, ok := b.p.Layers("bob-v0"); ok {
 		t.Error("layers of nothing")
 	}
-	if !b.p.RequestKeyframe("alice-v0") || b.p.RequestKeyframe("bob-v0") || alice.plis() != 1 {
-		t.Error("key frame on request")
-	}
 }
 
 func TestLoudestVoices(t *testing.T) {

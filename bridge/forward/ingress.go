@@ -72,7 +72,6 @@ func (ep *Endpoint) RTP(pkt *rtpx.Packet) {
 	if now == 0 {
 		now = ep.p.e.cfg.Now()
 	}
-	ep.active.Store(now)
 	ep.stats.received.Add(1)
 	ep.stats.bytes.Add(uint64(len(pkt.Bytes())))
 
@@ -199,7 +198,6 @@ func (ep *Endpoint) RTCP(pkt *rtpx.Packet) {
 	if now == 0 {
 		now = ep.p.e.cfg.Now()
 	}
-	ep.active.Store(now)
 	if !ep.in.control.take(1, maxControl, maxControl, now) {
 		ep.stats.excess.Add(1)
 		return

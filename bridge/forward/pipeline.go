@@ -172,19 +172,6 @@ func (p *Pipeline) Layers(source string) (ls []rtpx.LayerInfo, ok bool) {
 	return src.ep.layersOf(src, p.e.cfg.Now()), true
 }
 
-// RequestKeyframe asks the owner of a video source for a key frame, within the
-// limits of Config. It returns false when there is no such source.
-func (p *Pipeline) RequestKeyframe(source string) bool {
-	p.mu.Lock()
-	src := p.sources[source]
-	p.mu.Unlock()
-	if src == nil || src.Kind != Video {
-		return false
-	}
-	src.requestKeyframe(p.e.cfg.Now())
-	return true
-}
-
 // Close detaches all endpoints and waits for the workers to let go of them.
 func (p *Pipeline) Close() {
 	p.mu.Lock()

@@ -4,17 +4,13 @@ import "encoding/binary"
 
 // URIs of the header extensions that the bridge reads or writes.
 const (
-	URIAudioLevel   = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"                                             // RFC 6464
-	URIOrientation  = "urn:3gpp:video-orientation"                                                              // 3GPP TS 26.114
-	URIAbsSendTime  = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"                              //
-	URITransportCC  = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"               //
-	URIMid          = "urn:ietf:params:rtp-hdrext:sdes:mid"                                                     // RFC 8843
-	URIRid          = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"                                           // RFC 8852
-	URIRepairedRid  = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"                                  // RFC 8852
-	URIDependency   = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension" // AV1 RTP, appendix A
-	URIVideoLayers  = "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00"                  //
-	URITimeOffset   = "urn:ietf:params:rtp-hdrext:toffset"                                                      // RFC 5450
-	URIFrameMarking = "http://tools.ietf.org/html/draft-ietf-avtext-framemarking-07"                            //
+	URIAudioLevel  = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"                                             // RFC 6464
+	URIOrientation = "urn:3gpp:video-orientation"                                                              // 3GPP TS 26.114
+	URIAbsSendTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"                              //
+	URITransportCC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"               //
+	URIMid         = "urn:ietf:params:rtp-hdrext:sdes:mid"                                                     // RFC 8843
+	URIDependency  = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension" // AV1 RTP, appendix A
+	URIVideoLayers = "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00"                  //
 )
 
 // AudioLevel reads an RFC 6464 element: level is 0 (loudest) to 127 (silence),

@@ -314,9 +314,7 @@ func benchForwarding(b *testing.B, size, window, n int) {
 	for i, to := range receivers(b, n) {
 		ep := attach(fmt.Sprint("receiver", i))
 		ep.SetSender(benchSender{benchTransport(b, s, to, nil)})
-		if err := ep.SetTarget("sender-v0", rtpx.MakeLayer(0, 0, 0)); err != nil {
-			b.Fatal(err)
-		}
+		ep.SetTargets(map[string]rtpx.Layer{"sender-v0": rtpx.MakeLayer(0, 0, 0)})
 	}
 	// The socket on which the sender's packets come.
 	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(s.locals[0].addr))

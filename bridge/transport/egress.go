@@ -180,6 +180,3 @@ func (b *Batch) Flush() int {
 	b.n, b.used = 0, 0
 	return sent
 }
-
-// Dropped is how many packets the kernel did not take, ever.
-func (b *Batch) Dropped() uint64 { return b.dropped.Load() }

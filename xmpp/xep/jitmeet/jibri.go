@@ -110,17 +110,3 @@ func JibriAvailable(s *xmpp.Stanza) (available, known bool) {
 	}
 	return strings.EqualFold(busy, "idle") && strings.EqualFold(health, "healthy"), true
 }
-
-// EncodeJibriStatus writes <jibri-status/> as a recorder does.
-func EncodeJibriStatus(e *xmpp.Enc, busy, healthy bool) {
-	pick := func(b bool, yes, no string) string {
-		if b {
-			return yes
-		}
-		return no
-	}
-	e.Start(jibriStatusTag, NSJibri)
-	e.Start("busy-status", NSJibri).Attr("status", pick(busy, "busy", "idle")).End()
-	e.Start("health-status", NSJibriHealth).Attr("status", pick(healthy, "healthy", "unhealthy")).End()
-	e.End()
-}

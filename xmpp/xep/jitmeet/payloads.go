@@ -55,15 +55,6 @@ func EncodeConferenceProperties(e *xmpp.Enc, props []Property) {
 	e.End()
 }
 
-// ParseConferenceProperties reads <conference-properties/>.
-func ParseConferenceProperties(el *xmpp.Element) []Property {
-	var out []Property
-	for _, k := range el.Children("", "property") {
-		out = append(out, Property{k.Get("key"), k.Get("value")})
-	}
-	return out
-}
-
 // EncodeVersions writes <versions/> with one component.
 func EncodeVersions(e *xmpp.Enc, component, version string) {
 	e.Start("versions", NS).Start("component", NS).Attr("name", component).Text(version).End().End()
