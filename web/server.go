@@ -175,7 +175,7 @@ func (s *Server) shareFronts(cfg Config) {
 	addr := s.fronts[0].ln.Addr()
 	if cfg.ShareTURN {
 		s.turn = newConnQueue(addr)
-		alpn = append(alpn, alpnTURN)
+		alpn = append(alpn, alpnTURN, alpnDiscovery)
 	}
 	if cfg.ShareXMPP {
 		s.xmpp = newConnQueue(addr)

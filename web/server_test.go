@@ -161,6 +161,7 @@ func TestShare443(t *testing.T) {
 	}{
 		{"TURN by ALPN", []string{"stun.turn"}, "\x00\x03\x00\x08", "turn 00030008"},
 		{"TURN by ALPN as coturn's clients ask", []string{"http/1.1", "stun.turn"}, "\x00\x03\x00\x08", "turn 00030008"},
+		{"NAT discovery by ALPN", []string{"stun.nat-discovery"}, "\x00\x01\x00\x00", "turn 00010000"},
 		{"TURN without ALPN", nil, "\x00\x03\x00\x08", "turn 00030008"},
 		{"STUN binding without ALPN", nil, "\x00\x01\x00\x00", "turn 00010000"},
 		{"XMPP by ALPN", []string{"xmpp-client"}, "<str", "xmpp 3c737472"},

@@ -17,8 +17,9 @@ import (
 
 // ALPN names that share the HTTPS port (RFC 7443, XEP-0368).
 const (
-	alpnTURN = "stun.turn"
-	alpnXMPP = "xmpp-client"
+	alpnTURN      = "stun.turn"
+	alpnDiscovery = "stun.nat-discovery"
+	alpnXMPP      = "xmpp-client"
 )
 
 // share owns one TLS port: it does the handshake and sorts connections by ALPN,
@@ -105,7 +106,7 @@ func (s *share) sort(ctx context.Context, raw net.Conn) {
 	q, out := s.http, net.Conn(conn)
 	switch conn.ConnectionState().NegotiatedProtocol {
 	case "h2", "http/1.1":
-	case alpnTURN:
+	case alpnTURN, alpnDiscovery:
 		q = s.turn
 	case alpnXMPP:
 		q = s.xmpp

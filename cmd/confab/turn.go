@@ -56,7 +56,7 @@ func (s *server) openTURN() error {
 		}
 		if t.TLS {
 			if s.cfg.TLS.Mode != "off" {
-				rc.PlainTLS = s.certs.TLSConfig("stun.turn")
+				rc.PlainTLS = s.certs.TLSConfig(alpnTURN...)
 			}
 			if err := s.turnOverTLS(&rc, listen); err != nil {
 				return err
@@ -214,37 +214,47 @@ func (s *server) turnOverTLS(rc *relay.Config, listen []netip.AddrPort) error {
 			s.logs.of("turn").Warn("default port for TURN over TLS left closed", "port", s.cfg.TURN.TLSPort, "err", err)
 			return nil
 		}
-		rc.TLS = append(rc.TLS, tls.NewListener(relay.Switchable(relay.ListenProxied(ln, s.proxied)), s.certs.TLSConfig("stun.turn", alpnACME)))
+		rc.TLS = append(rc.TLS, tls.NewListener(relay.Switchable(relay.ListenProxied(ln, s.proxied)), s.certs.TLSConfig(append(alpnTURN, alpnACME)...)))
 	}
 	return nil
 }
 
-// relayAddresses picks, for each family, the address that relayed sockets are
-// opened on and what clients see of it: the bridge's own candidates say both.
-func (s *server) relayAddresses() []relay.Address {
-	var v4, v6 *relay.Address
-	only := addresses(s.cfg.TURN.RelayAddresses)
-	for _, c := range s.local.Candidates() {
-		a := relay.Address{Bind: c.Addr.Addr(), Public: c.Addr.Addr()}
-		if c.Related.IsValid() {
-			a.Bind = c.Related.Addr()
+// relayAddresses picks the addresses that relayed sockets are opened on, and what clients
+// see of them: those of turn.relay_addresses, else the best of each family that the bridge
+// announces.
+func (s *server) relayAddresses() (out []relay.Address) {
+	if only := addresses(s.cfg.TURN.RelayAddresses); len(only) > 0 {
+		for _, a := range only {
+			conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+			if err != nil {
+				s.logs.of("turn").Warn("nothing is relayed from an address", "relay_address", a, "err", err)
+				continue
+			}
+			_ = conn.Close()
+			out = append(out, relay.Address{Bind: a, Public: s.publicAddress(a)})
 		}
-		if len(only) > 0 && !slices.Contains(only, a.Bind) {
-			continue
-		}
-		at := &v4
-		if a.Bind.Is6() {
-			at = &v6
-		}
-		// A mapped address is better than a plain one, a public one than a private.
-		if *at == nil || better(a.Public, (*at).Public) {
-			*at = &a
-		}
+		// Peers elsewhere reach no private address, so none is given out beside a public one.
+		all := slices.Clone(out)
+		return slices.DeleteFunc(out, func(a relay.Address) bool {
+			return slices.ContainsFunc(all, func(b relay.Address) bool {
+				return b.Bind.Is4() == a.Bind.Is4() && better(b.Public, a.Public)
+			})
+		})
 	}
-	var out []relay.Address
-	for _, a := range []*relay.Address{v4, v6} {
-		if a != nil {
-			out = append(out, *a)
+	for _, family := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
+		var best relay.Address
+		for _, c := range s.local.Candidates() {
+			a := c.Addr.Addr()
+			if c.Related.IsValid() {
+				a = c.Related.Addr()
+			}
+			// A public address is better than a private one.
+			if p := s.publicAddress(a); family(a) && (!best.Bind.IsValid() || better(p, best.Public)) {
+				best = relay.Address{Bind: a, Public: p}
+			}
+		}
+		if best.Bind.IsValid() {
+			out = append(out, best)
 		}
 	}
 	return out
@@ -254,15 +264,22 @@ func better(a, b netip.Addr) bool {
 	return rank(a) > rank(b)
 }
 
+// carrier are the addresses between a provider's NAT and its customers (RFC 6598).
+var carrier = netip.MustParsePrefix("100.64.0.0/10")
+
 func rank(a netip.Addr) int {
 	switch {
 	case a.IsLoopback():
 		return 0
-	case a.IsPrivate(), a.IsLinkLocalUnicast():
+	case a.IsPrivate(), a.IsLinkLocalUnicast(), carrier.Contains(a):
 		return 1
 	}
 	return 2
 }
+
+// alpnTURN are the names of RFC 7443. Who asks what NAT it is behind asks by Binding
+// requests, which are answered here as well.
+var alpnTURN = []string{"stun.turn", "stun.nat-discovery"}
 
 // alpnACME is by which the certificate authority asks on 443 (RFC 8737 §3).
 const alpnACME = "acme-tls/1"

@@ -11,8 +11,9 @@ import (
 
 // wish is what an Allocate request asks for.
 type wish struct {
-	families     [2]bool // IPv4, IPv6
-	additional   bool    // one of them is enough (RFC 8656 §7.2)
+	families     [2]bool    // IPv4, IPv6
+	local        netip.Addr // that the client has come to
+	additional   bool       // one of them is enough (RFC 8656 §7.2)
 	even, pair   bool
 	dontFragment bool
 	token        []byte
@@ -33,6 +34,7 @@ func (q *request) wish() (w wish, code int) {
 	additional, hasAdditional := q.m.Get(q.additionalFamily())
 	even, hasEven := q.m.Get(stun.AttrEvenPort)
 	token, hasToken := q.m.Get(stun.AttrReservationToken)
+	w.local = q.leg.local().Addr()
 	w.dontFragment = q.m.Has(stun.AttrDontFragment)
 	w.even = hasEven
 	if hasEven {
@@ -54,7 +56,7 @@ func (q *request) wish() (w wish, code int) {
 		// The family of the client: what has only IPv6 can use no other
 		// (turn.md §7.4, coturn's keep-address-family).
 		w.families[familyOf(q.from.Addr())] = true
-		if i := familyOf(q.from.Addr()); q.server.ports[i] == nil {
+		if i := familyOf(q.from.Addr()); len(q.server.ports[i]) == 0 {
 			w.families[i], w.families[1-i] = false, true
 		}
 	case family[0] == stun.FamilyIPv4:
@@ -203,7 +205,7 @@ func (a *allocation) open(w wish) error {
 		if !wanted {
 			continue
 		}
-		if err := a.openRelay(s.ports[i], w); err != nil {
+		if err := a.openRelay(s.portsFor(i, w.local), w); err != nil {
 			failed = err
 		}
 	}
@@ -216,19 +218,21 @@ func (a *allocation) open(w wish) error {
 	return failed
 }
 
-func (a *allocation) openRelay(p *ports, w wish) error {
-	if p == nil {
-		return errNoFamily
+// openRelay opens the relayed socket of a family on the first address that has a port.
+func (a *allocation) openRelay(list []*ports, w wish) error {
+	err := errNoFamily
+	for _, p := range list {
+		var first, second *datagram.Socket
+		if first, second, err = p.open(w.even, w.pair, w.dontFragment); err != nil {
+			continue
+		}
+		a.relay(first, p)
+		if second != nil {
+			a.token = a.server.reserve(a, second, p)
+		}
+		return nil
 	}
-	first, second, err := p.open(w.even, w.pair, w.dontFragment)
-	if err != nil {
-		return err
-	}
-	a.relay(first, p)
-	if second != nil {
-		a.token = a.server.reserve(a, second, p)
-	}
-	return nil
+	return err
 }
 
 func (a *allocation) relay(socket *datagram.Socket, p *ports) {
@@ -296,7 +300,7 @@ func (q *request) allocated(a *allocation) {
 		}
 		for i, r := range a.relays {
 			if r == nil {
-				b.Add(code, addressError(byte(i+1), q.server.ports[i] == nil))
+				b.Add(code, addressError(byte(i+1), len(q.server.ports[i]) == 0))
 			}
 		}
 	}

@@ -157,12 +157,8 @@ func (s *Server) ownRelay(addr netip.AddrPort) bool {
 	if s.policy().Peers.Announced != nil && s.policy().Peers.Announced(addr) {
 		return false
 	}
-	for _, p := range s.ports {
-		if p != nil && p.contains(addr) {
-			return true
-		}
-	}
-	return false
+	p := s.portsAt(addr.Addr())
+	return p != nil && p.contains(addr)
 }
 
 // permit gives or renews permissions for addresses; all or none (RFC 8656 §10.2).

@@ -33,7 +33,8 @@ type Config struct {
 	Proxied func(netip.Addr) bool
 	// Public maps an address of UDP to what clients see of it; nil: itself.
 	Public func(netip.Addr) netip.Addr
-	// Relays are the addresses of relayed sockets, at most one of each family used.
+	// Relays are the addresses of relayed sockets. Of several of a family a client gets
+	// the one that it has come to, if that is among them, else they take turns.
 	Relays           []Address
 	MinPort, MaxPort uint16
 	// Bridge takes what goes to our own bridge without the kernel; may be nil.

@@ -16,7 +16,8 @@ type Policy struct {
 	MaxBps, TotalBps int
 	// QuotaUser, QuotaAddress and QuotaTotal bound the allocations of one
 	// credential id, of one source address (of IPv6, a /64), and in all (0: the range
-	// less 10 %).
+	// of each
+	// relay address less 10 %).
 	QuotaUser, QuotaAddress, QuotaTotal int
 	// Permissions and Channels bound what one allocation has of each.
 	Permissions, Channels int
@@ -42,7 +43,11 @@ type Policy struct {
 
 func (p *Policy) complete(c *Config) {
 	if p.QuotaTotal == 0 {
-		p.QuotaTotal = max((int(c.MaxPort)-int(c.MinPort)+1)*9/10, 1)
+		each := [2]int{}
+		for _, a := range c.Relays {
+			each[familyOf(a.Bind)]++
+		}
+		p.QuotaTotal = max((int(c.MaxPort)-int(c.MinPort)+1)*max(each[0], each[1])*9/10, 1)
 	}
 	p.MaxLifetime = max(p.MaxLifetime, defaultLifetime)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -46,6 +47,38 @@ type rest struct {
 
 func newPorts(a Address, lowest, highest uint16, buffer int, now func() time.Time) *ports {
 	return &ports{addr: a, min: lowest, max: highest, buffer: buffer, now: now, taken: make([]uint64, (int(highest)-int(lowest))/64+1)}
+}
+
+// portsAt are the ports of a relay's address, as it is bound or as clients see it.
+func (s *Server) portsAt(a netip.Addr) *ports {
+	for _, p := range s.ports[familyOf(a)] {
+		if a == p.addr.Bind || a == p.addr.Public {
+			return p
+		}
+	}
+	return nil
+}
+
+// relayed is an address of the relay as clients know it.
+func (s *Server) relayed(ap netip.AddrPort) netip.AddrPort {
+	if p := s.portsAt(ap.Addr()); p != nil {
+		return netip.AddrPortFrom(p.addr.Public, ap.Port())
+	}
+	return ap
+}
+
+// portsFor are those of a family in the order in which a client that has come to local
+// may have them: local's own come first (turn.md §5.2, relay-ip), else all take turns.
+func (s *Server) portsFor(family int, local netip.Addr) []*ports {
+	list := s.ports[family]
+	if len(list) < 2 {
+		return list
+	}
+	first := slices.IndexFunc(list, func(p *ports) bool { return p.addr.Bind == local })
+	if first < 0 {
+		first = int(s.turns.Add(1)) % len(list)
+	}
+	return append(slices.Clone(list[first:]), list[:first]...)
 }
 
 // open binds a socket to a free port: an even one if asked for, and with the port

@@ -104,18 +104,15 @@ func (s *Server) allocations() []*allocation {
 // relayAt is the relayed address of a live allocation. It is known by its public
 // address, and to peers behind the same NAT by the one it is bound to.
 func (s *Server) relayAt(ap netip.AddrPort) *relaySocket {
+	ap = s.relayed(ap)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if p := s.ports[familyOf(ap.Addr())]; p != nil && ap.Addr() == p.addr.Bind {
-		ap = netip.AddrPortFrom(p.addr.Public, ap.Port())
-	}
 	return s.relayeds[ap]
 }
 
 // relaysAt reports whether there are relayed addresses at an address.
 func (s *Server) relaysAt(a netip.Addr) bool {
-	p := s.ports[familyOf(a)]
-	if p == nil || a != p.addr.Public && a != p.addr.Bind {
+	if s.portsAt(a) == nil {
 		return false
 	}
 	s.mu.RLock()

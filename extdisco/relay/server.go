@@ -48,8 +48,9 @@ type Server struct {
 	unauthorized *gate
 	badTickets   *gate
 	discovery    *discovery
-	ports        [2]*ports // IPv4, IPv6
-	in, out      bucket    // of all allocations
+	ports        [2][]*ports   // IPv4, IPv6
+	turns        atomic.Uint32 // which of several is next
+	in, out      bucket        // of all allocations
 	counters     counters
 	summary      summary
 	draining     atomic.Bool
@@ -80,10 +81,13 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 	s.tcp.limit, s.tcp.waiting = connectTime, map[uint32]*peerConn{}
 	s.flights.New = func() any { return newFlight(int(s.next.Add(1))) }
 	for _, a := range cfg.Relays {
-		if i := familyOf(a.Bind); s.ports[i] == nil {
-			s.ports[i] = newPorts(a, cfg.MinPort, cfg.MaxPort, relayBuffer, cfg.Now)
-			s.ports[i].faults = cfg.ICMP
+		if s.portsAt(a.Bind) != nil || s.portsAt(a.Public) != nil {
+			continue // a port of it would stand for two
 		}
+		p := newPorts(a, cfg.MinPort, cfg.MaxPort, relayBuffer, cfg.Now)
+		p.faults = cfg.ICMP
+		i := familyOf(a.Bind)
+		s.ports[i] = append(s.ports[i], p)
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -113,24 +113,22 @@ func (q *request) stream() *stream {
 
 // openTCP opens the relayed address of a TCP allocation.
 func (a *allocation) openTCP(w wish) error {
-	for i, wanted := range w.families {
-		p := a.server.ports[i]
-		if !wanted {
+	i := 0
+	if !w.families[0] {
+		i = 1
+	}
+	err := errNoFamily
+	for _, p := range a.server.portsFor(i, w.local) {
+		var ln net.Listener
+		if ln, err = p.listen(); err != nil {
 			continue
 		}
-		if p == nil {
-			return errNoFamily
-		}
-		ln, err := p.listen()
-		if err != nil {
-			return err
-		}
-		r := &tcpRelay{allocation: a, listener: ln, ports: p, conns: map[netip.AddrPort]*peerConn{},
+		a.tcp = &tcpRelay{allocation: a, listener: ln, ports: p, conns: map[netip.AddrPort]*peerConn{},
 			relayed: netip.AddrPortFrom(p.addr.Public, addrPort(ln.Addr()).Port())}
-		r.context, r.cancel = context.WithCancel(context.Background())
-		a.tcp = r
+		a.tcp.context, a.tcp.cancel = context.WithCancel(context.Background())
+		return nil
 	}
-	return nil
+	return err
 }
 
 // listen opens a TCP port of the range.
@@ -166,20 +164,15 @@ func (r *tcpRelay) allowed(ap netip.AddrPort) bool {
 // ours reports whether a peer is the relayed address of another TCP allocation.
 func (r *tcpRelay) ours(ap netip.AddrPort) bool {
 	s := r.allocation.server
-	if ap = r.public(ap); ap.Addr() != r.relayed.Addr() || ap == r.relayed {
+	if s.portsAt(ap.Addr()) == nil {
+		return false
+	}
+	if ap = s.relayed(ap); ap == r.relayed {
 		return false
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.tcpRelayed[ap] != nil || ap.Port() == 0
-}
-
-// public is an address of the relay as clients know it.
-func (r *tcpRelay) public(ap netip.AddrPort) netip.AddrPort {
-	if ap.Addr() == r.ports.addr.Bind {
-		return netip.AddrPortFrom(r.relayed.Addr(), ap.Port())
-	}
-	return ap
 }
 
 // judgeAgain closes the connections with peers that may not be reached any more.
@@ -324,7 +317,7 @@ func (q *request) dial(c *peerConn) {
 	dialer := net.Dialer{Timeout: s.tcp.limit, LocalAddr: net.TCPAddrFromAddrPort(addrPort(r.listener.Addr())), Control: reusable}
 	to := c.peer
 	if r.ours(to) {
-		to = netip.AddrPortFrom(r.ports.addr.Bind, to.Port()) // a NAT in front might not let it back in
+		to = netip.AddrPortFrom(s.portsAt(to.Addr()).addr.Bind, to.Port()) // a NAT in front might not let it back in
 	}
 	conn, err := dialer.DialContext(r.context, family("tcp", to), to.String())
 	f := s.flights.Get().(*flight)
@@ -361,7 +354,7 @@ func (r *tcpRelay) accept() {
 			}
 			continue
 		}
-		peer := r.public(addrPort(conn.RemoteAddr()))
+		peer := s.relayed(addrPort(conn.RemoteAddr()))
 		if !r.permitted(peer, s.clock()) {
 			s.counters.unpermitted.Add(1)
 			_ = conn.Close()
