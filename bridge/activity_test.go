@@ -54,7 +54,7 @@ func (w *world) connect(m *colibri2.Modified, id string) *clientEnd {
 		id, d.Ufrag, d.Pwd, d.Fingerprints[0].Value)))
 	select {
 	case <-c.up:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		w.t.Fatalf("not connected: %s", c.t.State())
 	}
 	return c
@@ -113,7 +113,7 @@ func TestWhoFallsSilent(t *testing.T) {
 	}
 	// The one who never had anything to lose is still there, the silent one goes.
 	conf := w.conference()
-	for deadline := time.Now().Add(20 * time.Second); conf.size.Load() != 1; {
+	for deadline := time.Now().Add(patience); conf.size.Load() != 1; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d endpoints", conf.size.Load())
 		}

@@ -25,6 +25,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience bounds every wait: a busy machine, the race detector.
+const patience = time.Minute
+
 // world is a bridge with a scripted focus in its brewery.
 type world struct {
 	t     *testing.T
@@ -108,7 +111,7 @@ func (w *world) block(c *Conference) <-chan any {
 func (w *world) ask(inner string) (*colibri2.Modified, *colibri2.Error) {
 	w.t.Helper()
 	iq := xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "", xmpp.JID{}, w.s.cfg.JID, inner)
-	res, err := w.focus.Request(w.t.Context(), iq, 10*time.Second)
+	res, err := w.focus.Request(w.t.Context(), iq, patience)
 	if err != nil {
 		ce := colibri2.ReadError(err)
 		if ce == nil {
@@ -288,7 +291,7 @@ func (w *world) dial(m *colibri2.Modified, id string) *websocket.Conn {
 // expect reads until a message of the class comes.
 func (w *world) expect(ws *websocket.Conn, class string) map[string]any {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	for {
 		_, b, err := ws.Read(ctx)
@@ -373,6 +376,7 @@ func TestChannelFlood(t *testing.T) {
 	b := w.dial(w.must(modify(endpointB())), "bbbbbbbb")
 	w.expect(a, "ServerHello")
 	w.expect(b, "ServerHello")
+	begin := time.Now()
 	for range 2000 {
 		w.say(a, `{"colibriClass":"EndpointMessage","to":"","msgPayload":{}}`)
 	}
@@ -393,8 +397,9 @@ func TestChannelFlood(t *testing.T) {
 		}
 		got++
 	}
-	if limit := 5 * w.s.cfg.BroadcastRate; got == 0 || got > 3*limit || w.s.Stats().MessagesDropped < 1000 {
-		t.Errorf("%d messages came through, %d were dropped", got, w.s.Stats().MessagesDropped)
+	most := w.s.cfg.BroadcastRate*(5+1+int(time.Since(begin)/time.Second)) + maxHeld
+	if dropped := w.s.Stats().MessagesDropped; got == 0 || got > most || dropped < uint64(2000-most) {
+		t.Errorf("%d messages came through, want no more than %d; %d were dropped", got, most, dropped)
 	}
 }
 
@@ -592,7 +597,7 @@ func TestWhatComesTooLate(t *testing.T) {
 	}
 	requests := make(chan error, 2)
 	request := func(inner string) {
-		_, err := w.focus.Request(context.Background(), xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "", xmpp.JID{}, w.s.cfg.JID, modify(inner)), 10*time.Second)
+		_, err := w.focus.Request(context.Background(), xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "", xmpp.JID{}, w.s.cfg.JID, modify(inner)), patience)
 		requests <- err
 	}
 	go request(`<endpoint id="aaaaaaaa" expire="true"/>`)
@@ -659,7 +664,7 @@ func TestEndsWithAFullMailbox(t *testing.T) {
 	<-block
 	select {
 	case <-w.ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("still running")
 	}
 }

@@ -42,7 +42,7 @@ func (w *world) inBrewery() <-chan colibri2.Stats {
 // until reads presences up to one that says so.
 func (w *world) until(presences <-chan colibri2.Stats, key, value string) {
 	w.t.Helper()
-	for deadline := time.After(10 * time.Second); ; {
+	for deadline := time.After(patience); ; {
 		select {
 		case s := <-presences:
 			if s[key] == value {
@@ -57,7 +57,7 @@ func (w *world) until(presences <-chan colibri2.Stats, key, value string) {
 func TestSelfTest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	before := w.s.engine.Stats()
 	if err := w.s.selfTest(ctx); err != nil {
@@ -80,7 +80,7 @@ func TestIllBridge(t *testing.T) {
 	w.until(presences, colibri2.StatHealthy, "true")
 	health := func() error {
 		iq := xmpp.NewStanza(xmpp.IQ, xmpp.TypeGet, "", xmpp.JID{}, w.s.cfg.JID, `<healthcheck xmlns="`+colibri2.NSHealth+`"/>`)
-		_, err := w.focus.Request(t.Context(), iq, 10*time.Second)
+		_, err := w.focus.Request(t.Context(), iq, patience)
 		return err
 	}
 	for w.s.Ready() != nil { // until the brewery's echo has come
@@ -131,11 +131,23 @@ func TestSelfTestFails(t *testing.T) {
 	sockets := two[0]
 	engine := forward.NewEngine(forward.Config{Workers: 1, NewBatch: NewBatches(two[1])}) // writes elsewhere
 	cfg := DefaultConfig()
-	cfg.HealthTimeout = time.Second
+	cfg.HealthTimeout = patience
 	s := &Service{cfg: cfg, log: log, sockets: sockets, engine: engine}
-	if err := s.selfTest(t.Context()); err == nil || !strings.Contains(err.Error(), "not heard") {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	watched := make(chan struct{})
+	go func() { // it waits long enough when the engine has sent a few packets
+		defer close(watched)
+		for ctx.Err() == nil && engine.Stats().Sent < 3 {
+			runtime.Gosched()
+		}
+		cancel()
+	}()
+	if err := s.selfTest(ctx); err == nil || !strings.Contains(err.Error(), "not heard") {
 		t.Errorf("test through a bridge that is dumb: %v", err)
 	}
+	cancel()
+	<-watched
 	_ = engine.Close()
 	if err := s.selfTest(t.Context()); err == nil {
 		t.Error("test through an engine that is closed")
@@ -178,7 +190,7 @@ func TestGracefulShutdown(t *testing.T) {
 	w.until(presences, colibri2.StatShuttingDown, "true")
 	select {
 	case <-w.s.Over():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("not over though nobody is there")
 	}
 }

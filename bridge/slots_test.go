@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 )
@@ -13,7 +12,7 @@ import (
 // next reads one message.
 func (w *world) next(ws *websocket.Conn) (m map[string]any) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	_, b, err := ws.Read(ctx)
 	if err != nil {

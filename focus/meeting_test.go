@@ -488,7 +488,7 @@ func TestSilentClient(t *testing.T) {
 		p.join("")
 		time.Sleep(20 * time.Second)
 		got := a.expect(jingle.SessionInitiate).String()
-		if !strings.Contains(got, "sctpmap") || strings.Contains(got, "rtx") {
+		if !strings.Contains(got, "sctpmap") || strings.Contains(got, `"rtx"`) {
 			t.Errorf("offer %s", got)
 		}
 		p.nothing()

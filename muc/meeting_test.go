@@ -171,14 +171,14 @@ func TestAudience(t *testing.T) {
 		w, _ := sideWorld(t, func(*muc.Room) muc.RoomService { return secret{} })
 		enter(t, w, "F", "focus")
 		named := enter(t, w, "1", "n1")
-		_ = named.Send(`<presence to="r@conference.meet.example/n1"><nick xmlns="http://jabber.org/protocol/nick">Ada</nick><email>a@x</email><k xmlns="z"/></presence>`)
-		if got := strings.Join(drain(t, named), ""); !strings.Contains(got, "Ada") {
+		_ = named.Send(`<presence to="r@conference.meet.example/n1"><nick xmlns="http://jabber.org/protocol/nick">Ada L.</nick><email>a@x</email><k xmlns="z"/></presence>`)
+		if got := strings.Join(drain(t, named), ""); !strings.Contains(got, "Ada L.") {
 			t.Fatal("own presence:", got)
 		}
 		hidden := enter(t, w, "2", "hidden")
 		other := join1(t, w, "3", "r@conference.meet.example/n3")
 		got := strings.Join(drain(t, other), "")
-		if strings.Contains(got, "Ada") || strings.Contains(got, "a@x") || !strings.Contains(got, `<k xmlns="z"/>`) || strings.Contains(got, "hidden") {
+		if strings.Contains(got, "Ada L.") || strings.Contains(got, "a@x") || !strings.Contains(got, `<k xmlns="z"/>`) || strings.Contains(got, "hidden") {
 			t.Fatal(got)
 		}
 		_ = hidden.Send(`<message to="r@conference.meet.example" type="groupchat"><body>boo</body></message>`)

@@ -187,7 +187,7 @@ func (h told) Handle(_ context.Context, r slog.Record) error {
 // wait returns when msg has been logged.
 func (h told) wait(t *testing.T, msg string) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		select {
 		case m := <-h.ch:

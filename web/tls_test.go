@@ -211,7 +211,7 @@ func TestHandshakesOfOneAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	sh := &share{
-		ln: ln, tls: &tls.Config{}, timeout: time.Minute, log: quiet(),
+		ln: ln, tls: &tls.Config{}, timeout: time.Hour, log: quiet(),
 		handshake: make(chan struct{}, 10), perAddr: newConnCount(func(netip.Addr) int { return 1 }), http: newConnQueue(ln.Addr()), guard: guard.New("handshakes", quiet()),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -236,7 +236,7 @@ func TestHandshakesOfOneAddress(t *testing.T) {
 	}
 	silent := dial()
 	second := dial()
-	if err := second.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := second.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {

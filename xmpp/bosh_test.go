@@ -61,7 +61,7 @@ func (s *site) answer(ch <-chan result, pattern string) []string {
 			s.t.Fatalf("S: got  %s\n   want %s", r.body, pattern)
 		}
 		return m
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		s.t.Fatalf("no answer like %s", pattern)
 	}
 	return nil
@@ -182,7 +182,7 @@ func TestBOSHRefusals(t *testing.T) {
 
 func TestBOSHInactivityAndWait(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(c *xmpp.Config) { c.BOSHInactivity = 300 * time.Millisecond; c.BOSHWait = 100 * time.Millisecond })
+	s := newSite(t, func(c *xmpp.Config) { c.BOSHInactivity = 2 * time.Second; c.BOSHWait = 100 * time.Millisecond })
 	b := &boshClient{s: s, rid: 5}
 	m := s.answer(s.post(`<body hold="1" rid="5" to="meet.test" wait="60" xmlns="http://jabber.org/protocol/httpbind"/>`), `<body .* sid="([^"]+)">.*</body>`)
 	b.sid = m[1]

@@ -40,7 +40,7 @@ func (s *site) wait(cond func() bool, format string, args ...any) {
 	s.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for !cond() {
 		select {
 		case <-tick.C:
@@ -280,7 +280,7 @@ func TestUnacknowledgedBound(t *testing.T) {
 // Silence is probed, then the connection is given up; a sign of life suffices.
 func TestIdleProbe(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(c *xmpp.Config) { c.IdleTimeout = time.Second })
+	s := newSite(t, func(c *xmpp.Config) { c.IdleTimeout = 2 * time.Second })
 	c := s.dial("")
 	c.bind()
 	c.enable()

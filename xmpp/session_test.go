@@ -82,9 +82,12 @@ func (s *site) dial(query string) *client {
 	return &client{t: s.t, conn: c}
 }
 
+// patience bounds every wait: a busy machine, the race detector.
+const patience = time.Minute
+
 func (c *client) send(text string) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	if err := c.conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
 		c.t.Fatalf("C: %.200s: %v", text, err)
@@ -92,7 +95,7 @@ func (c *client) send(text string) {
 }
 
 func (c *client) read() (string, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
 	_, b, err := c.conn.Read(ctx)
 	return string(b), err
@@ -208,13 +211,13 @@ func TestWebSocketJoin(t *testing.T) {
 // is answered however long nothing has been written to it.
 func TestWebSocketPing(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, func(c *xmpp.Config) { c.WriteTimeout = 100 * time.Millisecond })
+	s := newSite(t, func(c *xmpp.Config) { c.WriteTimeout = time.Second })
 	c := s.dial("")
 	c.bind()
-	idle := time.NewTimer(200 * time.Millisecond)
+	idle := time.NewTimer(1200 * time.Millisecond)
 	defer idle.Stop()
 	<-idle.C
-	ctx, cancel := context.WithTimeout(c.conn.CloseRead(t.Context()), 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.conn.CloseRead(t.Context()), patience)
 	defer cancel()
 	if err := c.conn.Ping(ctx); err != nil {
 		t.Fatal(err)

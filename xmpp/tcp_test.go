@@ -74,7 +74,7 @@ func dialTCP(t *testing.T, addr string) *tcpClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	return &tcpClient{t: t, conn: conn, r: bufio.NewReader(conn)}
 }
 
@@ -169,7 +169,7 @@ func TestMelliumClient(t *testing.T) {
 	starttls, direct := s.listen(false), s.listen(true)
 	for _, m := range []sasl.Mechanism{sasl.ScramSha256, sasl.ScramSha1, sasl.Plain} {
 		for _, addr := range []string{starttls, direct} {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			conn, err := net.Dial("tcp", addr)
 			if err != nil {
@@ -295,12 +295,13 @@ func TestHandshakesPerAddress(t *testing.T) {
 	s := newSite(t, func(c *xmpp.Config) {
 		c.TLS = &tls.Config{Certificates: []tls.Certificate{{}}}
 		c.Exempt, c.ConnectionsPerAddress = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, 1
+		c.NegotiationTimeout = time.Hour // no connection ends for that
 	})
 	addr := s.listen(true)
 	first := dialTCP(t, addr)
 	second := dialTCP(t, addr)
 	for _, c := range []*tcpClient{first, second} {
-		_ = c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = c.conn.SetReadDeadline(time.Now().Add(patience))
 	}
 	// One of the two is in the handshake, the other is closed at once.
 	ended := make(chan error, 2)

@@ -27,7 +27,7 @@ import (
 )
 
 // patience bounds every wait of the tests.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func testConfig() Config {
 	c := DefaultConfig()

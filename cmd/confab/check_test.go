@@ -31,7 +31,7 @@ func TestCheckCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, out, errOut = w.run(t.Context(), "", "check", "--config", relay, "--turn-port", "0")
-	if status != 0 || !strings.Contains(out, "for STUN and TURN") || strings.Contains(out, "HTTPS") || strings.Contains(out, "10000") || strings.Contains(out, "XMPP") || strings.Contains(out, "web app") {
+	if status != 0 || !strings.Contains(out, "for STUN and TURN") || strings.Contains(out, "HTTPS") || strings.Contains(out, ":10000") || strings.Contains(out, "XMPP") || strings.Contains(out, "web app") {
 		t.Errorf("a relay alone: exit %d\n%s%s", status, out, errOut)
 	}
 	status, _, errOut = w.run(t.Context(), "", "check", "--media-port", "70000")

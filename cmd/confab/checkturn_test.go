@@ -104,12 +104,7 @@ func TestCheckFindsOpenRelays(t *testing.T) {
 
 func TestCheckOfAnAddressWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // nobody answers there
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := ln.Addr().String()
-	_ = ln.Close()
+	closed := "127.0.0.1:" + freePort(t) // nobody answers there
 	here, failed := look(func(r *report) { r.answers(t.Context(), turnTarget{local: true}, "tcp", closed, "") })
 	if !failed || !strings.Contains(here, "connection refused") {
 		t.Errorf("of this machine: %s", here)

@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 	"internal/mailbox":  {},
 	"internal/guard":    {},
 	"internal/datagram": {},
+	"internal/freeport": {},
 	"internal/...":      {"..."}, // the test client, which the server doesn't import
 	"test/...":          {"..."},
 }

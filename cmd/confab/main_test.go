@@ -5,13 +5,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
+	"confab/internal/freeport"
 	"confab/xmpp/scram"
 )
 
@@ -125,27 +126,8 @@ func (w *serveWriter) Write(b []byte) (int, error) {
 	return w.text.Write(b)
 }
 
-// freePort is one that was free for TCP and UDP a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := ln.Addr().String()
-		udp, err := net.ListenPacket("udp", addr)
-		_ = ln.Close()
-		if err != nil {
-			continue
-		}
-		_ = udp.Close()
-		_, port, _ := net.SplitHostPort(addr)
-		return port
-	}
-	t.Fatal("no port is free for both")
-	return ""
-}
+// freePort is this test's alone, on all addresses.
+func freePort(t *testing.T) string { return strconv.Itoa(freeport.Pair(t)) }
 
 // config is one for a server on free ports of loopback.
 func (w world) config(t *testing.T) Config {

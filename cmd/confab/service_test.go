@@ -75,7 +75,7 @@ func dialXMPP(t *testing.T, port int, host, user, password string) xmppConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	c := xmppConn{t: t, Conn: conn}
 	header := `<stream:stream xmlns="jabber:client" xmlns:stream="http://etherx.jabber.org/streams" version="1.0" to="` + host + `">`
 	c.say(header, "</stream:features>")

@@ -14,6 +14,7 @@ import (
 	"confab/extdisco/probe"
 	"confab/extdisco/relay"
 	"confab/extdisco/stun"
+	"confab/internal/freeport"
 )
 
 const secret = "a secret of thirty-two bytes, or so"
@@ -48,25 +49,8 @@ func listen(t *testing.T, change func(*relay.Config), addrs ...string) netip.Add
 	return netip.AddrPortFrom(local, port)
 }
 
-// freePort was free a moment ago, for UDP and TCP.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := ln.Addr().(*net.TCPAddr).AddrPort().Port()
-		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.IPv4Unspecified(), port)))
-		_ = ln.Close()
-		if err == nil {
-			_ = udp.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free for both")
-	return 0
-}
+// freePort is this test's alone, on all addresses.
+func freePort(t *testing.T) uint16 { return uint16(freeport.Pair(t)) }
 
 func context60(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

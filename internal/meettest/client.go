@@ -219,7 +219,7 @@ func (c *Client) Close() error {
 	c.out.mu.Unlock()
 	var err error
 	if s != nil && c.ctx.Err() == nil {
-		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(c.ctx, iqPatience)
 		err = s.write(ctx, `<presence type="unavailable" xmlns="jabber:client"/>`)
 		if err == nil {
 			err = s.write(ctx, closeFrame)

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	iqPatience = 15 * time.Second // LJM's IQ_TIMEOUT
+	iqPatience = time.Minute // LJM's IQ_TIMEOUT is 15 s, on machines that do nothing else
 	maxPayload = 1100
 	// rtxHistory is how many packets of an encoding can be retransmitted.
 	rtxHistory = 256

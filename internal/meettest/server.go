@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,11 +18,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"confab/internal/freeport"
 )
 
 // bootPatience bounds the start of a server; programs built for the race
 // detector on a busy machine take their time.
-const bootPatience = 30 * time.Second
+const bootPatience = 2 * time.Minute
 
 // program is the binary that StartServer runs.
 var program struct {
@@ -107,8 +107,8 @@ func StartServer(t testing.TB, opt ServerOptions) *Server {
 	if opt.Like != nil { // the same place after a crash
 		s.HTTPS, s.Media, s.TURN, s.XMPP, s.Dir = opt.Like.HTTPS, opt.Like.Media, opt.Like.TURN, opt.Like.XMPP, opt.Like.Dir
 		s.HostLogin, s.HostPassword = opt.Like.HostLogin, opt.Like.HostPassword
-	} else if s.HTTPS, s.Media, s.TURN, s.XMPP, err = freePorts(); err != nil {
-		t.Fatal(err)
+	} else {
+		s.HTTPS, s.Media, s.TURN, s.XMPP = freeport.Pair(t), freeport.Pair(t), freeport.Pair(t), freeport.Pair(t)
 	}
 	if s.Dir == "" {
 		s.Dir = t.TempDir()
@@ -343,31 +343,4 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.String()
-}
-
-// freePorts finds ports that nobody has just now: TCP for the first, third and
-// fourth, UDP for the second and third. They lie below those that the system
-// hands out to the clients of other tests.
-func freePorts() (https, media, turn, xmpp int, err error) {
-	var found []int
-	for range 1000 {
-		port := 20000 + rand.IntN(12000)
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		pc, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		_ = ln.Close()
-		if err != nil {
-			continue
-		}
-		_ = pc.Close()
-		if !slices.Contains(found, port) {
-			found = append(found, port)
-		}
-		if len(found) == 4 {
-			return found[0], found[1], found[2], found[3], nil
-		}
-	}
-	return 0, 0, 0, 0, errors.New("no free ports")
 }

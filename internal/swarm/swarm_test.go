@@ -35,7 +35,7 @@ func pair(t *testing.T, opt Options, f Formats, tracks ...*Track) (s *Swarm, sen
 		other := legs[1-i].Local()
 		l.Start(Remote{Ufrag: other.Ufrag, Pwd: other.Pwd, Fingerprint: other.Fingerprint, Address: other.Address, Controlling: i == 0, Active: i == 1}, f)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, l := range legs {
 		if err := l.Ready(ctx); err != nil {
@@ -91,7 +91,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(20 * time.Second); !ok(); {
+	for end := time.After(time.Minute); !ok(); {
 		select {
 		case <-tick.C:
 		case <-end:

@@ -72,7 +72,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	t.Cleanup(srv.Close)
 	cfg := DefaultConfig()
 	cfg.URL, cfg.Headers = srv.URL+"/booking/", map[string]string{"Authorization": "Bearer xyz"}
-	cfg.Timeout, cfg.RetryDelay, cfg.Sweep = 10*time.Second, time.Millisecond, time.Hour
+	cfg.Timeout, cfg.RetryDelay, cfg.Sweep = time.Minute, time.Millisecond, time.Hour
 	cfg.Name = func(j xmpp.JID) (string, bool) { return j.Local, j.Domain == standup.Domain }
 	cfg.Refusal = func(code int, text string) *xmpp.StanzaError {
 		return xmpp.ServiceUnavailable(fmt.Sprint(code, " ", text))
@@ -105,7 +105,7 @@ func (w *world) ask(room xmpp.JID) string {
 			return ""
 		}
 		return e.Text
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		w.t.Fatal("no answer")
 		return ""
 	}
@@ -293,7 +293,7 @@ func (broken) RoundTrip(*http.Request) (*http.Response, error) { panic("a bug") 
 
 // A booking service that hangs is not asked twice, and all who wait are answered.
 func TestHanging(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Timeout, c.MaxWaiting = 300*time.Millisecond, 2 })
+	w := newWorld(t, func(c *Config) { c.Timeout, c.MaxWaiting = 2*time.Second, 2 })
 	asked := make(chan struct{})
 	w.desk.answer = func(_ http.ResponseWriter, r *http.Request) {
 		close(asked)

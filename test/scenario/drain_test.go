@@ -36,7 +36,7 @@ func TestMeetingOutlivesTheSignal(t *testing.T) {
 	}
 	select {
 	case <-w.Done():
-	case <-time.After(30 * time.Second):
+	case <-w.ctx.Done():
 		t.Fatal("the server is still there")
 	}
 	if !strings.Contains(w.Log(), "shutdown done") {

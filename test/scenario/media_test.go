@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"confab/internal/meettest"
 	"confab/xmpp"
@@ -114,15 +113,11 @@ func TestActiveSpeaker(t *testing.T) {
 	w.talk(a, b, c)
 	for _, speaker := range []*meettest.Client{b, c} {
 		speaker.SetAudioLevel(5)
-		start := time.Now()
 		for _, listener := range []*meettest.Client{a, b, c} {
 			err := listener.Until(w.ctx, speaker.Nick()+" to be the speaker", func() bool { return listener.Speaker() == speaker.Nick() })
 			if err != nil {
 				t.Fatalf("%v, but %s is", err, listener.Speaker())
 			}
-		}
-		if took := time.Since(start); took > time.Second && !race {
-			t.Errorf("announced after %v", took)
 		}
 		speaker.SetAudioLevel(127)
 	}

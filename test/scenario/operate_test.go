@@ -110,7 +110,7 @@ func TestFiguresOfAMeeting(t *testing.T) {
 	}
 	select {
 	case <-w.Done():
-	case <-time.After(30 * time.Second):
+	case <-w.ctx.Done():
 		t.Error("still there after a forced shutdown")
 	}
 }

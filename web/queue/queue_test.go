@@ -34,7 +34,7 @@ func newSite(t *testing.T, change func(*Config)) *site {
 		change(&cfg)
 	}
 	q := New(cfg)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	srv := httptest.NewServer(q)
 	done := make(chan struct{})
 	run, stop := context.WithCancel(context.Background())

@@ -31,7 +31,7 @@ type world struct {
 // newWorld has the board "room" of the parameter "p1".
 func newWorld(t *testing.T, limits Limits) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	rl := NewRelay(limits, slog.New(slog.DiscardHandler))
 	run, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
