@@ -8,7 +8,7 @@ import { generation, npmLibrary } from './harness/paths.mjs';
 
 const QUIET = { video: false };
 
-test('old and new in one meeting', { timeout: 180000, skip: generation() === 2021 && 'LJM names no library of today' }, async t => {
+test('old and new in one meeting', { timeout: 540000, skip: generation() === 2021 && 'LJM names no library of today' }, async t => {
     const { browser } = await stage(t, 'both');
     const roomOf = (r, name) => Object.values(r.rooms ?? r).find(x => x.name === name);
     const isIn = (r, name, who) => Object.values(roomOf(r, name)?.participants ?? {}).some(p => p.displayName === who);

@@ -9,7 +9,7 @@ import { gather, stage } from './harness/meeting.mjs';
 /** Nobody looks at anybody here; microphones are enough. */
 const QUIET = { video: false };
 
-test('buttons', { timeout: 300000 }, async t => {
+test('buttons', { timeout: 900000 }, async t => {
     const { browser } = await stage(t, 'buttons');
     const modern = await generation(browser) !== 2021;
     let room = 0;

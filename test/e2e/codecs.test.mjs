@@ -17,7 +17,7 @@ const known = old ? 'VP9,H264,VP8' : 'AV1,VP9,H264,VP8';
 const maxBitratesVideo = old ? { VP8: { low: 2500000, standard: 700000, high: 2500000 } } : undefined;
 
 for (const codec of (process.env.CODECS ?? known).split(',')) {
-    test(`three pages with ${codec}`, { timeout: 180000 }, async t => {
+    test(`three pages with ${codec}`, { timeout: 540000 }, async t => {
         const { browser } = await stage(t, `codec-${codec}`, { bitrate: 4000 });
         const room = `codec${codec}`.toLowerCase();
         const config = { videoQuality: {

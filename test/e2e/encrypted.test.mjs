@@ -6,7 +6,7 @@ import { figure, until } from './harness/figures.mjs';
 import { everybodySeesEverybody, gather, stage } from './harness/meeting.mjs';
 import { generation } from './harness/paths.mjs';
 
-test('three meet behind keys of their own', { timeout: 180000, skip: generation() === 2021 && 'LJM names no library of today' }, async t => {
+test('three meet behind keys of their own', { timeout: 540000, skip: generation() === 2021 && 'LJM names no library of today' }, async t => {
     const { browser } = await stage(t, 'encrypted', { bitrate: 4000, olm: true });
     const [ bob ] = await gather(browser, 'encrypted', [ 'Bob' ]);
     const [ ann, eve ] = await gather(browser, 'encrypted', [ 'Ann', 'Eve' ], { height: 180 });

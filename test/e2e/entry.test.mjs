@@ -9,7 +9,7 @@ import { generation } from './harness/paths.mjs';
 
 const QUIET = { video: false };
 
-test('getting in', { timeout: 180000 }, async t => {
+test('getting in', { timeout: 540000 }, async t => {
     const { browser } = await stage(t, 'entry', {
         toml: '[rooms]\nmax_occupants = 3\nrequire_display_name = true\n[[tenants]]\nname = "acme"\nmax_occupants = 2'
     });

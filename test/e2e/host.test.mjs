@@ -8,7 +8,7 @@ import { everybodySeesEverybody, stage } from './harness/meeting.mjs';
 
 const QUIET = { video: false };
 
-test('a guest waits for the host', { timeout: 120000 }, async t => {
+test('a guest waits for the host', { timeout: 360000 }, async t => {
     const { server, browser } = await stage(t, 'host', { requireHost: true });
 
     assert.ok(server.login.password, `a password was printed:\n${server.stdout}`);
@@ -42,7 +42,7 @@ test('a guest waits for the host', { timeout: 120000 }, async t => {
     });
 });
 
-test('people wait in the lobby until a host comes', { timeout: 120000 }, async t => {
+test('people wait in the lobby until a host comes', { timeout: 360000 }, async t => {
     const { server, browser } = await stage(t, 'wait-for-host', { toml: '[rooms]\nwait_for_host = true' });
     const guest = await browser.participant('Guest');
     const host = await browser.participant('Host');
@@ -63,7 +63,7 @@ test('people wait in the lobby until a host comes', { timeout: 120000 }, async t
     assert.equal(await guest.isModerator(), false);
 });
 
-test('a meeting of hosts has a lobby', { timeout: 120000 }, async t => {
+test('a meeting of hosts has a lobby', { timeout: 360000 }, async t => {
     const { server, browser } = await stage(t, 'host-lobby', { requireHost: true });
     const host = await browser.participant('Host');
 

@@ -9,7 +9,7 @@ import { generation } from './harness/paths.mjs';
 // Today's library as the stock web app runs it, with SSRC rewriting: the tracks of the bridge wait meanwhile.
 const options = { p2p: true, config: { flags: { ssrcRewritingEnabled: true } } };
 
-test('peer-to-peer with two, the bridge with three', { timeout: 180000 }, async t => {
+test('peer-to-peer with two, the bridge with three', { timeout: 540000 }, async t => {
     const { browser } = await stage(t, 'p2p');
     const [ ann, bob ] = await gather(browser, 'p2p', [ 'Ann', 'Bob' ], options);
     const both = async p2p => Promise.all([ ann, bob ].map(p => until(

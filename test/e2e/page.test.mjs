@@ -32,7 +32,7 @@ const inside = page => page.locator('#tiles [data-name]').nth(1).waitFor({ timeo
 
 const shoot = (page, name) => page.screenshot({ path: join(cache, `page-${name}.png`) });
 
-test('two people on our own page', { timeout: 120000 }, async t => {
+test('two people on our own page', { timeout: 360000 }, async t => {
     const { browser } = await stage(t, 'page');
     const began = Date.now();
     const ann = await enter(browser, 'Ann', '/our-page');
@@ -65,7 +65,7 @@ test('two people on our own page', { timeout: 120000 }, async t => {
     });
 });
 
-test('a guest waits for the host on our own page', { timeout: 120000 }, async t => {
+test('a guest waits for the host on our own page', { timeout: 360000 }, async t => {
     const { server, browser } = await stage(t, 'page-host', { requireHost: true });
     const guest = await enter(browser, 'Guest', '/our-page');
     const host = await enter(browser, 'Host', '/our-page');
@@ -84,7 +84,7 @@ test('a guest waits for the host on our own page', { timeout: 120000 }, async t 
     assert.equal(await guest.locator('#host-button').isVisible(), true);
 });
 
-test('doors on our own page', { timeout: 180000 }, async t => {
+test('doors on our own page', { timeout: 540000 }, async t => {
     const { server, browser } = await stage(t, 'page-doors', { toml: '[rooms]\nrequire_display_name = true', admin: [ `api_keys = ["${KEY}"]` ] });
     const [ ann, bob ] = await gather(browser, 'doors', [ 'Ann', 'Bob' ], { video: false });
 
@@ -162,7 +162,7 @@ test('doors on our own page', { timeout: 180000 }, async t => {
     });
 });
 
-test('our own page while nobody of the house is there', { timeout: 120000 }, async t => {
+test('our own page while nobody of the house is there', { timeout: 360000 }, async t => {
     const { server, browser } = await stage(t, 'page-wait', { toml: '[rooms]\nwait_for_host = true' });
     const guest = await enter(browser, 'Guest', '/later');
     const host = await enter(browser, 'Host', '/later');

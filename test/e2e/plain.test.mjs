@@ -6,7 +6,7 @@ import { figure } from './harness/figures.mjs';
 import { last, stage } from './harness/meeting.mjs';
 import { OverTCP, OverWebSocket } from './harness/plain.mjs';
 
-test('plain clients and a browser in one room', { timeout: 120000 }, async t => {
+test('plain clients and a browser in one room', { timeout: 360000 }, async t => {
     const { server, browser } = await stage(t, 'plain');
     const pat = await OverTCP.connect('Pat', server);
 

@@ -15,7 +15,7 @@ const form = fields => `<iq type='set' id='form' to='${ROOM}'><query xmlns='http
 const admin = item => `<iq type='set' id='admin' to='${ROOM}'><query xmlns='http://jabber.org/protocol/muc#admin'>${item}</query></iq>`;
 const command = (component, inner) => `<message to='${component}.${DOMAIN}'>${inner}</message>`;
 
-test('plain XMPP clients use what meetings offer', { timeout: 120000 }, async t => {
+test('plain XMPP clients use what meetings offer', { timeout: 360000 }, async t => {
     const server = await Server.start('plainbuttons');
 
     last(t, () => server.stop());

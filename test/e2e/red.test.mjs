@@ -6,7 +6,7 @@ import { until } from './harness/figures.mjs';
 import { gather, stage } from './harness/meeting.mjs';
 import { generation } from './harness/paths.mjs';
 
-test('redundant audio', { timeout: 120000, skip: generation() === 2021 && 'the 2021 library does not say that it can' }, async t => {
+test('redundant audio', { timeout: 360000, skip: generation() === 2021 && 'the 2021 library does not say that it can' }, async t => {
     const { browser } = await stage(t, 'red', { toml: '[focus]\nopus_red = true\n' });
     const quiet = { video: false };
     const [ ann, bob ] = await gather(browser, 'red', [ 'Ann', 'Bob' ], { ...quiet, config: { enableOpusRed: true } });

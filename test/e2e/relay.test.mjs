@@ -36,7 +36,7 @@ async function relayed(people, way, which) {
 }
 
 for (const [ way, { toml, config, port } ] of Object.entries(WAYS)) {
-    test(`iceTransportPolicy relay over ${way}`, { timeout: 180000 }, async t => {
+    test(`iceTransportPolicy relay over ${way}`, { timeout: 540000 }, async t => {
         const { server, browser } = await stage(t, `relay-${way}`, { toml });
 
         await t.test('in a meeting on the bridge', async () => {
@@ -64,7 +64,7 @@ for (const [ way, { toml, config, port } ] of Object.entries(WAYS)) {
     });
 }
 
-test('one of three, who has nothing but the relay, loses it', { timeout: 240000 }, async t => {
+test('one of three, who has nothing but the relay, loses it', { timeout: 720000 }, async t => {
     const { server, browser } = await stage(t, 'relay-lost');
     const [ ann, bob ] = await gather(browser, 'lost', [ 'Ann', 'Bob' ]);
     const [ cem ] = await gather(browser, 'lost', [ 'Cem' ], { relay: true, config: { useTurnUdp: true } });
@@ -94,7 +94,7 @@ test('one of three, who has nothing but the relay, loses it', { timeout: 240000 
     }
 });
 
-test('the server starts again while both of two are relayed', { timeout: 180000 }, async t => {
+test('the server starts again while both of two are relayed', { timeout: 540000 }, async t => {
     const { server, browser } = await stage(t, 'relay-restart', { toml: '[turn]\nudp = false\ntcp = false' });
     const people = await gather(browser, 'restart', [ 'Ann', 'Bob' ], { relay: true, rejoin: true });
 

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { figure } from './harness/figures.mjs';
 import { everybodySeesEverybody, gather, stage } from './harness/meeting.mjs';
 
-test('the server is killed and started again', { timeout: 180000 }, async t => {
+test('the server is killed and started again', { timeout: 540000 }, async t => {
     const { server, browser } = await stage(t, 'restart');
     const accounts = await server.command('user', 'list');
 

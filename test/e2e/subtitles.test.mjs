@@ -10,7 +10,7 @@ import { until } from './harness/figures.mjs';
 import { gather, last, stage } from './harness/meeting.mjs';
 import { generation } from './harness/paths.mjs';
 
-test('subtitles', { timeout: 120000, skip: generation() === 2021 && 'the library has no metadata' }, async t => {
+test('subtitles', { timeout: 360000, skip: generation() === 2021 && 'the library has no metadata' }, async t => {
     const service = new WebSocketServer({ port: 0, host: '127.0.0.1' });
     const heard = [];
     let socket;

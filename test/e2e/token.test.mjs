@@ -23,7 +23,7 @@ function token(claims) {
     return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
 }
 
-test('people sign in elsewhere and come back with a token', { timeout: 120000 }, async t => {
+test('people sign in elsewhere and come back with a token', { timeout: 360000 }, async t => {
     let origin;
     const asked = [];
     const site = createServer((req, res) => {
@@ -62,7 +62,7 @@ test('people sign in elsewhere and come back with a token', { timeout: 120000 },
     assert.equal(asked.length, 1, 'a bad token is no reason to sign in again');
 });
 
-test('the library with tokens', { timeout: 120000 }, async t => {
+test('the library with tokens', { timeout: 360000 }, async t => {
     const { browser } = await stage(t, 'tokens', { toml: [
         '[rooms]', 'moderators = "token"', '[auth.jwt]', 'app_id = "site"', `secret = "${secret}"`
     ].join('\n') });

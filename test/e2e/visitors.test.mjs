@@ -7,7 +7,7 @@ import { stays, until } from './harness/figures.mjs';
 import { gather, stage } from './harness/meeting.mjs';
 import { generation } from './harness/paths.mjs';
 
-test('visitors', { timeout: 180000, skip: generation() === 2021 && 'the 2021 library knows no visitors' }, async t => {
+test('visitors', { timeout: 540000, skip: generation() === 2021 && 'the 2021 library knows no visitors' }, async t => {
     const { browser } = await stage(t, 'visitors', { toml: '[visitors]\nafter = 2' });
     const [ ann, bob ] = await gather(browser, 'stage', [ 'Ann', 'Bob' ], { height: 180 });
     const eve = await browser.participant('Eve');

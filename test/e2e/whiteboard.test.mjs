@@ -50,7 +50,7 @@ class Drawer {
     }
 }
 
-test('people with all kinds of clients draw on one whiteboard', { timeout: 120000 }, async t => {
+test('people with all kinds of clients draw on one whiteboard', { timeout: 360000 }, async t => {
     const server = await Server.start('whiteboard');
 
     last(t, () => server.stop());

@@ -103,6 +103,7 @@ export class Browser {
         });
         const page = await context.newPage();
 
+        context.setDefaultTimeout(90000);
         mkdirSync(join(cache, 'logs'), { recursive: true });
         const log = createWriteStream(join(cache, 'logs', `${this.name}.${++this.#pages}-${name}.log`));
 

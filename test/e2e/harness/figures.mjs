@@ -10,13 +10,28 @@ export const sleep = ms => new Promise(done => setTimeout(done, ms));
 /** An error after which waiting longer is no use. */
 export class Final extends Error {}
 
+/** How many times slower a machine may be than those on which the limits were set. */
+const patience = 3;
+
+/**
+ * How long a page takes to answer now, in ms: what is judged by the clock allows for it, as it says how busy the machine
+ * is and nothing about the server.
+ */
+export async function slowness(people) {
+    const began = Date.now();
+
+    await Promise.all(people.map(p => p.stats()));
+
+    return Date.now() - began;
+}
+
 /**
  * Polls `probe` until it returns something true and returns that. `what` is the sentence of the error; `state`,
  * if given, is called for the last state that the error shows. A probe that throws is asked again, unless it throws
  * a Final error.
  */
 export async function until(what, probe, { timeout = 20000, every = 100, state } = {}) {
-    const end = Date.now() + timeout;
+    const end = Date.now() + timeout * patience;
     let last;
 
     for (;;) {
@@ -36,7 +51,7 @@ export async function until(what, probe, { timeout = 20000, every = 100, state }
         if (Date.now() > end) {
             const seen = state ? `; last seen: ${JSON.stringify(await state().catch(String))}` : '';
 
-            throw new Error(`not within ${timeout} ms: ${what}${seen}`, { cause: last });
+            throw new Error(`not within ${timeout * patience} ms: ${what}${seen}`, { cause: last });
         }
         await sleep(every);
     }

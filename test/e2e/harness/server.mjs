@@ -196,7 +196,7 @@ export class Server {
             return;
         }
         const gone = once(child, 'exit');
-        const hard = setTimeout(() => child.kill('SIGKILL'), 10000);
+        const hard = setTimeout(() => child.kill('SIGKILL'), 60000);
 
         child.kill(signal);
         await gone;
@@ -206,7 +206,8 @@ export class Server {
 
 /**
  * Five free ports whose neighbours are free too: `--xmpp-port P` also takes P+1, as does `--turn-port`. They lie
- * below the range that the kernel hands out, so that no outgoing connection takes one between kill and restart.
+ * below the range that the kernel hands out, so that no outgoing connection takes one between kill and restart, and above
+ * those of internal/freeport.
  */
 async function freePorts() {
     const ports = {};
@@ -214,7 +215,7 @@ async function freePorts() {
 
     for (const use of [ 'https', 'media', 'turn', 'xmpp', 'admin' ]) {
         do {
-            ports[use] = 20000 + 2 * Math.floor(Math.random() * 5000);
+            ports[use] = 29000 + 2 * Math.floor(Math.random() * 1800);
         } while (taken.has(ports[use]) || !(await free(ports[use]) && await free(ports[use] + 1)));
         taken.add(ports[use]);
     }
