@@ -77,7 +77,7 @@ func (c *clientEnd) say(t *testing.T) {
 func TestWhoFallsSilent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) {
-		c.InactiveAfter, c.InactiveNever, c.IdleTimeout = 700*time.Millisecond, time.Hour, 3*time.Second
+		c.InactiveAfter, c.InactiveNever, c.IdleTimeout = time.Second, time.Hour, 10*time.Second
 	})
 	m := w.must(createFirst)
 	b := w.dial(w.must(modify(endpointB())), "bbbbbbbb")

@@ -315,7 +315,7 @@ func TestLastNBySize(t *testing.T) {
 func TestWhoNeverComes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) {
-		c.InactiveNever, c.IdleTimeout = 100*time.Millisecond, 600*time.Millisecond
+		c.InactiveNever, c.IdleTimeout = 100*time.Millisecond, 5*time.Second
 	})
 	a := w.dial(w.must(createFirst), "aaaaaaaa")
 	w.must(modify(endpointB()))

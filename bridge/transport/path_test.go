@@ -167,16 +167,21 @@ func TestReaderAges(t *testing.T) {
 		t.Skip("the kernel's time of arrival is only read on Linux")
 	}
 	r, from, to := reading(t)
-	began := time.Now()
-	for range 2 {
-		if _, err := from.WriteToUDPAddrPort([]byte("a datagram"), to); err != nil {
-			t.Fatal(err)
+	limit := int64(time.Minute)
+	for n := 0; n != 2 || limit >= int64(time.Second); { // loopback delivers within the write, if the machine is not too busy
+		began := time.Now()
+		for range 2 {
+			if _, err := from.WriteToUDPAddrPort([]byte("a datagram"), to); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	n, err := r.read()
-	limit := int64(time.Since(began))
-	if err != nil || n != 2 { // loopback delivers within the write
-		t.Fatalf("%d datagrams, %v", n, err)
+		for got := 0; got < 2; got += n {
+			var err error
+			if n, err = r.read(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		limit = int64(time.Since(began))
 	}
 	if first, second := r.age(0), r.age(1); second <= 0 || first <= second || first > limit {
 		t.Errorf("ages %d and %d ns, want a falling pair within %d", first, second, limit)

@@ -239,7 +239,7 @@ func TestRestartFromAnotherAddress(t *testing.T) {
 				c.RestartTransition, c.RenominateAfter = 50*time.Millisecond, time.Hour // only the restart moves it
 				if lost {
 					c.KeepaliveInterval = 20 * time.Millisecond
-					c.DisconnectedTimeout, c.FailedTimeout = 300*time.Millisecond, 300*time.Millisecond
+					c.DisconnectedTimeout, c.FailedTimeout = 1500*time.Millisecond, 1500*time.Millisecond
 				}
 			})
 			tr, h, c := connect(t, s, nil)
@@ -369,7 +369,7 @@ func TestConsentLost(t *testing.T) {
 	t.Parallel()
 	s := listen(t, func(c *Config) {
 		c.KeepaliveInterval = 20 * time.Millisecond
-		c.DisconnectedTimeout, c.FailedTimeout = 300*time.Millisecond, 300*time.Millisecond
+		c.DisconnectedTimeout, c.FailedTimeout = 1500*time.Millisecond, 1500*time.Millisecond
 	})
 	tr, h, c := connect(t, s, nil)
 	_ = c.nat.Close()

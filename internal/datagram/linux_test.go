@@ -80,14 +80,17 @@ func TestRunIsReadAsOne(t *testing.T) {
 func TestAges(t *testing.T) {
 	s := open(t, loopback, Options{Timestamps: true})
 	c, _ := peer(t, loopback)
-	r := newTestReader(t, 4, 16)
-	began := time.Now()
-	send(t, c, s, "one")
-	send(t, c, s, "two")
-	from, to := r.Read(s, 4)
-	limit := int64(time.Since(began))
-	if from != 0 || to != 2 { // loopback delivers within the write
-		t.Fatalf("read %d to %d", from, to)
+	p, r := poller(t, s), newTestReader(t, 4, 16)
+	limit := int64(time.Minute)
+	for n := 0; n != 2 || limit >= maxAge; { // loopback delivers within the write, if the machine is not too busy
+		r.Reset()
+		began := time.Now()
+		send(t, c, s, "one")
+		send(t, c, s, "two")
+		if _, n = r.Read(s, 4); n < 2 {
+			fill(t, p, r, s, 2-n)
+		}
+		limit = int64(time.Since(began))
 	}
 	if first, second := r.Age(0), r.Age(1); second <= 0 || first <= second || first > limit {
 		t.Errorf("ages %d and %d ns, want a falling pair within %d", first, second, limit)
