@@ -32,6 +32,8 @@ const (
 	growLong     = 300 * ms // when less was sent than was estimated anyway
 	leastGrowth  = 0.1
 	stayFor      = 500 * ms
+
+	boundFor = 120 * sec // a bound that was met holds
 )
 
 // Config bounds an Estimator (deployment.md §15: bridge.start_bitrate and so on).
@@ -84,8 +86,9 @@ type Estimator struct {
 
 	lastSent, lastNews, rested int64
 	counts                     Counts
-	started                    bool // something was sent
-	proven                     bool // a probe had a result
+	started                    bool  // something was sent
+	proven                     bool  // a probe had a result
+	boundAt                    int64 // when the network showed last what it carries at most, 0: never
 	target                     int64
 }
 
@@ -132,7 +135,7 @@ func (e *Estimator) restart(rate int64) {
 	e.flight = flight{}
 	e.clock = clock{}
 	e.rtt, e.least, e.arrives, e.usage = 0, 0, 0, Normal
-	e.queued, e.unqueued, e.proven = false, 0, false
+	e.queued, e.unqueued, e.proven, e.boundAt = false, 0, false, 0
 	e.target = rate
 }
 
@@ -308,7 +311,13 @@ func (e *Estimator) update(now, latest int64) {
 	if e.aimd.rate < before {
 		e.prober.dropped(now)
 	}
+	if e.usage == Overuse || e.flight.full || e.loss.limit() < e.aimd.rate {
+		e.boundAt = now
+	}
 	if measured, ok := e.prober.result(now); ok {
+		if e.prober.full {
+			e.boundAt = now
+		}
 		if !e.proven && measured < e.aimd.rate {
 			e.aimd.rate, e.aimd.changed = measured, now // better than nothing known
 		} else if e.usage != Overuse {
@@ -440,3 +449,10 @@ func (e *Estimator) Hold(now int64) bool {
 
 // Estimate is what the network carries, bits/s.
 func (e *Estimator) Estimate() int64 { return e.target }
+
+// Free says that the network carries what it was asked to, and has not shown for long
+// how much that is at most. What goes out faster than the estimate for a moment then
+// does no harm.
+func (e *Estimator) Free(now int64) bool {
+	return e.proven && (e.boundAt == 0 || now-e.boundAt > boundFor)
+}

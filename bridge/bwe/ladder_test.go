@@ -25,11 +25,12 @@ func TestLadder(t *testing.T) {
 		{"a drop, queue of 1 s", link{rate: dip(5_000_000, 300_000, 20*sec, 45*sec), queue: 37_500}, 1_567_000, 0.4, 25, 0},
 		{"a drop, queue of 500 ms at 5 Mbit/s", link{rate: dip(5_000_000, 300_000, 20*sec, 45*sec), queue: 312_000}, 1_567_000, 0.4, 25, 0},
 	} {
-		for _, pace := range []float64{0, 2} {
+		for _, pace := range []struct{ bound, free float64 }{{0, 0}, {2, 0}, {1.1, 2.5}} {
 			l := c.l
 			l.delay += 10 * ms
 			b := newBed(t, &l)
-			b.pace, b.layers, b.keyBytes, b.current, b.patience = pace, kinds, sizes, -1, c.patience
+			b.pace, b.free = pace.bound, pace.free
+			b.layers, b.keyBytes, b.current, b.patience = kinds, sizes, -1, c.patience
 			b.downAt = -c.patience
 			b.want = steady(1_567_000)
 			b.audio = true
@@ -45,10 +46,10 @@ func TestLadder(t *testing.T) {
 					switches, last = switches+1, m
 				}
 			}
-			t.Logf("%s, paced %.0f times: %.0f %% of the time at %d or more, %d switches, wait %d ms, estimate %d to %d",
+			t.Logf("%s, paced %v: %.0f %% of the time at %d or more, %d switches, wait %d ms, estimate %d to %d",
 				c.name, pace, 100*float64(high)/steps, c.low, switches, b.wait(0.95)/ms, b.estimate(0.1)/1000, b.estimate(0.9)/1000)
 			if float64(high) < c.part*steps || switches > c.switches {
-				t.Errorf("%s, paced %.0f times", c.name, pace)
+				t.Errorf("%s, paced %v", c.name, pace)
 			}
 		}
 	}

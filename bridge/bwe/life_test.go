@@ -217,3 +217,33 @@ func TestREMB(t *testing.T) {
 		t.Errorf("%+v", e.State())
 	}
 }
+
+// A network is free when it carried all that was asked of it; a bound that it has shown
+// counts for two minutes.
+func TestFree(t *testing.T) {
+	t.Parallel()
+	rate := int64(5_000_000)
+	b := newBed(t, &link{rate: func(int64) int64 { return rate }, delay: 10 * ms, queue: 100_000})
+	b.want = steady(1_000_000)
+	for _, c := range []struct {
+		rate  int64
+		after int64
+		free  bool
+	}{
+		{5_000_000, 10 * ms, false}, // nothing is known
+		{5_000_000, 5 * sec, true},
+		{300_000, 3 * sec, false},
+		{5_000_000, 60 * sec, false},
+		{5_000_000, 80 * sec, true},
+	} {
+		rate = c.rate
+		b.run(c.after)
+		if free := b.e.Free(b.now); free != c.free {
+			t.Errorf("%d bit/s for %d ms: free %v, estimate %d", c.rate, c.after/ms, free, b.e.Estimate())
+		}
+	}
+	b.e.Reset(b.now)
+	if b.e.Free(b.now) {
+		t.Error("free on a path of which nothing is known")
+	}
+}

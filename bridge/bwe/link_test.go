@@ -62,6 +62,7 @@ type bed struct {
 	chosen, downAt, patience int64
 	current                  int     // layer
 	pace                     float64 // of the estimate, 0: frames go out at once
+	free                     float64 // the same where the network has shown no bound, 0: pace
 	paced                    []int   // sizes of packets that wait for the pacer
 	credit                   float64
 	keys                     int64 // every so often a frame is six times as large, 0: never
@@ -203,7 +204,11 @@ func (b *bed) holds() bool { return !b.noHold && b.e.Hold(b.now) }
 
 // pacer lets packets go at a multiple of the estimate, or all.
 func (b *bed) pacer() {
-	b.credit = min(b.credit+b.pace*float64(b.e.Estimate())*float64(step)/8e9, 2400)
+	pace := b.pace
+	if b.free > 0 && b.e.Free(b.now) {
+		pace = b.free
+	}
+	b.credit = min(b.credit+pace*float64(b.e.Estimate())*float64(step)/8e9, 2400)
 	if b.holds() {
 		b.held += step
 		b.probes = nil

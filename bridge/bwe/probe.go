@@ -63,6 +63,7 @@ type prober struct {
 	further float64
 	next    int64 // not before
 	wait    int64
+	full    bool // the last one arrived slower than it was sent
 }
 
 func (p *prober) reset() {
@@ -200,7 +201,7 @@ func (p *prober) result(now int64) (bps float64, ok bool) {
 		return 0, false
 	}
 	bps = min(measured, rate)
-	if measured < probeFull*rate {
+	if p.full = measured < probeFull*rate; p.full {
 		bps = probeTrust * measured
 	}
 	goal := c.rate

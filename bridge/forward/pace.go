@@ -1,12 +1,18 @@
 package forward
 
-import "confab/bridge/rtpx"
+import (
+	"confab/bridge/bwe"
+	"confab/bridge/rtpx"
+)
 
 const (
 	// Video goes to a receiver at no more than paceFactor times the estimate.
 	// libwebrtc takes 2.5 for what it encoded for that estimate itself; a key frame of
 	// a camera that others watch in a better network may be far more than that.
 	paceFactor = 1.1
+	// paceFree is that factor where the network has not shown a bound: as libwebrtc's
+	// senders pace, so that it delays nothing that did not wait before.
+	paceFree = 2.5
 	// paceBurst is how much goes out at once: what the rate allows in this time. An
 	// ordinary frame is less, so that it never waits.
 	paceBurst = int64(40e6)
@@ -45,8 +51,12 @@ type paced struct {
 func (p *pacer) waiting() bool { return p.head < len(p.queue) }
 
 // earn reckons the credit at a time.
-func (p *pacer) earn(estimate, now int64) {
-	rate := max(int64(float64(estimate)*paceFactor), p.most*8e9/paceDelay)
+func (p *pacer) earn(est *bwe.Estimator, now int64) {
+	factor := paceFactor
+	if est.Free(now) {
+		factor = paceFree
+	}
+	rate := max(int64(float64(est.Estimate())*factor), p.most*8e9/paceDelay)
 	burst := max(rate/8*(paceBurst/1e6)/1e3, rtpx.BufferSize)
 	p.credit = min(burst, p.credit+rate/8*(min(now-p.at, int64(1e9))/1e3)/1e6)
 	p.at = now
@@ -161,7 +171,7 @@ func (w *worker) waits(eg *egress, o *outStream, st *stream, pkt *rtpx.Packet, r
 	}
 	held := l.est.Hold(w.now)
 	if !p.waiting() {
-		p.earn(l.est.Estimate(), w.now)
+		p.earn(l.est, w.now)
 		if p.credit > 0 && !held {
 			return false
 		}
@@ -191,7 +201,7 @@ func (w *worker) sendPaced(eg *egress, n int64) (sent int) {
 		p.clear()
 		return 0
 	}
-	p.earn(eg.link.est.Estimate(), w.now)
+	p.earn(eg.link.est, w.now)
 	for before := eg.link.bytes; p.waiting() && (p.credit > 0 || eg.link.bytes-before < n); {
 		if e := &p.queue[p.head]; e.stale() {
 			e.o.rewind()
