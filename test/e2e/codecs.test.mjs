@@ -38,7 +38,7 @@ for (const codec of (process.env.CODECS ?? known).split(',')) {
 
                 await until(`${big.name} gets more than 180 lines and ${small.name} does not`,
                     async () => await lines(big) > 180 && await lines(small) <= 180,
-                    { timeout: 20000, state: async () => [ await big.stats(), await small.stats() ] });
+                    { timeout: 60000, state: async () => [ await big.stats(), await small.stats() ] });
                 figure(`${codec}-large-and-small-ms`, Date.now() - asked);
                 await Promise.all([ big, small ].map(p => p.sees([ bob ])));
             }
