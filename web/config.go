@@ -20,12 +20,13 @@ type Config struct {
 	Aliases []string // "aliases": further host names served; R
 	DataDir string   // "data_dir": web/ and public/ are looked for below it
 
-	Listen    []Bind // "web.listen"
-	HTTP      Bind   // "web.http_listen": redirect and ACME HTTP-01; an empty address is off
-	Admin     Bind   // "admin.listen"; an empty address is off
-	TLSOff    bool   // "tls.mode" = "off": plain HTTP on Listen, behind a TLS proxy
-	ShareTURN bool   // "turn.share_443": hand TURN over TLS to Server.TURN
-	ShareXMPP bool   // hand connections with ALPN xmpp-client to Server.XMPP
+	Listen    []Bind   // "web.listen"
+	HTTP      Bind     // "web.http_listen": redirect and ACME HTTP-01; an empty address is off
+	Admin     Bind     // "admin.listen"; an empty address is off
+	TLSOff    bool     // "tls.mode" = "off": plain HTTP on Listen, behind a TLS proxy
+	ShareTURN bool     // "turn.share_443": hand TURN over TLS to Server.TURN
+	TURNNames []string // "turn.sni": names, in lower case, whose connections are TURN's whatever they carry; R
+	ShareXMPP bool     // hand connections with ALPN xmpp-client to Server.XMPP
 
 	// TURNConn is put around the connections of ports that TURN shares, below TLS; nil: nothing is.
 	TURNConn func(net.Conn) net.Conn

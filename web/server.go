@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -194,7 +195,9 @@ func (s *Server) shareFronts(cfg Config) {
 		f.share = &share{
 			ln: f.ln, tls: s.certs.TLSConfig(alpn...), timeout: cfg.Limits.HeaderTimeout, log: s.log,
 			handshake: slots, perAddr: perAddr, http: newConnQueue(f.ln.Addr()), turn: s.turn, xmpp: s.xmpp, guard: s.guard, wrap: cfg.TURNConn,
+			name: func(name string) bool { return slices.Contains(s.state.Load().cfg.TURNNames, name) },
 		}
+		f.share.byName(s.certs)
 	}
 }
 

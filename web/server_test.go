@@ -129,6 +129,65 @@ func TestHTTPSOnARealPort(t *testing.T) {
 	}
 }
 
+// Names that always mean TURN (turn.md §7.10), whatever the client offers or sends, until a
+// reload says otherwise.
+func TestTURNByName(t *testing.T) {
+	t.Parallel()
+	const name = "turn." + testDomain
+	cfg := testConfig(t)
+	cfg.ShareXMPP, cfg.TURNNames = true, []string{name}
+	s, c := run(t, cfg, Handlers{})
+	go func() {
+		for {
+			conn, err := s.TURN().Accept()
+			if err != nil {
+				return
+			}
+			b := make([]byte, 4)
+			_, _ = io.ReadFull(conn, b)
+			fmt.Fprintf(conn, "turn %s", b)
+			_ = conn.Close()
+		}
+	}()
+	const get = "GET /_unlock HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+	ask := func(name, alpn, want, answer string) {
+		t.Helper()
+		conf := c.Transport.(*http.Transport).TLSClientConfig.Clone()
+		conf.ServerName, conf.InsecureSkipVerify, conf.NextProtos = name, true, nil
+		if alpn != "" {
+			conf.NextProtos = strings.Split(alpn, " ")
+		}
+		conn, err := tls.Dial("tcp", s.Addrs()[0].String(), conf)
+		if err != nil {
+			t.Errorf("%s, %s: %v", name, alpn, err)
+			return
+		}
+		defer conn.Close()
+		if p := conn.ConnectionState().NegotiatedProtocol; p != want {
+			t.Errorf("%s, %s: speaks %q, want %q", name, alpn, p, want)
+		}
+		_, _ = io.WriteString(conn, get)
+		if got, _ := io.ReadAll(conn); !strings.HasPrefix(string(got), answer) {
+			t.Errorf("%s, %s: got %q, want %q", name, alpn, got, answer)
+		}
+	}
+	ask(name, "", "", "turn GET ")
+	ask("TURN."+testDomain, "", "", "turn GET ")
+	ask(name, "h2 http/1.1", "", "turn GET ")
+	ask(name, "xmpp-client", "", "turn GET ")
+	ask(name, "http/1.1 stun.turn", "stun.turn", "turn GET ")
+	ask(name, "stun.nat-discovery", "stun.nat-discovery", "turn GET ")
+	ask(testDomain, "", "", "HTTP/1.1 200 OK")
+	ask(testDomain, "http/1.1", "http/1.1", "HTTP/1.1 200 OK")
+	ask("other."+testDomain, "", "", "HTTP/1.1 200 OK")
+
+	cfg.TURNNames = nil
+	if err := s.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	ask(name, "http/1.1", "http/1.1", "HTTP/1.1 200 OK")
+}
+
 // One port for HTTPS, TURN and XMPP, told apart by ALPN or the first byte.
 func TestShare443(t *testing.T) {
 	t.Parallel()

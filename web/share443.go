@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,8 +24,9 @@ const (
 	alpnXMPP      = "xmpp-client"
 )
 
-// share owns one TLS port: it does the handshake and sorts connections by ALPN,
-// or by their first byte when the client named no protocol (architecture.md §9.1).
+// share owns one TLS port: it does the handshake and sorts connections by the name that
+// was asked for, by ALPN, or by their first byte when the client named no protocol
+// (architecture.md §9.1).
 type share struct {
 	ln        net.Listener // already counted by limitListener
 	tls       *tls.Config
@@ -34,6 +37,7 @@ type share struct {
 
 	http *connQueue
 	turn *connQueue              // nil: nobody takes TURN
+	name func(string) bool       // which names always mean TURN
 	wrap func(net.Conn) net.Conn // of who takes TURN; may be nil
 	xmpp *connQueue              // nil: nobody takes XMPP
 
@@ -104,16 +108,17 @@ func (s *share) sort(ctx context.Context, raw net.Conn) {
 		return
 	}
 	q, out := s.http, net.Conn(conn)
-	switch conn.ConnectionState().NegotiatedProtocol {
-	case "h2", "http/1.1":
-	case alpnTURN, alpnDiscovery:
-		q = s.turn
-	case alpnXMPP:
-		q = s.xmpp
-	case acme.ALPNProto:
+	hello := conn.ConnectionState()
+	switch p := hello.NegotiatedProtocol; {
+	case p == acme.ALPNProto:
 		// RFC 8737 §3: the handshake was the validation.
 		conn.Close()
 		return
+	case p == alpnTURN, p == alpnDiscovery, s.means(hello.ServerName):
+		q = s.turn
+	case p == "h2", p == "http/1.1":
+	case p == alpnXMPP:
+		q = s.xmpp
 	default:
 		first := make([]byte, 1)
 		if _, err := io.ReadFull(conn, first); err != nil {
@@ -131,6 +136,29 @@ func (s *share) sort(ctx context.Context, raw net.Conn) {
 	raw.SetDeadline(time.Time{})
 	if q == nil || !q.put(ctx, out) {
 		conn.Close()
+	}
+}
+
+// means reports whether whoever asks for a name wants TURN.
+func (s *share) means(name string) bool {
+	return s.turn != nil && s.name(strings.ToLower(strings.TrimSuffix(name, ".")))
+}
+
+// byName has a configuration speak no other protocol than TURN to those who ask for a name
+// that means it. What else they offer by ALPN, such as a proxy's http/1.1, is not looked
+// at: to refuse it would be to refuse them (RFC 7301 §3.2).
+func (s *share) byName(certs *Certificates) {
+	turn, bare := certs.TLSConfig(alpnTURN, alpnDiscovery, acme.ALPNProto), certs.TLSConfig()
+	s.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if !s.means(hello.ServerName) {
+			return nil, nil
+		}
+		for _, p := range hello.SupportedProtos {
+			if slices.Contains(turn.NextProtos, p) {
+				return turn, nil
+			}
+		}
+		return bare, nil
 	}
 }
 

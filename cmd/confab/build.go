@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -148,7 +149,7 @@ func (s *server) close() error {
 
 func (s *server) openCertificates() (err error) {
 	s.certs, err = web.OpenCertificates(web.CertConfig{
-		Domain: s.cfg.Domain, Aliases: append(tenantHosts(s.cfg.Tenants), s.cfg.Aliases...), Addresses: s.publicAddresses(), DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
+		Domain: s.cfg.Domain, Aliases: slices.Concat(tenantHosts(s.cfg.Tenants), s.cfg.Aliases, s.cfg.TURN.SNI), Addresses: s.publicAddresses(), DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
 		ACMEEmail: s.cfg.ACME, ACMEDirectory: s.cfg.TLS.ACMEDirectory, Log: s.logs.of("tls"),
 	})
 	if err == nil {

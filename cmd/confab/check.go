@@ -200,6 +200,11 @@ func (r *report) certificate(cfg Config, now time.Time) {
 	if err := leaf.VerifyHostname(cfg.Domain); err != nil {
 		bad(r.fail, "%v", err)
 	}
+	for _, name := range cfg.TURN.SNI {
+		if err := leaf.VerifyHostname(name); err != nil {
+			bad(r.fail, "turn.sni: %v", err)
+		}
+	}
 	switch left := leaf.NotAfter.Sub(now); {
 	case now.Before(leaf.NotBefore):
 		bad(r.fail, "is valid only from %s on", leaf.NotBefore.Format(time.DateOnly))

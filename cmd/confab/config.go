@@ -220,6 +220,7 @@ type Config struct {
 		DTLS             bool         `toml:"dtls"`
 		TLSPort          int          `toml:"tls_port"`
 		Share443         bool         `toml:"share_443"`
+		SNI              []string     `toml:"sni"`
 		ShareMediaPort   bool         `toml:"share_media_port"`
 		RFC5780          bool         `toml:"rfc5780"`
 		AltPort          int          `toml:"alt_port"`

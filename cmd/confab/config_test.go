@@ -200,6 +200,8 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"[turn]\nrelay_addresses = ['::']", `%s:2: turn.relay_addresses: "::" is no single address`},
 		{"[turn]\nrfc5780 = true\nalt_port = 3478", "%s:3: turn.alt_port: is the same as turn.port"},
 		{"[turn]\ndtls = true\ntls_port = 0", "%s:2: turn.dtls: needs turn.tls_port, whose number it uses"},
+		{"aliases = ['b.example']\n[turn]\nsni = ['B.example.']", `%s:3: turn.sni: "b.example" is no domain name beside those of the web`},
+		{"[turn]\nshare_443 = false\nsni = ['turn.meet.example']", "%s:3: turn.sni: needs turn.share_443"},
 		{"[turn]\ntcp_relay = true", "%s:2: turn.tcp_relay: needs turn.peers.allow: it relays to nobody else"},
 		{"[turn]\nmax_lifetime = '1m'", "%s:2: turn.max_lifetime: 1m0s is not between 10m0s and 24h0m0s"},
 		{"[turn]\nfingerprint = 'never'", `%s:2: turn.fingerprint: "never" is none of auto, always`},

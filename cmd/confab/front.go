@@ -29,7 +29,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 	wc.Admin = web.Bind{Addr: c.Admin.Listen, Default: !c.IsSet("admin.listen"), Fallback: "127.0.0.1:0"}
 	wc.TLSOff = c.TLS.Mode == "off"
 	wc.ShareTURN = c.TURN.Share443 && c.TURN.Mode == "full" && c.TURN.TLS
-	wc.TURNConn = relay.Switch
+	wc.TURNNames, wc.TURNConn = c.TURN.SNI, relay.Switch
 	wc.Dir = c.Web.Dir
 	if wc.TrustedProxies, err = prefixes(c.Web.TrustedProxies); err != nil {
 		return wc, fmt.Errorf("web.trusted_proxies: %w", err)

@@ -31,7 +31,7 @@ var reloadable = []string{
 	"focus.ssrc_rewriting", "focus.mid_extension",
 	"metrics.jitsi_names", "visitors.after", "visitors.max", "visitors.auto_promote",
 	"reservations.url", "reservations.headers", "reservations.timeout",
-	"turn.ttl", "turn.servers", "turn.access",
+	"turn.ttl", "turn.servers", "turn.access", "turn.sni",
 }
 
 // relayReloadable are those that a relay alone takes over, too.

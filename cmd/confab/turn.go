@@ -396,7 +396,7 @@ func (c *Config) turnServers() (out []extdisco.Server) {
 		}
 		// What has our own name is not probed: the way there from here may lead through a
 		// NAT that does not turn packets around, which clients don't meet.
-		own := e.Host == c.Domain || slices.Contains(c.Aliases, e.Host)
+		own := e.Host == c.Domain || slices.Contains(c.Aliases, e.Host) || slices.Contains(c.TURN.SNI, e.Host)
 		out = append(out, extdisco.Server{Type: e.Type, Host: e.Host, Port: cmp.Or(e.Port, port), Transport: cmp.Or(e.Transport, usual), Own: own,
 			Secret: string(e.Secret), Username: e.Username, Password: string(e.Password), TTL: e.TTL.Duration})
 	}

@@ -43,6 +43,9 @@ func (c *Config) derive() {
 	for i, a := range c.Aliases {
 		c.Aliases[i] = strings.ToLower(strings.TrimSuffix(a, "."))
 	}
+	for i, a := range c.TURN.SNI {
+		c.TURN.SNI[i] = strings.ToLower(strings.TrimSuffix(a, "."))
+	}
 	c.TURN.Realm = cmp.Or(c.TURN.Realm, c.Domain)
 	if !slices.Contains(c.Node.Roles, "turn") {
 		c.TURN.Mode = "off"
@@ -413,6 +416,11 @@ func (c *Config) validateTURN(p *problems) {
 	p.between("turn.port", t.Port, 0, 65535)
 	p.between("turn.tls_port", t.TLSPort, 0, 65535)
 	p.between("turn.alt_port", t.AltPort, 1, 65535)
+	for _, a := range t.SNI {
+		web := a == c.Domain || slices.Contains(c.Aliases, a) || slices.Contains(tenantHosts(c.Tenants), a)
+		p.check(validDomain(a) && !web, "turn.sni", "%q is no domain name beside those of the web", a)
+	}
+	p.check(len(t.SNI) == 0 || t.Share443, "turn.sni", "needs turn.share_443")
 	p.check(!t.RFC5780 || t.AltPort != t.Port, "turn.alt_port", "is the same as turn.port")
 	p.check(!t.DTLS || t.TLSPort != 0, "turn.dtls", "needs turn.tls_port, whose number it uses")
 	p.check(!t.TCPRelay || len(t.Peers.Allow) > 0, "turn.tcp_relay", "needs turn.peers.allow: it relays to nobody else")
