@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -16,10 +17,16 @@ type clientEnd struct {
 	t     *transport.Transport
 	batch *transport.Batch
 	up    chan struct{}
+	heard chan []byte // RTP, as much as there is room for
 	seq   uint16
 }
 
-func (c *clientEnd) RTP(*rtpx.Packet)  {}
+func (c *clientEnd) RTP(p *rtpx.Packet) {
+	select {
+	case c.heard <- bytes.Clone(p.Bytes()):
+	default:
+	}
+}
 func (c *clientEnd) RTCP(*rtpx.Packet) {}
 func (c *clientEnd) ChannelOpen()      {}
 func (c *clientEnd) Message([]byte)    {}
@@ -39,7 +46,7 @@ func (w *world) connect(m *colibri2.Modified, id string) *clientEnd {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = sockets.Close() })
-	c := &clientEnd{up: make(chan struct{}), batch: sockets.NewBatch(0)}
+	c := &clientEnd{up: make(chan struct{}), heard: make(chan []byte, 64), batch: sockets.NewBatch(0)}
 	if c.t, err = sockets.New(transport.TransportConfig{Controlled: true}, c); err != nil {
 		w.t.Fatal(err)
 	}

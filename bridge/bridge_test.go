@@ -245,7 +245,6 @@ func TestConnects(t *testing.T) {
 		{`<connect id="a" expire="true"/>` + connect(`id="a" `+at("/a")), xmpp.CondBadRequest},
 		{connect(`id="a" ` + at("/elsewhere")), xmpp.CondFeatureNotImplemented},
 		{connect(`id="b" create="true" `+at("/b")) + connect(`id="c" create="true" video="true" `+at("/c")), xmpp.CondFeatureNotImplemented},
-		{connect(`id="b" create="true" ` + at("/b") + `<requests><request name="x"/></requests>`), xmpp.CondFeatureNotImplemented},
 		{strings.Replace(connect(`id="b" create="true" `+at("/b")), "mediajson", "smoke", 1), xmpp.CondFeatureNotImplemented},
 		{connect(`id="b" create="true" url="ws://169.254.169.254/">`), xmpp.CondNotAllowed},
 		{connect(`id="b" create="true" url="http://` + host + `/">`), xmpp.CondBadRequest},

@@ -75,8 +75,6 @@ func (c *Conference) checkConnects(list []colibri2.Connect) error {
 			return unsupported("Video")
 		case k.Protocol != colibri2.MediaJSON:
 			return unsupported("Protocol " + k.Protocol)
-		case len(k.Requests) > 0:
-			return unsupported("Sources that a service makes")
 		case k.Create && known != nil && !expired[k.ID]:
 			return badConnect("Connect with create=true for an already-existing id=%s", k.ID)
 		case !k.Create && expired[k.ID]:
@@ -130,8 +128,8 @@ func (c *Conference) applyConnects(list []colibri2.Connect) {
 			c.connect(k)
 		case !k.Expire:
 			known := c.connections[k.ID]
-			known.Exports = k.Exports
-			known.exporter.Export(k.Exports)
+			known.Exports, known.Requests = k.Exports, k.Requests
+			known.exporter.Rename(k.Exports, k.Requests)
 		}
 	}
 	if list != nil {
@@ -140,7 +138,7 @@ func (c *Conference) applyConnects(list []colibri2.Connect) {
 }
 
 func (c *Conference) connect(k *colibri2.Connect) {
-	cfg := export.Config{URL: k.URL, Headers: k.Headers, Exports: k.Exports, Version: c.s.cfg.Version, Region: c.s.cfg.Region}
+	cfg := export.Config{URL: k.URL, Headers: k.Headers, Exports: k.Exports, Requests: k.Requests, Version: c.s.cfg.Version, Region: c.s.cfg.Region}
 	if k.Ping != nil {
 		cfg.PingInterval, cfg.PingTimeout = defaultPing.Interval, defaultPing.Timeout
 		if k.Ping.Interval > 0 {
@@ -215,6 +213,37 @@ func (e *exported) Transcript(raw []byte) {
 		return
 	}
 	_ = e.c.put(evTranscript{raw})
+}
+
+// Media implements export.Conference.
+func (e *exported) Media(source string, seq uint16, ts uint32, opus []byte) error {
+	return e.c.pipe.Inject(e.c.s.packets, source, seq, ts, opus)
+}
+
+// Sending implements export.Conference.
+func (e *exported) Sending(source string, on bool, ts uint32) {
+	if !e.rate.Allow() || e.c.box.Len() > mailboxLimit*3/4 {
+		e.c.s.counters.messagesDropped.Add(1)
+		return
+	}
+	_ = e.c.put(evSending{source, on, ts})
+}
+
+// evSending is the beginning or end of a source that a service makes.
+type evSending struct {
+	source string
+	on     bool
+	ts     uint32
+}
+
+func (e evSending) apply(c *Conference) {
+	if !c.pipe.HasSynthetic(e.source) {
+		return // the service has not heard yet that it is gone
+	}
+	b := channel.SyntheticSending(e.source, e.on, e.ts)
+	for _, ep := range c.order {
+		ep.send(b)
+	}
 }
 
 // evTranscript is a result of a service that transcribes.

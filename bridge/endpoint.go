@@ -265,7 +265,7 @@ func describe(list []colibri2.MediaSource) []source {
 				sim = g.SSRCs
 			}
 		}
-		s := source{Source: forward.Source{Name: ms.ID, Kind: kind}, videoType: alloc.Camera}
+		s := source{Source: forward.Source{Name: ms.ID, Kind: kind, Synthetic: ms.Synthetic && kind == forward.Audio}, videoType: alloc.Camera}
 		for _, src := range ms.Sources {
 			if s.Name == "" {
 				s.Name = src.Name

@@ -68,6 +68,17 @@ func Transcript(result []byte) []byte {
 	}{classEndpointMessage, "", "transcriber", result})
 }
 
+// SyntheticSending tells that a source which a service makes begins or ends, at an RTP
+// timestamp of its own.
+func SyntheticSending(source string, on bool, ts uint32) []byte {
+	return encode(struct {
+		Class   string `json:"colibriClass"`
+		Source  string `json:"sourceName"`
+		Sending bool   `json:"sending"`
+		TS      uint32 `json:"timestamp"`
+	}{classSyntheticSending, source, on, ts})
+}
+
 // DominantSpeaker announces who speaks and who spoke before, latest first.
 func DominantSpeaker(id string, previous []string) []byte {
 	return encode(struct {

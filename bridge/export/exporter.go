@@ -1,5 +1,6 @@
 // Package export sends the audio of a conference to another service, such as one
-// that transcribes it, over a WebSocket, and takes what that answers (bridge.md §21).
+// that transcribes or translates it, over a WebSocket, and takes what that answers: text,
+// or audio in its place (bridge.md §21).
 //
 // Rules of this package:
 //   - Nothing here delays media: what the service is too slow for is dropped.
@@ -51,6 +52,7 @@ type Config struct {
 	// 0: none are sent.
 	PingInterval, PingTimeout time.Duration
 	Exports                   []string // names of the sources that are sent; none: all
+	Requests                  []string // names of the sources that the service is to make
 	Version, Region           string   // of the bridge
 }
 
@@ -60,11 +62,15 @@ type Conference interface {
 	Diarize(endpoint string) bool
 	// Transcript takes a result as the service sent it: a JSON object.
 	Transcript(raw []byte)
+	// Media takes a packet of Opus of a source that the service makes.
+	Media(source string, seq uint16, ts uint32, opus []byte) error
+	// Sending takes when such a source begins or ends.
+	Sending(source string, on bool, ts uint32)
 }
 
 // Counters are of all exporters of a bridge.
 type Counters struct {
-	Starts, Failures, Refused, Packets, Dropped, Transcripts, Infos, Others, Malformed, Panics atomic.Uint64
+	Starts, Failures, Refused, Packets, Dropped, Transcripts, Infos, Others, Malformed, Panics, Media, Unused, Changes atomic.Uint64
 }
 
 // Stats is a snapshot of Counters.
@@ -76,6 +82,9 @@ type Stats struct {
 	Dropped     uint64 // packets for which the service was too slow
 	Transcripts uint64
 	Infos       uint64
+	Media       uint64 // packets of sources that services make
+	Unused      uint64 // of them, those of sources that are not there or not asked of the service, and what was too much
+	Changes     uint64 // times that such a source began or ended
 	Others      uint64 // messages that mean nothing here
 	Malformed   uint64
 	Panics      uint64
@@ -86,7 +95,7 @@ func (n *Counters) Stats() Stats {
 	return Stats{
 		Starts: n.Starts.Load(), Failures: n.Failures.Load(), Refused: n.Refused.Load(), Packets: n.Packets.Load(), Dropped: n.Dropped.Load(),
 		Transcripts: n.Transcripts.Load(), Infos: n.Infos.Load(), Others: n.Others.Load(), Malformed: n.Malformed.Load(),
-		Panics: n.Panics.Load(),
+		Panics: n.Panics.Load(), Media: n.Media.Load(), Unused: n.Unused.Load(), Changes: n.Changes.Load(),
 	}
 }
 
@@ -101,7 +110,8 @@ type Exporter struct {
 	queue     chan forward.Heard
 	connected atomic.Bool
 	exports   atomic.Pointer[map[string]bool] // nil: all
-	renamed   chan struct{}                   // one slot: exports are others
+	requests  atomic.Pointer[map[string]bool]
+	renamed   chan struct{} // one slot: exports or requests are others
 }
 
 // New makes an exporter that Run starts.
@@ -111,25 +121,32 @@ func New(cfg Config, conf Conference, n *Counters, log *slog.Logger) *Exporter {
 		// A redirection would take the headers, with their secrets, to another host.
 		client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
-	e.name(cfg.Exports)
+	e.name(cfg.Exports, cfg.Requests)
 	return e
 }
 
-func (e *Exporter) name(exports []string) {
+func (e *Exporter) name(exports, requests []string) {
+	made := set(requests)
+	e.requests.Store(&made)
 	if len(exports) == 0 {
 		e.exports.Store(nil)
 		return
 	}
-	set := make(map[string]bool, len(exports))
-	for _, n := range exports {
-		set[n] = true
-	}
-	e.exports.Store(&set)
+	sent := set(exports)
+	e.exports.Store(&sent)
 }
 
-// Export changes the names of the sources that are sent.
-func (e *Exporter) Export(names []string) {
-	e.name(names)
+func set(names []string) map[string]bool {
+	out := make(map[string]bool, len(names))
+	for _, n := range names {
+		out[n] = true
+	}
+	return out
+}
+
+// Rename changes the names of the sources that are sent, and of those that are made.
+func (e *Exporter) Rename(exports, requests []string) {
+	e.name(exports, requests)
 	select {
 	case e.renamed <- struct{}{}:
 	default:
@@ -252,6 +269,20 @@ func (e *Exporter) read(ctx context.Context, conn *websocket.Conn, pongs chan<- 
 		case eventTranscript:
 			e.n.Transcripts.Add(1)
 			e.conf.Transcript(m.raw)
+		case eventMedia:
+			e.n.Media.Add(1)
+			if err := e.made(&m); err != nil {
+				e.n.Unused.Add(1)
+				e.log.Debug("packet of exporter's service not forwarded", "source", m.tag, "err", err)
+			}
+		case eventStart, eventStop:
+			if !m.timed { // the announcement of a stream
+				e.n.Others.Add(1)
+				break
+			}
+			if e.n.Changes.Add(1); (*e.requests.Load())[m.tag] {
+				e.conf.Sending(m.tag, m.event == eventStart, uint32(m.ts))
+			}
 		case eventPong:
 			select {
 			case pongs <- m.id:
@@ -266,6 +297,16 @@ func (e *Exporter) read(ctx context.Context, conn *websocket.Conn, pongs chan<- 
 	}
 }
 
+var errUnasked = errors.New("source was not asked of this service")
+
+// made forwards a packet of the service.
+func (e *Exporter) made(m *message) error {
+	if !(*e.requests.Load())[m.tag] {
+		return errUnasked
+	}
+	return e.conf.Media(m.tag, uint16(m.chunk), uint32(m.ts), m.payload)
+}
+
 var errPing = errors.New("no pong in time")
 
 // write sends audio and pings until the connection fails or ctx ends.
@@ -278,7 +319,7 @@ func (e *Exporter) write(ctx context.Context, conn *websocket.Conn, pongs <-chan
 	e.connected.Store(true)
 	defer e.discard()
 	defer e.connected.Store(false)
-	if e.exports.Load() != nil {
+	if e.exports.Load() != nil || len(*e.requests.Load()) > 0 {
 		if err := e.sendSources(send); err != nil {
 			return err
 		}
@@ -335,13 +376,16 @@ func (e *Exporter) sendPacket(send func([]byte) error, s *serializer, h *forward
 	return send(s.media(h))
 }
 
-// sendSources says which sources are sent; none means all.
+// sendSources says which sources are sent, of which none means all, and which are to be
+// made.
 func (e *Exporter) sendSources(send func([]byte) error) error {
 	names := []string{}
 	if set := e.exports.Load(); set != nil {
 		names = slices.Sorted(maps.Keys(*set))
 	}
-	return send(encode(sourcesMessage{"sources", names, []string{}}))
+	requests := slices.AppendSeq([]string{}, maps.Keys(*e.requests.Load()))
+	slices.Sort(requests)
+	return send(encode(sourcesMessage{"sources", names, requests}))
 }
 
 // discard lets go of what waits.

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,10 +21,20 @@ import (
 type meeting struct {
 	diarized    string
 	transcripts chan string
+	made        chan string // of sources that the service makes
 }
 
 func (m *meeting) Diarize(endpoint string) bool { return endpoint == m.diarized }
 func (m *meeting) Transcript(raw []byte)        { m.transcripts <- string(raw) }
+
+func (m *meeting) Media(source string, seq uint16, ts uint32, opus []byte) error {
+	m.made <- fmt.Sprintf("%s %d %d %x", source, seq, ts, opus)
+	return nil
+}
+
+func (m *meeting) Sending(source string, on bool, ts uint32) {
+	m.made <- fmt.Sprintf("%s %v %d", source, on, ts)
+}
 
 // service accepts connections and hands them to the test.
 func service(t *testing.T, status int) (url string, come chan *websocket.Conn) {
@@ -54,7 +65,7 @@ func service(t *testing.T, status int) (url string, come chan *websocket.Conn) {
 // begin runs an exporter until the test ends.
 func begin(t *testing.T, cfg Config) (*Exporter, *meeting, func()) {
 	t.Helper()
-	m := &meeting{transcripts: make(chan string, 1)}
+	m := &meeting{transcripts: make(chan string, 1), made: make(chan string, 1)}
 	e := New(cfg, m, &Counters{}, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -128,7 +139,7 @@ func TestConversation(t *testing.T) {
 	expect(t, ws, `{"event":"media","sequenceNumber":"3","media":{"tag":"a-a0","chunk":"131072","timestamp":"960","payload":"/P/+","audioLevel":30,"vad":true}}`)
 
 	// Who comes later is on the clock of the first.
-	e.Export([]string{"late-a0"})
+	e.Rename([]string{"late-a0"}, nil)
 	expect(t, ws, `{"event":"sources","exports":["late-a0"],"requests":[]}`)
 	say(opus(pool, "late-a0", 7, 12345, 3e9))
 	expect(t, ws, `{"event":"start","sequenceNumber":"4","start":{"tag":"late-a0","mediaFormat":{"encoding":"opus","sampleRate":48000,"channels":2,"parameters":{}},"customParameters":{"endpointId":"late"}}}`)
@@ -158,6 +169,46 @@ func TestConversation(t *testing.T) {
 	say(opus(pool, "late-a0", 8, 13305, 3e9+20e6))
 	if n := pool.Outstanding(); n != 0 {
 		t.Errorf("%d packets are kept", n)
+	}
+}
+
+// A service that makes sources is told which are wanted; what it makes is taken if it is
+// one of them.
+func TestTranslator(t *testing.T) {
+	t.Parallel()
+	url, come := service(t, 0)
+	e, m, _ := begin(t, Config{URL: url, Exports: []string{"a-a0"}, Requests: []string{"a-a0.hi", "a-a0.fr"}})
+	ws := <-come
+	expect(t, ws, `{"event":"sources","exports":["a-a0"],"requests":["a-a0.fr","a-a0.hi"]}`)
+	read(t, ws)
+	made := func(text, want string) {
+		t.Helper()
+		write(t, ws, text)
+		if got := <-m.made; got != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+	made(`{"event":"start","sequenceNumber":"1","start":{"tag":"a-a0.hi","mediaFormat":{"encoding":"opus","sampleRate":48000,"channels":2},"timestamp":4294968256}}`, "a-a0.hi true 960")
+	made(`{"event":"media","sequenceNumber":"2","media":{"tag":"a-a0.hi","chunk":"65537","timestamp":"4294968256","payload":"/P/+"}}`, "a-a0.hi 1 960 fcfffe")
+	made(`{"event":"media","media":{"tag":"a-a0.hi","chunk":65538,"timestamp":4294969216,"payload":"/P/+"}}`, "a-a0.hi 2 1920 fcfffe") // numbers that are
+	made(`{"event":"stop","stop":{"tag":"a-a0.hi","timestamp":"2880"}}`, "a-a0.hi false 2880")
+	// Neither what others were asked for, nor what is not understood, nor plain announcements.
+	for _, text := range []string{
+		`{"event":"media","media":{"tag":"b-a0.hi","chunk":"1","timestamp":"960","payload":"/P/+"}}`,
+		`{"event":"media","media":{"tag":"a-a0.hi","chunk":"1","timestamp":"960","payload":"not base64"}}`,
+		`{"event":"media","media":{"tag":"a-a0.hi","chunk":"x","timestamp":"960","payload":"/P/+"}}`,
+		`{"event":"start","start":{"tag":"b-a0.hi","timestamp":1}}`,
+		`{"event":"start","start":{"tag":"a-a0.hi"}}`,
+		`{"event":"stop","stop":7}`,
+	} {
+		write(t, ws, text)
+	}
+	e.Rename([]string{"a-a0"}, []string{"a-a0.fr"})
+	expect(t, ws, `{"event":"sources","exports":["a-a0"],"requests":["a-a0.fr"]}`)
+	write(t, ws, `{"event":"media","media":{"tag":"a-a0.hi","chunk":"3","timestamp":"2880","payload":"/P/+"}}`) // not any more
+	made(`{"event":"media","media":{"tag":"a-a0.fr","chunk":"1","timestamp":"0","payload":"/P8="}}`, "a-a0.fr 1 0 fcff")
+	if n := e.n.Stats(); n.Media != 5 || n.Unused != 2 || n.Changes != 3 || n.Others != 1 || n.Malformed != 3 {
+		t.Errorf("%+v", n)
 	}
 }
 
@@ -225,7 +276,8 @@ func TestPause(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{`{"event":"pong","id":1}`, `{"event":"transcription-result","transcript":[{"text":"a"}]}`, `{"event":"start","start":{}}`, `[]`} {
+	for _, s := range []string{`{"event":"pong","id":1}`, `{"event":"transcription-result","transcript":[{"text":"a"}]}`, `{"event":"start","start":{}}`, `[]`,
+		`{"event":"media","media":{"tag":"a-a0.hi","chunk":"17","timestamp":"960","payload":"/P/+"}}`, `{"event":"stop","stop":{"tag":"a","timestamp":1}}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

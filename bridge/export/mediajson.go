@@ -154,6 +154,9 @@ const (
 	eventPong       = "pong"
 	eventInfo       = "info"
 	eventTranscript = "transcription-result"
+	eventMedia      = "media"
+	eventStart      = "start"
+	eventStop       = "stop"
 )
 
 // message is one of the service.
@@ -161,6 +164,21 @@ type message struct {
 	event string
 	id    int    // of a ping or a pong
 	raw   []byte // of a transcript, without white space
+
+	tag       string // name of a source
+	chunk, ts int64
+	timed     bool // ts is there
+	payload   []byte
+}
+
+// number is one that may stand in quotation marks.
+type number int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *number) UnmarshalJSON(b []byte) error {
+	v, err := strconv.ParseInt(string(bytes.Trim(b, `"`)), 10, 64)
+	*n = number(v)
+	return err
 }
 
 var errMessage = errors.New("not a mediajson message")
@@ -178,7 +196,40 @@ func parse(b []byte) (message, error) {
 		return message{}, errMessage
 	}
 	m := message{event: in.Event, id: in.ID}
-	if m.event == eventTranscript {
+	switch m.event {
+	case eventMedia:
+		var in struct {
+			Media struct {
+				Tag       string `json:"tag"`
+				Chunk     number `json:"chunk"`
+				Timestamp number `json:"timestamp"`
+				Payload   []byte `json:"payload"`
+			} `json:"media"`
+		}
+		if err := json.Unmarshal(b, &in); err != nil {
+			return message{}, err
+		}
+		m.tag, m.chunk, m.ts, m.payload = in.Media.Tag, int64(in.Media.Chunk), int64(in.Media.Timestamp), in.Media.Payload
+	case eventStart, eventStop:
+		type change struct {
+			Tag       string  `json:"tag"`
+			Timestamp *number `json:"timestamp"`
+		}
+		var in struct {
+			Start change `json:"start"`
+			Stop  change `json:"stop"`
+		}
+		if err := json.Unmarshal(b, &in); err != nil {
+			return message{}, err
+		}
+		at := in.Start
+		if m.event == eventStop {
+			at = in.Stop
+		}
+		if m.tag = at.Tag; at.Timestamp != nil {
+			m.ts, m.timed = int64(*at.Timestamp), true
+		}
+	case eventTranscript:
 		var out bytes.Buffer
 		if err := json.Compact(&out, b); err != nil {
 			return message{}, err

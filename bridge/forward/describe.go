@@ -34,6 +34,9 @@ type Source struct {
 	// Encodings is ordered as the SIM group, lowest first; audio has one. The
 	// first SSRC is the one under which receivers get the source.
 	Encodings []Encoding
+	// Synthetic audio is made by a service of what the endpoint says, not sent by it
+	// (Pipeline.Inject). Only who asks for it by name gets it, the endpoint too.
+	Synthetic bool
 }
 
 // Payload is one payload type of an endpoint.

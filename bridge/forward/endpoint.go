@@ -133,7 +133,7 @@ func (ep *Endpoint) setTarget(src *source, target rtpx.Layer) {
 
 // subscribe adds a subscription. p.mu is held.
 func (ep *Endpoint) subscribe(src *source, target rtpx.Layer) {
-	if src.ep == ep || ep.closed {
+	if !src.isFor(ep) || ep.closed {
 		return
 	}
 	b := newSub(ep, src, target)

@@ -91,7 +91,7 @@ func (ep *Endpoint) RTP(pkt *rtpx.Packet) {
 		ep.stats.unknown.Add(1)
 		return
 	}
-	if r.st.src.ep != ep {
+	if r.st.src.ep != ep || r.st.src.Synthetic {
 		// bridge.md §22: an SSRC is good only for the endpoint that signalled it.
 		ep.stats.foreign.Add(1)
 		return
@@ -165,7 +165,7 @@ func (ep *Endpoint) sendRTCP(pkt *rtpx.Packet) {
 // fanOut hands a packet that is finished to every worker with receivers for it.
 // ep.mu of the sender is held.
 func (st *stream) fanOut(pkt *rtpx.Packet) {
-	if st.src.Kind == Audio {
+	if st.src.Kind == Audio && !st.src.Synthetic {
 		st.listened(pkt)
 	}
 	ws := st.src.ep.p.e.workers

@@ -259,7 +259,7 @@ func (p *Pipeline) setSources(ep *Endpoint, ds []Source) error {
 	}
 	for _, s := range keep {
 		for _, r := range p.endpoints {
-			if r == ep || r.subs[s.Name] != nil {
+			if !s.isFor(r) || r.subs[s.Name] != nil {
 				continue
 			}
 			if t, ok := targets[s][r]; ok && s.Kind == Video {

@@ -201,7 +201,7 @@ func (ep *Endpoint) assign(kind Kind, sources []string, need int) (changed []cha
 	}
 	for i, name := range sources {
 		src := p.sources[name]
-		if t.source[name] != nil || src == nil || src.Kind != kind || src.ep == ep {
+		if t.source[name] != nil || src == nil || src.Kind != kind || !src.isFor(ep) || src.Synthetic && !ep.subscription.wants(src) {
 			continue
 		}
 		s, isNew := t.pick(name, now, i < need, used)

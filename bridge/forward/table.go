@@ -29,6 +29,8 @@ type source struct {
 	heardAt atomic.Int64 // audio: when something other than silence was last forwarded
 	wished  wishes       // audio
 	asked   atomic.Int32 // audio: who ask for it by name
+	packets allowance    // of a service; guarded by ep.mu, as is bits
+	bits    allowance
 
 	lastKeyframe atomic.Int64 // time of the last request, for all receivers
 	firSeq       atomic.Uint32
@@ -93,7 +95,7 @@ func (s *source) forget() {
 
 // same says whether a description means this very source.
 func (s *source) same(d Source) bool {
-	if s.Name != d.Name || s.Kind != d.Kind || len(s.Encodings) != len(d.Encodings) {
+	if s.Name != d.Name || s.Kind != d.Kind || s.Synthetic != d.Synthetic || len(s.Encodings) != len(d.Encodings) {
 		return false
 	}
 	for i, e := range d.Encodings {
