@@ -237,6 +237,7 @@ type Config struct {
 		TCPRelay         bool         `toml:"tcp_relay"`
 		Mobility         bool         `toml:"mobility"`
 		ICMP             bool         `toml:"icmp"`
+		TOS              bool         `toml:"tos"`
 		Fingerprint      string       `toml:"fingerprint"`
 		Software         bool         `toml:"software"`
 		MaxLifetime      Duration     `toml:"max_lifetime"`

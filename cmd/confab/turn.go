@@ -30,7 +30,7 @@ func (s *server) openTURN() error {
 	rc.Realm = t.Realm
 	rc.MinPort, rc.MaxPort = uint16(t.MinPort), uint16(t.MaxPort)
 	rc.NonceKey = turnNonceKey(s.secrets.Cookie)
-	rc.TCPRelay, rc.Mobility, rc.ICMP = t.TCPRelay, t.Mobility, t.ICMP
+	rc.TCPRelay, rc.Mobility, rc.ICMP, rc.TOS = t.TCPRelay, t.Mobility, t.ICMP, t.TOS
 	rc.Public = s.publicAddress
 	rc.PendingPerAddress, rc.Pending = t.PendingAddress, t.PendingTotal
 	rc.ConnsPerAddress, rc.Conns = t.ConnsAddress, t.ConnsTotal

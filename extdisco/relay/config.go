@@ -46,6 +46,9 @@ type Config struct {
 	// ICMP tells clients what ICMP says of their packets to peers (RFC 8656 §11.5). coturn
 	// does not, and the client of pion/turn stops reading at the first such message.
 	ICMP bool
+	// TOS has packets between UDP clients and their peers keep DSCP and ECN (RFC 8656 §14). To
+	// be told them by the kernel costs 1 to 3 % of a packet.
+	TOS bool
 	// Mobility offers RFC 8016.
 	Mobility bool
 	// SocketBuffer is the kernel's for listening sockets, in bytes.
@@ -81,7 +84,7 @@ type Address struct {
 // DefaultConfig has the defaults of the [turn] table.
 func DefaultConfig() Config {
 	return Config{
-		MinPort: 49152, MaxPort: 65535, Mobility: true, SocketBuffer: 4 << 20,
+		MinPort: 49152, MaxPort: 65535, Mobility: true, TOS: true, SocketBuffer: 4 << 20,
 		ConnsPerAddress: 200, Conns: 10_000, Queue: 256 << 10,
 		PendingPerAddress: 64, Pending: 2000, AuthTimeout: 20 * time.Second,
 		Policy: Policy{

@@ -20,6 +20,7 @@ const (
 // they keep their order. What is added must stay as it is until flush.
 type flight struct {
 	now     int64 // the server's clock, in ns, when the batch was read
+	tos     byte  // of the datagram in hand: what comes of it is marked the same (RFC 8656 §14)
 	loop    int   // which of the sockets of a listening address to send by
 	peers   []outgoing
 	chains  map[*relaySocket]int // index in groups
@@ -38,6 +39,7 @@ type flight struct {
 type outgoing struct {
 	body []byte
 	to   *datagram.Destination
+	tos  byte
 	next int
 }
 
@@ -77,7 +79,7 @@ func (f *flight) keep(b []byte) []byte {
 // toPeer adds a datagram that leaves by a relayed socket.
 func (f *flight) toPeer(r *relaySocket, body []byte, to *datagram.Destination) {
 	i := len(f.peers)
-	f.peers = append(f.peers, outgoing{body, to, -1})
+	f.peers = append(f.peers, outgoing{body, to, f.tos, -1})
 	if n := len(f.groups); n > 0 && f.groups[n-1].relay == r {
 		f.follow(n-1, i)
 	} else if g, ok := f.chains[r]; ok {
@@ -106,7 +108,7 @@ func (f *flight) toClient(l *udpLocal, head, body []byte, to *datagram.Destinati
 	if w.writer.Full() {
 		w.writer.Flush(w.socket)
 	}
-	w.writer.Add(head, body, to)
+	w.writer.AddMarked(head, body, to, f.tos)
 	w.dirty = true
 }
 
@@ -127,7 +129,7 @@ func (f *flight) flush() {
 				f.writer.Flush(g.relay.socket)
 			}
 			o := &f.peers[at]
-			f.writer.Add(nil, o.body, o.to)
+			f.writer.AddMarked(nil, o.body, o.to, o.tos)
 		}
 		f.writer.Flush(g.relay.socket)
 		g.relay = nil

@@ -128,6 +128,7 @@ func (l *loop) serve(v any) {
 	for l.at < l.to {
 		l.take(v)
 	}
+	l.flight.tos = 0
 }
 
 // take takes what was read. A datagram that makes it panic is left behind, and ends the
@@ -163,6 +164,9 @@ func (l *loop) read(s *datagram.Socket, batch int) {
 // next is what has been read next; ok is false if the kernel has cut it off.
 func (l *loop) next() (b []byte, src netip.AddrPort, segment int, ok bool) {
 	b, src, segment = l.reader.Datagram(l.at)
+	if l.server.cfg.TOS {
+		l.flight.tos = l.reader.TOS(l.at)
+	}
 	l.at++
 	if b == nil {
 		l.server.counters.garbage.Add(1)

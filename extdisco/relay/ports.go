@@ -33,6 +33,7 @@ type ports struct {
 	min, max uint16
 	buffer   int
 	faults   bool // ICMP is listened to
+	tos      bool // so is how packets are marked
 	now      func() time.Time
 
 	mu      sync.Mutex
@@ -129,7 +130,7 @@ func (p *ports) bind(port uint16, dontFragment bool) (*datagram.Socket, error) {
 	if !p.take(port) {
 		return nil, nil
 	}
-	s, err := datagram.Open(netip.AddrPortFrom(p.addr.Bind, port), datagram.Options{Buffer: p.buffer, GRO: true, DontFragment: dontFragment, Faults: p.faults})
+	s, err := datagram.Open(netip.AddrPortFrom(p.addr.Bind, port), datagram.Options{Buffer: p.buffer, GRO: true, DontFragment: dontFragment, Faults: p.faults, TOS: p.tos})
 	if err != nil {
 		p.free(port, false)
 		if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {

@@ -48,6 +48,7 @@ func (s *Server) message(f *flight, in arrival, b []byte) *client {
 	}
 	switch m.Class() {
 	case stun.Request:
+		f.tos = 0 // the answer is ours
 	case stun.Indication:
 		if m.Method() == stun.Send {
 			s.sendIndication(f, in.client, m)

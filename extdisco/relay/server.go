@@ -85,7 +85,7 @@ func Listen(cfg Config, log *slog.Logger) (*Server, error) {
 			continue // a port of it would stand for two
 		}
 		p := newPorts(a, cfg.MinPort, cfg.MaxPort, relayBuffer, cfg.Now)
-		p.faults = cfg.ICMP
+		p.faults, p.tos = cfg.ICMP, cfg.TOS
 		i := familyOf(a.Bind)
 		s.ports[i] = append(s.ports[i], p)
 	}
@@ -143,7 +143,7 @@ func (s *Server) openUDP(ap netip.AddrPort) (*udpLocal, error) {
 	if !datagram.CanShare {
 		n = 1 // all clients come to one loop
 	}
-	sockets, err := datagram.OpenGroup(ap, n, datagram.Options{Share: true, GRO: true, Buffer: s.cfg.SocketBuffer})
+	sockets, err := datagram.OpenGroup(ap, n, datagram.Options{Share: true, GRO: true, TOS: s.cfg.TOS, Buffer: s.cfg.SocketBuffer})
 	if err != nil {
 		return nil, fmt.Errorf("TURN over UDP on %s: %w", ap, err)
 	}

@@ -36,6 +36,9 @@ type Options struct {
 	GRO bool
 	// Timestamps has Reader.Age tell how long a datagram waited to be read.
 	Timestamps bool
+	// TOS has Reader.TOS tell how datagrams are marked (DSCP and ECN). Beside Timestamps and
+	// GRO there is no room for it.
+	TOS bool
 	// DontFragment sends with the DF bit and without regard to what the kernel
 	// believes of the path (IP_PMTUDISC_PROBE, ip(7)).
 	DontFragment bool

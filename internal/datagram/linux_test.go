@@ -198,6 +198,46 @@ func TestDontFragment(t *testing.T) {
 	}
 }
 
+// What is marked arrives so, in runs of one mark each, and what follows it is not.
+func TestTOS(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []netip.AddrPort{loopback, netip.MustParseAddrPort("[::1]:0")} {
+		from, err := Open(addr, Options{})
+		if err != nil {
+			t.Skip(err)
+		}
+		defer from.Close()
+		s, deaf := open(t, addr, Options{GRO: true, TOS: true}), open(t, addr, Options{})
+		p, r, w := poller(t, s), newTestReader(t, 8, 1<<16), NewWriter(8)
+		to := NewDestination(s.Local())
+		const ef, ect0 = 46 << 2, 2
+		for i, tos := range []byte{ef | ect0, ef | ect0, ef | ect0, ect0, 0, 0} {
+			w.AddMarked(nil, bytes.Repeat([]byte{byte(i)}, 1000), to, tos)
+		}
+		if n := w.Flush(from); n != 6 {
+			t.Fatalf("%v: sent %d", addr, n)
+		}
+		fill(t, p, r, s, 3)
+		for i, want := range []struct {
+			size, segment int
+			tos           byte
+		}{{3000, 1000, ef | ect0}, {1000, 0, ect0}, {2000, 1000, 0}} {
+			if b, _, segment := r.Datagram(i); len(b) != want.size || segment != want.segment || r.TOS(i) != want.tos {
+				t.Errorf("%v: read %d is of %d bytes in datagrams of %d, marked %#x; want %+v", addr, i, len(b), segment, r.TOS(i), want)
+			}
+		}
+		r.Reset()
+
+		p2 := poller(t, deaf)
+		w.AddMarked(nil, []byte("not asked"), NewDestination(deaf.Local()), ef)
+		w.Flush(from)
+		fill(t, p2, r, deaf, 1)
+		if tos := r.TOS(0); tos != 0 {
+			t.Errorf("%v: marked %#x on a socket that does not listen to it", addr, tos)
+		}
+	}
+}
+
 // A destination that takes no runs, as one with a small MTU, gets its datagrams one
 // by one; all others still get runs. Where the very first try fails, nobody does.
 func TestDestinationWithoutRuns(t *testing.T) {
@@ -345,9 +385,10 @@ func BenchmarkBurst(b *testing.B) {
 		name string
 		vary int
 		gro  bool
-	}{{"single", 1, false}, {"run", 0, false}, {"gro", 0, true}} {
+		tos  bool
+	}{{"single", 1, false, false}, {"single, tos", 1, false, true}, {"run", 0, false, false}, {"gro", 0, true, false}, {"gro, tos", 0, true, true}} {
 		b.Run(bench.name, func(b *testing.B) {
-			s, back := open(b, loopback, Options{GRO: bench.gro, Buffer: 4 << 20}), open(b, loopback, Options{Buffer: 4 << 20})
+			s, back := open(b, loopback, Options{GRO: bench.gro, TOS: bench.tos, Buffer: 4 << 20}), open(b, loopback, Options{Buffer: 4 << 20})
 			p := poller(b, s)
 			r, w := newTestReader(b, 64, 1<<16), NewWriter(64)
 			to, body := NewDestination(s.Local()), make([]byte, 1100)
@@ -367,6 +408,9 @@ func BenchmarkBurst(b *testing.B) {
 							b, _, segment := r.Datagram(i)
 							if got++; segment > 0 {
 								got += (len(b) - 1) / segment
+							}
+							if bench.tos {
+								got += int(r.TOS(i)) // 0
 							}
 						}
 					}

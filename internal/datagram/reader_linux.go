@@ -16,7 +16,8 @@ import (
 )
 
 // control is room for the control messages of one datagram: its time of arrival
-// (SCM_TIMESTAMPNS, socket(7)) and the length of the datagrams of a run (UDP_GRO).
+// (SCM_TIMESTAMPNS, socket(7)), the length of the datagrams of a run (UDP_GRO), how they
+// are marked (IP_TOS); not for all three.
 type control [8]uint64
 
 // Reader reads batches of datagrams.
@@ -212,6 +213,18 @@ func (r *Reader) Age(i int) int64 {
 	}
 	at = *(*unix.Timespec)(unsafe.Pointer(&data[0]))
 	return min(max(r.walls[i]-at.Nano(), 0), maxAge)
+}
+
+// TOS is how the datagrams of slot i are marked: the type of service of IPv4, the traffic
+// class of IPv6; 0 unless their socket was opened with TOS.
+func (r *Reader) TOS(i int) byte {
+	if data := r.message(i, unix.IPPROTO_IP, unix.IP_TOS); len(data) > 0 {
+		return data[0]
+	}
+	if data := r.message(i, unix.IPPROTO_IPV6, unix.IPV6_TCLASS); len(data) >= 4 {
+		return byte(binary.NativeEndian.Uint32(data))
+	}
+	return 0
 }
 
 // Free is how many slots can be read into.

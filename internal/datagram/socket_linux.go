@@ -92,6 +92,13 @@ func (o *Options) bind(fd int, addr netip.AddrPort) (netip.AddrPort, error) {
 			_ = set(unix.IPPROTO_IP, unix.IP_RECVERR, 1)
 		}
 	}
+	if o.TOS {
+		if six {
+			_ = set(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
+		} else {
+			_ = set(unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
+		}
+	}
 	if o.Buffer > 0 {
 		setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.Buffer)
 	}

@@ -200,6 +200,9 @@ func (r *Reader) Datagram(i int) (b []byte, src netip.AddrPort, segment int) {
 // Age is for how many ns the datagram of slot i had waited to be read; unknown here.
 func (r *Reader) Age(int) int64 { return 0 }
 
+// TOS is how the datagrams of slot i are marked; it is not known here.
+func (r *Reader) TOS(int) byte { return 0 }
+
 // Free is how many slots can be read into.
 func (r *Reader) Free() int { return len(r.bufs) - r.used }
 
@@ -247,6 +250,9 @@ func (w *Writer) Add(head, body []byte, to *Destination) {
 	w.parts[w.n], w.to[w.n] = [2][]byte{head, body}, to
 	w.n++
 }
+
+// AddMarked is Add: how it is marked goes for nothing here.
+func (w *Writer) AddMarked(head, body []byte, to *Destination, _ byte) { w.Add(head, body, to) }
 
 // Flush sends what was added, in order, and returns how many datagrams the system
 // took.

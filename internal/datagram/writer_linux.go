@@ -44,6 +44,7 @@ type Writer struct {
 	parts [][2][]byte // the datagrams, each as head and body
 	sizes runSizes
 	to    []*Destination
+	tos   []byte // how they are marked
 	n     int
 	hdrs  []mmsghdr    // one per run
 	iovs  []unix.Iovec // of the runs; parts that lie behind each other share one
@@ -58,11 +59,36 @@ type Writer struct {
 	errno       syscall.Errno
 }
 
-// segmentControl is the control message that asks for segmentation.
+// segmentControl is the control message that asks for segmentation, and behind it the one
+// that marks the packets: as few of them as are needed are used.
 type segmentControl struct {
 	hdr  unix.Cmsghdr
 	size uint16
 	_    [6]byte // up to CMSG_SPACE(2)
+	mark unix.Cmsghdr
+	tos  int32
+	_    [4]byte // up to CMSG_SPACE(4)
+}
+
+// ask puts into h what is wanted for a run of datagrams of a size; 0: there is only one.
+func (c *segmentControl) ask(h *unix.Msghdr, size int, to *Destination, tos byte) {
+	h.Control = nil
+	n := 0
+	if tos != 0 {
+		c.mark.Level, c.mark.Type = unix.IPPROTO_IP, unix.IP_TOS
+		if to.addr.Addr().Is6() {
+			c.mark.Level, c.mark.Type = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+		}
+		c.tos = int32(tos)
+		h.Control = (*byte)(unsafe.Pointer(&c.mark))
+		n = unix.CmsgSpace(4)
+	}
+	if size > 0 {
+		c.size = uint16(size)
+		h.Control = (*byte)(unsafe.Pointer(&c.hdr))
+		n += unix.CmsgSpace(2)
+	}
+	h.SetControllen(n)
 }
 
 const (
@@ -74,13 +100,14 @@ const (
 // NewWriter makes a writer of batches of up to n datagrams.
 func NewWriter(n int) *Writer {
 	w := &Writer{
-		parts: make([][2][]byte, n), to: make([]*Destination, n), hdrs: make([]mmsghdr, n),
+		parts: make([][2][]byte, n), to: make([]*Destination, n), tos: make([]byte, n), hdrs: make([]mmsghdr, n),
 		iovs: make([]unix.Iovec, 2*n), count: make([]int, n), ctls: make([]segmentControl, n),
 	}
 	for i := range w.ctls {
-		c := &w.ctls[i].hdr
-		c.Level, c.Type = unix.SOL_UDP, unix.UDP_SEGMENT
-		c.SetLen(unix.CmsgLen(2))
+		c := &w.ctls[i]
+		c.hdr.Level, c.hdr.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+		c.hdr.SetLen(unix.CmsgLen(2))
+		c.mark.SetLen(unix.CmsgLen(4))
 	}
 	w.fn = func(fd uintptr) {
 		if h := &w.hdrs[w.first].hdr; w.last-w.first == 1 && h.Iovlen == 1 && h.Controllen == 0 {
@@ -106,8 +133,12 @@ func (w *Writer) Full() bool { return w.n == len(w.parts) }
 
 // Add appends the datagram that is head and body together; either may be empty.
 // Both and to must stay as they are until Flush.
-func (w *Writer) Add(head, body []byte, to *Destination) {
-	w.parts[w.n], w.to[w.n] = [2][]byte{head, body}, to
+func (w *Writer) Add(head, body []byte, to *Destination) { w.AddMarked(head, body, to, 0) }
+
+// AddMarked is Add for one that goes out with a type of service or traffic class (DSCP
+// and ECN, Reader.TOS).
+func (w *Writer) AddMarked(head, body []byte, to *Destination, tos byte) {
+	w.parts[w.n], w.to[w.n], w.tos[w.n] = [2][]byte{head, body}, to, tos
 	w.n++
 }
 
@@ -144,7 +175,7 @@ func (w *Writer) runs(i int) {
 		total, k, from := size, 1, iov
 		iov = w.lay(i, from, iov)
 		if !w.plain && size <= maxSegment && !to.single.Load() {
-			for i+k < w.n && k < maxSegments && w.to[i+k] == to {
+			for i+k < w.n && k < maxSegments && w.to[i+k] == to && w.tos[i+k] == w.tos[i] {
 				next := w.size(i + k)
 				if next > size || next == 0 || total+next > maxRun {
 					break
@@ -164,13 +195,10 @@ func (w *Writer) runs(i int) {
 			h.Iov = &w.iovs[from]
 		}
 		h.SetIovlen(iov - from)
-		h.Control = nil
-		h.SetControllen(0)
-		if k > 1 {
-			w.ctls[w.last].size = uint16(size)
-			h.Control = (*byte)(unsafe.Pointer(&w.ctls[w.last]))
-			h.SetControllen(unix.CmsgSpace(2))
+		if k == 1 {
+			size = 0
 		}
+		w.ctls[w.last].ask(h, size, to, w.tos[i])
 		w.count[w.last] = k
 		w.last++
 		i += k
