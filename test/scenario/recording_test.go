@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"regexp"
 	"testing"
+	"time"
 
 	"mellium.im/sasl"
 	"mellium.im/xmlstream"
@@ -93,6 +94,15 @@ func (w *world) recorder() *jibri {
 		<-served
 	})
 	j.show(false)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for w.metric("confab_file_recorders_available") != 1 { // until the focus knows it
+		select {
+		case <-tick.C:
+		case <-w.ctx.Done():
+			w.t.Fatal("the focus does not see the recorder")
+		}
+	}
 	return j
 }
 
