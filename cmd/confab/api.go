@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"confab/bridge"
+	"confab/cmd/confab/config"
 	"confab/muc"
 	"confab/web/api"
 	"confab/xmpp"
@@ -40,7 +41,7 @@ func (s *server) apiKeys() []string {
 	return nil
 }
 
-func (s *server) setAPIKeys(c Config) {
+func (s *server) setAPIKeys(c config.Config) {
 	var keys []string
 	for _, k := range c.Admin.APIKeys {
 		keys = append(keys, string(k))

@@ -6,14 +6,15 @@ import (
 	"context"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/focus"
 	"confab/muc"
 	"confab/muc/reservations"
 	"confab/xmpp"
 )
 
-// reservations are the keys that a running server takes over.
-func (c *Config) reservations() (url string, headers map[string]string, timeout time.Duration) {
+// reservationsOf are the keys that a running server takes over.
+func reservationsOf(c config.Config) (url string, headers map[string]string, timeout time.Duration) {
 	headers = map[string]string{}
 	for name, value := range c.Reservations.Headers {
 		headers[name] = string(value)
@@ -43,7 +44,7 @@ func (s *server) buildReservations() error {
 	}
 	s.bookings = reservations.NewService(rc, s.logs.of("reservations"))
 	s.guards.add(s.bookings.Guard())
-	s.bookings.Reload(s.cfg.reservations())
+	s.bookings.Reload(reservationsOf(s.cfg))
 	return nil
 }
 

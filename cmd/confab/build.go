@@ -20,6 +20,7 @@ import (
 	"confab/bridge/forward"
 	"confab/bridge/rtpx"
 	"confab/bridge/transport"
+	"confab/cmd/confab/config"
 	"confab/extdisco"
 	"confab/extdisco/relay"
 	"confab/focus"
@@ -38,8 +39,8 @@ import (
 
 // server is the whole program, wired and with its sockets open, not yet running.
 type server struct {
-	cfg      Config
-	reloaded atomic.Pointer[Config]         // nil: cfg still holds
+	cfg      config.Config
+	reloaded atomic.Pointer[config.Config]  // nil: cfg still holds
 	proxies  atomic.Pointer[[]netip.Prefix] // turn.proxy_protocol
 	listen   []string                       // web.listen, or what it gave way to
 	exempt   []netip.Prefix
@@ -94,7 +95,7 @@ const bridgeID = "bridge-1"
 // build opens everything in order; each step succeeds or says why it can't be.
 // No goroutine of ours that needs an owner is started but those of Sockets,
 // Engine and relay, which Close ends.
-func build(ctx context.Context, cfg Config, secrets Secrets, st Storage, logs logs) (_ *server, err error) {
+func build(ctx context.Context, cfg config.Config, secrets Secrets, st Storage, logs logs) (_ *server, err error) {
 	s := &server{cfg: cfg, halt: make(chan struct{}, 1), listen: cfg.Web.Listen, logs: logs, guards: guards{logs: logs}, secrets: secrets, storage: st,
 		names: newNames(cfg.Domain, bridgeID, cfg.RequireHost && cfg.Auth.Guests)}
 	defer func() {
@@ -149,7 +150,7 @@ func (s *server) close() error {
 
 func (s *server) openCertificates() (err error) {
 	s.certs, err = web.OpenCertificates(web.CertConfig{
-		Domain: s.cfg.Domain, Aliases: slices.Concat(tenantHosts(s.cfg.Tenants), s.cfg.Aliases, s.cfg.TURN.SNI), Addresses: s.publicAddresses(), DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
+		Domain: s.cfg.Domain, Aliases: slices.Concat(config.TenantHosts(s.cfg.Tenants), s.cfg.Aliases, s.cfg.TURN.SNI), Addresses: s.publicAddresses(), DataDir: s.cfg.DataDir, CertFile: s.cfg.TLS.Cert, KeyFile: s.cfg.TLS.Key,
 		ACMEEmail: s.cfg.ACME, ACMEDirectory: s.cfg.TLS.ACMEDirectory, Log: s.logs.of("tls"),
 	})
 	if err == nil {
@@ -279,7 +280,7 @@ func (s *server) stages(mk func(policy.Config) func() []muc.Stage) func() []muc.
 
 // now is the configuration as it was last taken over, for what may change while the
 // server runs.
-func (s *server) now() *Config {
+func (s *server) now() *config.Config {
 	if c := s.reloaded.Load(); c != nil {
 		return c
 	}
@@ -338,7 +339,7 @@ func (s *server) buildBridge() (err error) {
 	bc.ID, bc.JID, bc.Brewery, bc.Version = bridgeID, s.names.bridgeJID, s.names.brewery, version()
 	bc.ChannelURL = "ws" + strings.TrimPrefix(s.publicURL(), "http") + "/colibri-ws"
 	bc.IdleTimeout = b.IdleTimeout.Duration
-	if host := s.cfg.transcriptionHost(); host != "" {
+	if host := s.cfg.TranscriptionHost(); host != "" {
 		bc.ExportHosts = []string{host}
 	}
 	bc.Alloc = alloc.DefaultConfig()
@@ -402,7 +403,7 @@ func (s *server) buildFocus() (err error) {
 	fc.Channel = s.cfg.Bridge.Channel
 	fc.SessionLifetime, fc.AutoLogin = s.cfg.Auth.SessionLifetime.Duration, s.cfg.Auth.AutoLogin
 	fc.Etherpad, fc.RandomDocument = s.cfg.Integrations.Etherpad != "", f.RandomDocument
-	fc.Transcription = s.cfg.transcription()
+	fc.Transcription = transcriptionOf(s.cfg)
 	fc.Version = version()
 	s.focus, err = focus.NewService(fc, s.router, s.logs.of("focus"))
 	if err == nil {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/storage/postgres"
 	"confab/storage/sqlite"
 )
@@ -53,15 +54,15 @@ func (p *program) check(ctx context.Context, args []string) error {
 	r.dataDir(cfg)
 	r.database(ctx, cfg)
 	r.ports(cfg)
-	if cfg.TLS.Mode != "off" && (!cfg.relayOnly() || cfg.TLS.Cert != "") {
+	if cfg.TLS.Mode != "off" && (!cfg.RelayOnly() || cfg.TLS.Cert != "") {
 		r.certificate(cfg, time.Now())
 	}
-	if !cfg.relayOnly() { // it needs no name of its own
+	if !cfg.RelayOnly() { // it needs no name of its own
 		r.dns(ctx, cfg)
 	}
 	r.addresses(cfg)
 	r.localAddresses(cfg)
-	if !cfg.relayOnly() {
+	if !cfg.RelayOnly() {
 		r.webDir(cfg)
 		r.tokens(ctx, cfg)
 		r.servers(ctx, cfg)
@@ -110,7 +111,7 @@ func (r *report) fail(subject, format string, args ...any) {
 	r.line("FAIL", subject, format, args...)
 }
 
-func (r *report) configuration(p *program, cfg Config) {
+func (r *report) configuration(p *program, cfg config.Config) {
 	source := "defaults only, no file"
 	if _, err := os.Stat(p.configPath); err == nil {
 		source = p.configPath
@@ -119,7 +120,7 @@ func (r *report) configuration(p *program, cfg Config) {
 }
 
 // dataDir looks at who can read the directory and what lies in it.
-func (r *report) dataDir(cfg Config) {
+func (r *report) dataDir(cfg config.Config) {
 	info, err := os.Stat(cfg.DataDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -131,7 +132,7 @@ func (r *report) dataDir(cfg Config) {
 	case !info.IsDir():
 		r.fail("data directory", "%s is no directory", cfg.DataDir)
 		return
-	case !writable(cfg.DataDir):
+	case !config.Writable(cfg.DataDir):
 		r.fail("data directory", "%s: this user may not write there", cfg.DataDir)
 		return
 	case info.Mode().Perm()&0o022 != 0:
@@ -147,7 +148,7 @@ func (r *report) dataDir(cfg Config) {
 }
 
 // database looks whether it answers and fits this program, without changing it.
-func (r *report) database(ctx context.Context, cfg Config) {
+func (r *report) database(ctx context.Context, cfg config.Config) {
 	var have, known int
 	var err error
 	name := "PostgreSQL"
@@ -177,7 +178,7 @@ func (r *report) database(ctx context.Context, cfg Config) {
 }
 
 // certificate looks at the operator's certificate as a client would.
-func (r *report) certificate(cfg Config, now time.Time) {
+func (r *report) certificate(cfg config.Config, now time.Time) {
 	if cfg.TLS.Cert == "" {
 		if cfg.ACME != "" {
 			r.ok("certificate", "obtained by ACME for %s", cfg.Domain)
@@ -247,7 +248,7 @@ func chainErr(pair tls.Certificate) error {
 }
 
 // webDir looks for a web build where the configuration says there is one.
-func (r *report) webDir(cfg Config) {
+func (r *report) webDir(cfg config.Config) {
 	dir := cfg.Web.Dir
 	if dir == "" {
 		dir = filepath.Join(cfg.DataDir, "web")
@@ -264,7 +265,7 @@ func (r *report) webDir(cfg Config) {
 }
 
 // logPlace looks whether the log can be written where it is to go.
-func (r *report) logPlace(cfg Config) {
+func (r *report) logPlace(cfg config.Config) {
 	switch cfg.Log.Output {
 	case "file":
 		// The file itself may be there and ours in a directory that is not.
@@ -272,7 +273,7 @@ func (r *report) logPlace(cfg Config) {
 		if err == nil {
 			_ = f.Close()
 		}
-		if dir := filepath.Dir(cfg.Log.File); err != nil && (!errors.Is(err, fs.ErrNotExist) || !writable(dir)) {
+		if dir := filepath.Dir(cfg.Log.File); err != nil && (!errors.Is(err, fs.ErrNotExist) || !config.Writable(dir)) {
 			r.fail("log", "%s: this user may not write there (log.file): %v", cfg.Log.File, rootCause(err))
 			return
 		}

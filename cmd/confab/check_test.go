@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"confab/cmd/confab/config"
 )
 
 func TestCheckCommand(t *testing.T) {
@@ -53,7 +55,7 @@ func TestCheckPorts(t *testing.T) {
 	}
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
-	var cfg Config
+	var cfg config.Config
 	cfg.DataDir, cfg.XMPP.Port, cfg.TURN.Mode, cfg.TLS.Mode = w.dir, port, "off", "off"
 	cfg.Admin.Listen = fmt.Sprintf("127.0.0.1:%d", port)
 
@@ -68,7 +70,12 @@ func TestCheckPorts(t *testing.T) {
 		!strings.Contains(got, "OK    udp :0") {
 		t.Error(got)
 	}
-	cfg.origins = map[string]origin{"admin.listen": {name: "CONFAB_ADMIN_LISTEN"}}
+	set, _, err := config.Load(config.Sources{Environ: []string{"CONFAB_ADMIN_LISTEN=" + cfg.Admin.Listen, "CONFAB_DATA_DIR=" + w.dir, fmt.Sprint("CONFAB_XMPP_PORT=", port),
+		"CONFAB_XMPP_TLS_PORT=0", "CONFAB_TURN_MODE=off", "CONFAB_TLS_MODE=off", "CONFAB_WEB_LISTEN=127.0.0.1:0", "CONFAB_WEB_HTTP_LISTEN=", "CONFAB_BRIDGE_UDP_PORT=0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg = set
 	if got := findings(); !strings.Contains(got, "needed for metrics and health (admin.listen)") {
 		t.Errorf("an address that was set gives way: %s", got)
 	}
@@ -85,7 +92,7 @@ func TestCheckPorts(t *testing.T) {
 func TestCheckDataDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cfg := Config{DataDir: dir}
+	cfg := config.Config{DataDir: dir}
 	findings := func() string {
 		var out bytes.Buffer
 		(&report{out: &out}).dataDir(cfg)
@@ -117,7 +124,7 @@ func TestCheckDataDirectory(t *testing.T) {
 
 func TestCheckDatabase(t *testing.T) {
 	t.Parallel()
-	cfg := Config{DataDir: t.TempDir()}
+	cfg := config.Config{DataDir: t.TempDir()}
 	path := sqlitePath(cfg)
 	findings := func() string {
 		var out bytes.Buffer
@@ -181,7 +188,7 @@ func TestCheckCertificate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg := Config{Domain: "meet.example"}
+		cfg := config.Config{Domain: "meet.example"}
 		cfg.TLS.Cert, cfg.TLS.Key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
 		for path, data := range map[string][]byte{cfg.TLS.Cert: text, cfg.TLS.Key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
 			if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -241,7 +248,7 @@ func TestCheckLocalAddressesAndWebDir(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	r := &report{out: &out}
-	cfg := Config{DataDir: t.TempDir()}
+	cfg := config.Config{DataDir: t.TempDir()}
 	cfg.Network.Bind = []string{"127.0.0.1", "lo", "192.0.2.77", "eth77"}
 	cfg.Network.PublicAddresses = []string{"auto", "192.0.2.1/127.0.0.1", "192.0.2.1/192.0.2.78"}
 	cfg.Web.Dir = cfg.DataDir

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/focus"
 	"confab/xmpp/auth"
 )
@@ -15,18 +16,18 @@ import (
 const keysTimeout = 10 * time.Second
 
 // tokens looks at what a start would accept in silence.
-func (r *report) tokens(ctx context.Context, cfg Config) {
+func (r *report) tokens(ctx context.Context, cfg config.Config) {
 	j := &cfg.Auth.JWT
-	if cfg.jwtOn() {
+	if cfg.JWTOn() {
 		r.signer(ctx, "tokens", j.Algorithm, j.Secret, auth.KeysConfig{URL: j.KeysURL, Server: j.KeyServer})
 	}
 	for _, t := range cfg.Tenants {
 		if t.JWTSecret != "" || t.JWTKeysURL != "" {
-			r.signer(ctx, "tokens of "+t.Name, jwtAlgorithm("", t.JWTSecret), t.JWTSecret, auth.KeysConfig{URL: t.JWTKeysURL})
+			r.signer(ctx, "tokens of "+t.Name, config.JWTAlgorithm("", t.JWTSecret), t.JWTSecret, auth.KeysConfig{URL: t.JWTKeysURL})
 		}
 	}
 	switch {
-	case !cfg.jwtOn():
+	case !cfg.JWTOn():
 		return
 	case slices.Contains(j.Issuers, "*"):
 		r.warn("tokens", "of any issuer are accepted (auth.jwt.issuers)")
@@ -43,7 +44,7 @@ func (r *report) tokens(ctx context.Context, cfg Config) {
 }
 
 // signer looks at one secret, or at one place of keys.
-func (r *report) signer(ctx context.Context, subject, algorithm string, secret Secret, place auth.KeysConfig) {
+func (r *report) signer(ctx context.Context, subject, algorithm string, secret config.Secret, place auth.KeysConfig) {
 	if secret != "" {
 		if size := auth.HashSize(algorithm); len(secret) < size {
 			r.warn(subject, "the secret has %d bytes, %s asks for %d (RFC 7518): openssl rand -hex 32 makes a good one", len(secret), algorithm, size)

@@ -13,10 +13,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"confab/cmd/confab/config"
 )
 
 // ports tries to bind what the server would bind.
-func (r *report) ports(cfg Config) {
+func (r *report) ports(cfg config.Config) {
 	pid, err := runningServer(cfg.DataDir)
 	if err != nil {
 		r.warn("ports", "can't tell whether the server runs: %v", err)
@@ -43,7 +45,7 @@ type listener struct {
 	fallback                   string // what happens instead when a default can't be had
 }
 
-func listeners(cfg Config) []listener {
+func listeners(cfg config.Config) []listener {
 	var list []listener
 	add := func(network, address, key, use, fallback string) {
 		if cfg.IsSet(key) {
@@ -51,7 +53,7 @@ func listeners(cfg Config) []listener {
 		}
 		list = append(list, listener{network, address, key, use, fallback})
 	}
-	whole := !cfg.relayOnly()
+	whole := !cfg.RelayOnly()
 	if whole {
 		for _, a := range cfg.Web.Listen {
 			add("tcp", a, "web.listen", "HTTPS", ":8443 is used instead")
@@ -161,7 +163,7 @@ func holds(pid int, network, address string) bool {
 }
 
 // dns looks whether the domain leads here.
-func (r *report) dns(ctx context.Context, cfg Config) {
+func (r *report) dns(ctx context.Context, cfg config.Config) {
 	if cfg.Domain == "localhost" {
 		r.warn("DNS", "the domain is localhost: others can come by the machine's address only. Set domain")
 		return
@@ -184,7 +186,7 @@ func (r *report) dns(ctx context.Context, cfg Config) {
 }
 
 // ownAddresses are those of the interfaces and the public ones of the configuration.
-func ownAddresses(cfg Config) []netip.Addr {
+func ownAddresses(cfg config.Config) []netip.Addr {
 	var own []netip.Addr
 	for _, text := range cfg.Network.PublicAddresses {
 		public, _, _ := strings.Cut(text, "/")
@@ -205,7 +207,7 @@ func ownAddresses(cfg Config) []netip.Addr {
 }
 
 // addresses looks whether clients elsewhere can reach the media port.
-func (r *report) addresses(cfg Config) {
+func (r *report) addresses(cfg config.Config) {
 	var public, private []string
 	for _, a := range ownAddresses(cfg) {
 		switch {
@@ -217,7 +219,7 @@ func (r *report) addresses(cfg Config) {
 		}
 	}
 	switch {
-	case len(public) > 0 && cfg.relayOnly():
+	case len(public) > 0 && cfg.RelayOnly():
 		r.ok("addresses", "relayed addresses on %s", strings.Join(slices.Compact(public), ", "))
 	case len(public) > 0:
 		r.ok("addresses", "media on UDP %d of %s", cfg.Bridge.UDPPort, strings.Join(slices.Compact(public), ", "))
@@ -230,7 +232,7 @@ func (r *report) addresses(cfg Config) {
 }
 
 // localAddresses looks whether the machine has what the configuration says it has.
-func (r *report) localAddresses(cfg Config) {
+func (r *report) localAddresses(cfg config.Config) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return // addresses has told

@@ -6,13 +6,15 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"confab/cmd/confab/config"
 )
 
 // serverTimeout is how long each is waited for.
 const serverTimeout = 5 * time.Second
 
-func (r *report) servers(ctx context.Context, cfg Config) {
-	if u := cfg.Integrations.Whiteboard; u != builtin {
+func (r *report) servers(ctx context.Context, cfg config.Config) {
+	if u := cfg.Integrations.Whiteboard; u != config.Builtin {
 		r.server(ctx, "whiteboard", "integrations.whiteboard", u, r.warn)
 	}
 	r.server(ctx, "Etherpad", "integrations.etherpad", cfg.Integrations.Etherpad, r.warn)

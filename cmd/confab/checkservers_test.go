@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"confab/cmd/confab/config"
 )
 
 func TestCheckServers(t *testing.T) {
@@ -15,14 +17,14 @@ func TestCheckServers(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 
-	var cfg Config
+	var cfg config.Config
 	findings := func() (string, bool) {
 		var out bytes.Buffer
 		r := &report{out: &out}
 		r.servers(t.Context(), cfg)
 		return out.String(), r.failed
 	}
-	cfg.Integrations.Whiteboard = builtin
+	cfg.Integrations.Whiteboard = config.Builtin
 	if got, _ := findings(); got != "" {
 		t.Errorf("nobody to ask: %s", got)
 	}

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/credential"
 	"confab/extdisco/probe"
 	"confab/extdisco/stun"
@@ -35,7 +36,7 @@ const (
 )
 
 // relayPorts looks at who else wants the ports of the relay.
-func (r *report) relayPorts(cfg Config, proc string) {
+func (r *report) relayPorts(cfg config.Config, proc string) {
 	t := &cfg.TURN
 	if t.Mode != "full" {
 		return
@@ -93,7 +94,7 @@ func allReserved(list string, from, to int) bool {
 }
 
 // relaySettings looks at what does not go together, or not on this machine.
-func (r *report) relaySettings(cfg Config) {
+func (r *report) relaySettings(cfg config.Config) {
 	t := &cfg.TURN
 	if t.Mode == "off" {
 		return
@@ -123,7 +124,7 @@ func (r *report) relaySettings(cfg Config) {
 }
 
 // concreteListen are the addresses that STUN and TURN are answered on.
-func concreteListen(cfg Config) []netip.Addr {
+func concreteListen(cfg config.Config) []netip.Addr {
 	var out []netip.Addr
 	listen := addresses(cfg.TURN.Listen)
 	if len(listen) == 0 {
@@ -152,7 +153,7 @@ type turnTarget struct {
 }
 
 // turnTargets are the best address of each family that clients are told.
-func turnTargets(cfg Config) []turnTarget {
+func turnTargets(cfg config.Config) []turnTarget {
 	own := localAddresses()
 	var list []turnTarget
 	auto := false
@@ -191,7 +192,7 @@ func turnTargets(cfg Config) []turnTarget {
 }
 
 // relaySelfTest uses the running server as clients do.
-func (r *report) relaySelfTest(ctx context.Context, cfg Config) {
+func (r *report) relaySelfTest(ctx context.Context, cfg config.Config) {
 	t := &cfg.TURN
 	if t.Mode == "off" {
 		return
@@ -256,8 +257,8 @@ func binding(ctx context.Context, network, address, name string) (netip.AddrPort
 
 // shared443 looks whether TURN over TLS gets through where the web is, under the name that
 // people use: a proxy that takes HTTP only stands in its way (turn.md §7.10).
-func (r *report) shared443(ctx context.Context, cfg Config) {
-	if cfg.relayOnly() || !cfg.TURN.Share443 || !cfg.TURN.TLS || cfg.TLS.Mode == "off" || cfg.Domain == "localhost" || len(cfg.Web.Listen) == 0 {
+func (r *report) shared443(ctx context.Context, cfg config.Config) {
+	if cfg.RelayOnly() || !cfg.TURN.Share443 || !cfg.TURN.TLS || cfg.TLS.Mode == "off" || cfg.Domain == "localhost" || len(cfg.Web.Listen) == 0 {
 		return
 	}
 	_, port, err := net.SplitHostPort(cfg.Web.Listen[0])
@@ -281,7 +282,7 @@ func (r *report) shared443(ctx context.Context, cfg Config) {
 }
 
 // turnCredential is one that the running server takes.
-func turnCredential(cfg Config, now time.Time) (credential.Credential, error) {
+func turnCredential(cfg config.Config, now time.Time) (credential.Credential, error) {
 	var secret string
 	if len(cfg.TURN.Secrets) > 0 {
 		secret = string(cfg.TURN.Secrets[0])
@@ -298,7 +299,7 @@ func turnCredential(cfg Config, now time.Time) (credential.Credential, error) {
 }
 
 // allocations opens two, has one send to the other, and tries what must not go.
-func (r *report) allocations(ctx context.Context, cfg Config, network, address string) {
+func (r *report) allocations(ctx context.Context, cfg config.Config, network, address string) {
 	ctx, cancel := context.WithTimeout(ctx, 3*turnTimeout)
 	defer cancel()
 	cred, err := turnCredential(cfg, time.Now())
@@ -322,7 +323,7 @@ func (r *report) allocations(ctx context.Context, cfg Config, network, address s
 		clients[i] = c
 	}
 	toBridge := ""
-	if bridge := netip.AddrPortFrom(relayed[0].Addr(), uint16(cfg.Bridge.UDPPort)); bridge.Port() != 0 && !cfg.relayOnly() {
+	if bridge := netip.AddrPortFrom(relayed[0].Addr(), uint16(cfg.Bridge.UDPPort)); bridge.Port() != 0 && !cfg.RelayOnly() {
 		if err := clients[0].Bind(ctx, stun.MinChannel, bridge); err != nil {
 			r.fail("TURN", "clients that come through the relay can't reach the bridge at %s: %v", bridge, explainRefusal(err))
 			return
@@ -393,7 +394,7 @@ func (r *report) allocations(ctx context.Context, cfg Config, network, address s
 
 // controlPorts are ports of this machine that nobody may reach through the relay: SSH's
 // and that of the admin listener.
-func controlPorts(cfg Config) []uint16 {
+func controlPorts(cfg config.Config) []uint16 {
 	list := []uint16{22}
 	if _, text, err := net.SplitHostPort(cfg.Admin.Listen); err == nil {
 		if n, err := strconv.ParseUint(text, 10, 16); err == nil && n != 0 {
@@ -404,7 +405,7 @@ func controlPorts(cfg Config) []uint16 {
 }
 
 // forbiddenPeers are refused whatever is set, unless the bridge is announced there.
-func forbiddenPeers(cfg Config) []netip.Addr {
+func forbiddenPeers(cfg config.Config) []netip.Addr {
 	var out []netip.Addr
 	for _, text := range []string{
 		"127.0.0.1", "::ffff:127.0.0.1", "::127.0.0.1", "::1", "0.0.0.0", "::", "169.254.169.254", "::ffff:169.254.169.254",
@@ -457,7 +458,7 @@ func explainRefusal(err error) error {
 }
 
 // outside asks a server elsewhere to send packets to our ports, and says what each shows.
-func (r *report) outside(ctx context.Context, cfg Config, helper string) {
+func (r *report) outside(ctx context.Context, cfg config.Config, helper string) {
 	if _, _, err := net.SplitHostPort(helper); err != nil {
 		helper = net.JoinHostPort(strings.Trim(helper, "[]"), "3478")
 	}
@@ -466,7 +467,7 @@ func (r *report) outside(ctx context.Context, cfg Config, helper string) {
 		what string
 	}
 	var ports []use
-	if !cfg.relayOnly() {
+	if !cfg.RelayOnly() {
 		ports = append(ports, use{cfg.Bridge.UDPPort, "media"})
 	}
 	if t := &cfg.TURN; t.Mode != "off" && t.UDP {

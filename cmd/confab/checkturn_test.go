@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/credential"
 	"confab/extdisco/relay"
 )
@@ -91,9 +92,9 @@ func TestCheckFindsOpenRelays(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			var cfg Config
+			var cfg config.Config
 			cfg.Network.PublicAddresses = []string{"127.0.0.1"}
-			cfg.TURN.Secrets, cfg.Bridge.UDPPort, cfg.Admin.Listen = []Secret{checkSecret}, 10000, "127.0.0.1:8888"
+			cfg.TURN.Secrets, cfg.Bridge.UDPPort, cfg.Admin.Listen = []config.Secret{checkSecret}, 10000, "127.0.0.1:8888"
 			got, failed := look(func(r *report) { r.allocations(t.Context(), cfg, "udp", at) })
 			if !strings.Contains(got, c.want) || failed != strings.HasPrefix(c.want, "FAIL") {
 				t.Errorf("failed %v\n%swant %s", failed, got, c.want)
@@ -121,7 +122,7 @@ func TestCheckFindsAProxy(t *testing.T) {
 	proxy := httptest.NewTLSServer(http.NotFoundHandler())
 	proxy.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	defer proxy.Close()
-	cfg := Config{Domain: "127.0.0.1"}
+	cfg := config.Config{Domain: "127.0.0.1"}
 	cfg.TURN.Share443, cfg.TURN.TLS = true, true
 	cfg.Web.Listen = []string{proxy.Listener.Addr().String()}
 	if got, _ := look(func(r *report) { r.shared443(t.Context(), cfg) }); !strings.Contains(got, "speaks TLS, but does not answer TURN") {
@@ -135,7 +136,7 @@ func TestCheckFindsAProxy(t *testing.T) {
 
 func TestCheckOfRelayPorts(t *testing.T) {
 	t.Parallel()
-	var cfg Config
+	var cfg config.Config
 	cfg.TURN.Mode, cfg.TURN.MinPort, cfg.TURN.MaxPort, cfg.Bridge.UDPPort = "full", 49152, 65535, 50000
 	for _, c := range []struct{ ports, reserved, want string }{
 		{"32768\t60999\n", "\n", "WARN  relay range           the system gives UDP 49152 to 60999 to other programs"},
@@ -164,7 +165,7 @@ func TestCheckOfRelayPorts(t *testing.T) {
 
 func TestCheckOfRelaySettings(t *testing.T) {
 	t.Parallel()
-	var cfg Config
+	var cfg config.Config
 	cfg.TURN.Mode, cfg.TURN.TLS, cfg.TLS.Mode, cfg.TURN.RFC5780 = "full", true, "off", true
 	cfg.TURN.Listen, cfg.TURN.RelayAddresses = []string{"127.0.0.1", "192.0.2.77"}, []string{"192.0.2.78"}
 	got, failed := look(func(r *report) { r.relaySettings(cfg) })
@@ -209,7 +210,7 @@ func TestCheckFromOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	var cfg Config
+	var cfg config.Config
 	cfg.Bridge.UDPPort, err = strconv.Atoi(freePort(t))
 	if err != nil {
 		t.Fatal(err)

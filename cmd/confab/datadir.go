@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"confab/cmd/confab/config"
 	"confab/storage"
 	"confab/storage/postgres"
 	"confab/storage/sqlite"
@@ -38,7 +39,7 @@ type Storage interface {
 }
 
 // openStorage opens the database and brings its schema up to date.
-func openStorage(ctx context.Context, cfg Config) (Storage, error) {
+func openStorage(ctx context.Context, cfg config.Config) (Storage, error) {
 	if cfg.Database != "" {
 		db, err := postgres.Open(ctx, string(cfg.Database))
 		if err != nil {
@@ -53,7 +54,7 @@ func openStorage(ctx context.Context, cfg Config) (Storage, error) {
 	return db, nil
 }
 
-func sqlitePath(cfg Config) string { return filepath.Join(cfg.DataDir, "confab.db") }
+func sqlitePath(cfg config.Config) string { return filepath.Join(cfg.DataDir, "confab.db") }
 
 // makeDataDir makes the directory, for its owner only.
 func makeDataDir(dir string) error {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/credential"
 )
 
@@ -51,10 +52,10 @@ func TestExistingCoturn(t *testing.T) {
 	}
 	port := freePort(t)
 	cfg := w.config(t)
-	cfg.Admin.APIKeys, cfg.Admin.Listen = []Secret{"a-key-of-16-bytes"}, "127.0.0.1:"+freePort(t)
-	cfg.TURN.Mode, cfg.TURN.Secrets, cfg.TURN.Probe = "off", []Secret{secret}, Duration{100 * time.Millisecond}
+	cfg.Admin.APIKeys, cfg.Admin.Listen = []config.Secret{"a-key-of-16-bytes"}, "127.0.0.1:"+freePort(t)
+	cfg.TURN.Mode, cfg.TURN.Secrets, cfg.TURN.Probe = "off", []config.Secret{secret}, config.Duration{Duration: 100 * time.Millisecond}
 	n, _ := strconv.Atoi(port)
-	cfg.TURN.Servers = []TURNServer{{Type: "turn", Host: "127.0.0.1", Port: n}}
+	cfg.TURN.Servers = []config.TURNServer{{Type: "turn", Host: "127.0.0.1", Port: n}}
 	end := coturn(t, port, secret)
 	startServer(t, cfg, reloads{}, io.Discard)
 
@@ -143,9 +144,9 @@ func TestTURNReload(t *testing.T) {
 		t.Fatal(errOut)
 	}
 	cfg := w.config(t)
-	cfg.TURN.Probe = Duration{} // the relay that is bought does not exist
-	wanted, hup := make(chan Config, 1), make(chan os.Signal)
-	startServer(t, cfg, reloads{hup, func() (Config, error) { return <-wanted, nil }}, io.Discard)
+	cfg.TURN.Probe = config.Duration{} // the relay that is bought does not exist
+	wanted, hup := make(chan config.Config, 1), make(chan os.Signal)
+	startServer(t, cfg, reloads{hup, func() (config.Config, error) { return <-wanted, nil }}, io.Discard)
 	anna := dialXMPP(t, cfg.XMPP.TLSPort, "meet.example", "anna", "secret")
 	credentials := regexp.MustCompile(`type="turn" host="meet.example" port="\d+" transport="udp" username="([^"]*)" password="([^"]*)"`)
 	relays := func(text string) credential.Credential {
@@ -175,14 +176,14 @@ func TestTURNReload(t *testing.T) {
 	}
 
 	next := cfg
-	next.TURN.Servers = []TURNServer{{Type: ownServer}, {Type: "turn", Host: "bought.example", Port: 3478, Username: "u", Password: "p"}}
+	next.TURN.Servers = []config.TURNServer{{Type: config.OwnServer}, {Type: "turn", Host: "bought.example", Port: 3478, Username: "u", Password: "p"}}
 	next.TURN.Access = []string{"meet.example"}
 	wanted <- next
 	hup <- syscall.SIGHUP
 	if got := anna.say("", "</iq>"); strings.Count(got, "<service ") != 1 || !strings.Contains(got, `<service action="add" type="turn" host="bought.example" port="3478" transport="udp" username="u" password="p" restricted="1"/>`) {
 		t.Errorf("another relay: %s", got)
 	}
-	next.TURN.Secrets = []Secret{"of-the-configuration"}
+	next.TURN.Secrets = []config.Secret{"of-the-configuration"}
 	wanted <- next
 	hup <- syscall.SIGHUP
 	third := relays(anna.say("", "</iq>"))
@@ -211,9 +212,9 @@ func TestTURNReload(t *testing.T) {
 func TestServersToldToClients(t *testing.T) {
 	t.Parallel()
 	list := func(text string) string {
-		src := write(t, text)
-		src.environ = []string{"CONFAB_DOMAIN=meet.example"}
-		cfg, _, err := load(src)
+		src := written(t, text)
+		src.Environ = []string{"CONFAB_DOMAIN=meet.example"}
+		cfg, _, err := config.Load(src)
 		if err != nil {
 			t.Fatal(err)
 		}

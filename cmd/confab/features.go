@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 
+	"confab/cmd/confab/config"
 	"confab/muc"
 	"confab/muc/services"
 	"confab/xmpp"
@@ -24,7 +25,7 @@ type feature struct {
 	off bool
 	// on is asked for each new room and each login, so a running server takes the
 	// switch over; nil is always. What is off is not announced: clients hide its buttons.
-	on func(*Config) bool
+	on func(*config.Config) bool
 	// visitors says that visitors find the component, too.
 	visitors bool
 	// main makes the service of a main room, breakout that of a breakout room; nil
@@ -58,18 +59,18 @@ func (s *server) roomFeatures() []feature {
 			serve: func(s *server) (xmpp.Handler, error) {
 				return services.NewMetadataComponent(meta, s.rooms, s.router), nil
 			}},
-		{name: services.AVModerationName, domain: n.avModeration, on: func(c *Config) bool { return c.Rooms.AVModeration }, main: services.NewAVModeration(n.avModeration)},
-		{name: services.MessageLimitName, on: func(c *Config) bool { return c.Rooms.MessagesMax > 0 }, main: limit, breakout: limit},
+		{name: services.AVModerationName, domain: n.avModeration, on: func(c *config.Config) bool { return c.Rooms.AVModeration }, main: services.NewAVModeration(n.avModeration)},
+		{name: services.MessageLimitName, on: func(c *config.Config) bool { return c.Rooms.MessagesMax > 0 }, main: limit, breakout: limit},
 		{name: "everyone", off: !s.everyone().On, main: everyone, breakout: everyone},
 		s.breakouts(),
 		s.visitors(),
-		{name: services.PollsName, domain: n.component("polls"), visitors: true, on: func(c *Config) bool { return c.Rooms.Polls }, main: polls, breakout: polls},
+		{name: services.PollsName, domain: n.component("polls"), visitors: true, on: func(c *config.Config) bool { return c.Rooms.Polls }, main: polls, breakout: polls},
 		{name: services.SpeakerStatsName, domain: n.component("speakerstats"), main: speakers, breakout: speakers,
 			serve: func(s *server) (xmpp.Handler, error) {
 				return services.NewSpeakerStatsComponent(n.component("speakerstats"), s.rooms, s.router), nil
 			}},
 		{name: services.DurationName, domain: n.component("conferenceduration"), main: services.NewDuration(n.component("conferenceduration"))},
-		{name: services.EndConferenceName, domain: n.component("endconference"), on: func(c *Config) bool { return c.Rooms.EndForAll }, main: services.NewEndConference},
+		{name: services.EndConferenceName, domain: n.component("endconference"), on: func(c *config.Config) bool { return c.Rooms.EndForAll }, main: services.NewEndConference},
 		{name: services.FileSharingName, domain: n.component("filesharing"), visitors: true, off: s.cfg.Integrations.Files == "",
 			main: services.NewFileSharing(s.fileSharing())},
 		s.lobby(), // behind what may refuse a form
@@ -87,7 +88,7 @@ func (s *server) roomFeatures() []feature {
 }
 
 // while makes the service of rooms that begin while a feature is on.
-func (s *server) while(on func(*Config) bool, mk func(*muc.Room) muc.RoomService) func(*muc.Room) muc.RoomService {
+func (s *server) while(on func(*config.Config) bool, mk func(*muc.Room) muc.RoomService) func(*muc.Room) muc.RoomService {
 	if on == nil || mk == nil {
 		return mk
 	}

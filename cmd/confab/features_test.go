@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"confab/cmd/confab/config"
 	"confab/muc/services"
 )
 
@@ -12,11 +13,11 @@ import (
 // identity.
 func TestSwitches(t *testing.T) {
 	t.Parallel()
-	cfg, _, err := load(write(t, "domain = 'meet.example'"))
+	cfg, _, err := config.Load(written(t, "domain = 'meet.example'"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := func(cfg Config) (out []string) {
+	names := func(cfg config.Config) (out []string) {
 		s := &server{cfg: cfg, listen: cfg.Web.Listen, names: newNames(cfg.Domain, bridgeID, false)}
 		s.features = s.roomFeatures()
 		for _, id := range s.identities() {
@@ -33,7 +34,7 @@ func TestSwitches(t *testing.T) {
 		"rooms.lobby":         "lobbyrooms",
 	} {
 		off := cfg
-		valueOf(&off, key).Set(reflect.ValueOf(false))
+		config.ValueOf(&off, key).Set(reflect.ValueOf(false))
 		left := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == want })
 		if got := names(off); !slices.Equal(got, left) || len(left) != len(all)-1 {
 			t.Errorf("%s = false leaves %v of %v", key, got, all)
@@ -49,7 +50,7 @@ func TestSwitches(t *testing.T) {
 // A running server takes switches over: for rooms that begin then, and for who logs in.
 func TestSwitchesOfARunningServer(t *testing.T) {
 	t.Parallel()
-	cfg, _, err := load(write(t, "domain = 'meet.example'"))
+	cfg, _, err := config.Load(written(t, "domain = 'meet.example'"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco"
 	"confab/extdisco/token"
 	"confab/internal/guard"
@@ -37,7 +38,7 @@ func (s *server) openFiles() error {
 		return fmt.Errorf("token_key of %s: %w", secretsFile, err)
 	}
 	s.tokens = newTokens(s, key)
-	if s.cfg.Integrations.Files != builtin {
+	if s.cfg.Integrations.Files != config.Builtin {
 		return nil
 	}
 	s.files, err = files.Open(files.Config{
@@ -57,7 +58,7 @@ func (s *server) openFiles() error {
 	return nil
 }
 
-func fileLimits(c Config) files.Limits {
+func fileLimits(c config.Config) files.Limits {
 	r := c.Rooms
 	return files.Limits{File: int64(r.FileMaxSize), PerMeeting: r.FilesMax, Disk: int64(r.FilesDiskMax), Uploads: c.Limits.UploadsPerIP}
 }

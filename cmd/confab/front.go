@@ -12,13 +12,14 @@ import (
 	"net/url"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/relay"
 	"confab/web"
 )
 
 // webConfig maps a configuration onto the front. Reload calls it with another one
 // than the server was started with.
-func (s *server) webConfig(c Config) (wc web.Config, err error) {
+func (s *server) webConfig(c config.Config) (wc web.Config, err error) {
 	wc = web.DefaultConfig(c.Domain)
 	wc.Aliases, wc.DataDir = c.Aliases, c.DataDir
 	wc.Listen = nil
@@ -47,7 +48,7 @@ func (s *server) webConfig(c Config) (wc web.Config, err error) {
 	}
 	wc.Site.NoPolls, wc.Site.NoReactions = !c.Rooms.Polls, !c.Rooms.Reactions
 	wc.Site.FileSharing = web.FileSharing{On: c.Integrations.Files != "", Max: int64(c.Rooms.FileMaxSize)}
-	if c.Integrations.Files != builtin {
+	if c.Integrations.Files != config.Builtin {
 		wc.Site.FileSharing.URL = c.Integrations.Files
 	}
 	wc.Site.Whiteboard = c.Integrations.Whiteboard != ""

@@ -3,24 +3,22 @@ package main
 import (
 	"bytes"
 	"flag"
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"confab/extdisco/relay"
+	"confab/cmd/confab/config"
 )
 
-var update = flag.Bool("update", false, "write what the imports give to testdata/import")
+var update = flag.Bool("update", false, "write what the imports give to importer/testdata")
 
-// What the files of testdata/import become, and what is said about them. Run with
+// What the files of importer/testdata become, and what is said about them. Run with
 // -update to write them anew, and read the difference.
 func TestImport(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"jitsi", "debian", "odd"} {
-		path := filepath.Join("testdata", "import", name+".conf")
+		path := filepath.Join("importer", "testdata", name+".conf")
 		var out, errOut bytes.Buffer
 		p := program{stdout: &out, stderr: &errOut}
 		if status := p.run(t.Context(), []string{"import", path}); status != 0 {
@@ -32,7 +30,7 @@ func TestImport(t *testing.T) {
 			t.Fatal(err)
 		}
 		for suffix, got := range map[string]string{".toml": strings.ReplaceAll(out.String(), dir, "/etc"), ".txt": errOut.String()} {
-			golden := filepath.Join("testdata", "import", name+suffix)
+			golden := filepath.Join("importer", "testdata", name+suffix)
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -91,161 +89,10 @@ func TestImportRefuses(t *testing.T) {
 	if status != 0 || out != "" || err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("-o: exit %d, %v %v\n%s%s", status, info, err, out, errOut)
 	}
-	if cfg, _, err := load(sources{path: file, require: true}); err != nil || cfg.TURN.Realm != "x" || len(cfg.TURN.Secrets) != 1 {
+	if cfg, _, err := config.Load(config.Sources{Path: file, Require: true}); err != nil || cfg.TURN.Realm != "x" || len(cfg.TURN.Secrets) != 1 {
 		t.Errorf("-o: %v", err)
 	}
 	if status, _, errOut := run("realm=y\n", "-o", file); status != 1 || !strings.Contains(errOut, "is there already") {
 		t.Errorf("a file was overwritten: exit %d\n%s", status, errOut)
 	}
-}
-
-// Each option of coturn is understood, with and without a value, and the result is
-// accepted.
-func TestImportOfEachOption(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(filepath.Join("testdata", "import", "options.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := strings.Fields(string(text))
-	for _, name := range names {
-		if _, known := coturnOptions[name]; !known {
-			t.Errorf("%s is not known", name)
-		}
-	}
-	for name := range coturnOptions {
-		for _, value := range []string{"", "=1", "=0", "=off", "=443", "=70000", "=10.0.0.1", "=::", "=a:b", "=\"a b\" # c;"} {
-			c := importCoturn(name+value, "/etc", false)
-			if len(c.keys) == 0 && len(c.findings) == 0 {
-				t.Errorf("%s%s vanishes", name, value)
-			}
-			if err := acceptable(c.toml("f")); err != nil {
-				t.Errorf("%s%s: %v\n%s", name, value, err, c.toml("f"))
-			}
-		}
-	}
-}
-
-// The table of docs/migrating.md is complete.
-func TestImportIsDocumented(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "migrating.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(text), "\n## coturn\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	for name := range coturnOptions {
-		if !strings.Contains(section, "`"+name+"`") {
-			t.Errorf("docs/migrating.md says nothing about %s", name)
-		}
-	}
-}
-
-// A host without a web keeps the ports that the web would have.
-func TestImportForAHostThatOnlyRelays(t *testing.T) {
-	t.Parallel()
-	const text = "listening-port=80\ntls-listening-port=443\nrealm=x\nuse-auth-secret\nstatic-auth-secret=0123456789abcdef\n"
-	c := importCoturn(text, "/etc", true)
-	got := c.toml("f")
-	for _, want := range []string{"[node]\nroles = [\"turn\"]\n", "port = 80  # 1\n", "tls_port = 443  # 2\n"} {
-		if !strings.Contains(got, want) || strings.Contains(got, "domain") {
-			t.Errorf("no %q in\n%s", want, got)
-		}
-	}
-	if err := acceptable(got); err != nil {
-		t.Error(err)
-	}
-	if got := importCoturn(text, "/etc", false).toml("f"); !strings.Contains(got, "port = 80  # 1\ntcp = false  # 1\ntls_port = 0  # 2\n") {
-		t.Error(got)
-	}
-}
-
-func TestPeerRanges(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ text, want string }{
-		{"10.0.0.0-10.255.255.255", "[10.0.0.0/8]"},
-		{"10.0.0.1", "[10.0.0.1/32]"},
-		{" 10.0.0.1 - 10.0.0.6 ", "[10.0.0.1/32 10.0.0.2/31 10.0.0.4/31 10.0.0.6/32]"},
-		{"0.0.0.0-255.255.255.255", "[0.0.0.0/0]"},
-		{"255.255.255.254-255.255.255.255", "[255.255.255.254/31]"},
-		{"83.166.64.0-83.166.95.255", "[83.166.64.0/19]"},
-		{"::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "[::/0]"},
-		{"2001:db8::-2001:db8::2", "[2001:db8::/127 2001:db8::2/128]"},
-		{"::ffff:10.0.0.0-::ffff:10.0.0.255", "[10.0.0.0/24]"},
-		{"10.1.2.3/8", "[10.0.0.0/8]"},
-		{"10.0.0.2-10.0.0.1", `"10.0.0.2-10.0.0.1" ends before it begins`},
-		{"10.0.0.2-::1", `"10.0.0.2-::1" has two kinds of addresses`},
-		{"localhost", `"localhost" is no address`},
-		{"10.0.0.1-", `"" is no address`},
-	} {
-		ps, err := peerRange(c.text)
-		if got := fmt.Sprint(ps); err != nil && err.Error() != c.want || err == nil && got != c.want {
-			t.Errorf("%s\n got %s %v\nwant %s", c.text, got, err, c.want)
-		}
-	}
-}
-
-// What the import leaves out because the relay refuses it anyway is refused.
-func TestImportKnowsThePolicyOfTheRelay(t *testing.T) {
-	t.Parallel()
-	all := parsePrefixes("0.0.0.0/0", "::/0")
-	for _, c := range []struct {
-		list   []netip.Prefix
-		policy relay.Peers
-	}{
-		{neverPeers, relay.Peers{Private: true, Allowed: all}},
-		{specialPeers, relay.Peers{Private: true}},
-		{privatePeers, relay.Peers{}},
-	} {
-		for _, p := range c.list {
-			for _, a := range []netip.Addr{p.Addr(), lastOf(p)} {
-				if c.policy.AllowIP(a) {
-					t.Errorf("%v of %v is relayed to", a, p)
-				}
-			}
-		}
-	}
-}
-
-func FuzzImport(f *testing.F) {
-	for _, name := range []string{"jitsi", "debian", "odd"} {
-		text, err := os.ReadFile(filepath.Join("testdata", "import", name+".conf"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(string(text))
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		c := importCoturn(text, "/etc", len(text)%2 == 0)
-		if err := acceptable(c.toml("f")); err != nil {
-			t.Errorf("%v\n%s", err, c.toml("f"))
-		}
-		for _, finding := range c.findings {
-			if strings.ContainsAny(finding.String(), "\x00\x1b\n") {
-				t.Errorf("%q", finding)
-			}
-		}
-	})
-}
-
-func FuzzPeerRange(f *testing.F) {
-	f.Add(uint32(0x0a000001), uint32(0x0a0000fe))
-	f.Fuzz(func(t *testing.T, a, b uint32) {
-		from, to := address4(min(a, b)), address4(max(a, b))
-		next := from
-		for _, p := range cover(from, to) {
-			if p.Addr() != next || p.Masked() != p {
-				t.Fatalf("%v-%v: %v does not follow", from, to, p)
-			}
-			next = lastOf(p).Next()
-		}
-		if next != to.Next() {
-			t.Fatalf("%v-%v ends before %v", from, to, next)
-		}
-	})
-}
-
-func address4(n uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }

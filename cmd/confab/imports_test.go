@@ -47,23 +47,25 @@ var mayImport = map[string][]string{
 	"web/queue":           {"internal/guard"},
 	"web/api":             {},
 	"cmd/confab": {"xmpp/...", "xmpp", "muc", "muc/...", "focus", "focus/...", "bridge", "bridge/...",
-		"extdisco", "extdisco/...", "storage", "storage/...", "web", "web/...", "internal/guard"},
-	"cmd/confab-bench":  {"internal/meettest", "internal/meettest/...", "internal/swarm", "internal/dtlssrtp", "xmpp", "xmpp/xep/..."},
-	"internal/swarm":    {"bridge/rtpx", "internal/dtlssrtp"},
-	"internal/dtlssrtp": {},
-	"internal/mailbox":  {},
-	"internal/guard":    {},
-	"internal/datagram": {},
-	"internal/freeport": {},
-	"internal/...":      {"..."}, // the test client, which the server doesn't import
-	"test/...":          {"..."},
+		"extdisco", "extdisco/...", "storage", "storage/...", "web", "web/...", "internal/guard", "cmd/confab/..."},
+	"cmd/confab/config":   {"xmpp", "xmpp/auth"},
+	"cmd/confab/importer": {"cmd/confab/config"},
+	"cmd/confab-bench":    {"internal/meettest", "internal/meettest/...", "internal/swarm", "internal/dtlssrtp", "xmpp", "xmpp/xep/..."},
+	"internal/swarm":      {"bridge/rtpx", "internal/dtlssrtp"},
+	"internal/dtlssrtp":   {},
+	"internal/mailbox":    {},
+	"internal/guard":      {},
+	"internal/datagram":   {},
+	"internal/freeport":   {},
+	"internal/...":        {"..."}, // the test client, which the server doesn't import
+	"test/...":            {"..."},
 }
 
 // confined are modules that only these packages may import.
 var confined = map[string][]string{
 	"github.com/jackc/pgx":       {"storage/postgres"},
 	"modernc.org/sqlite":         {"storage/sqlite"},
-	"github.com/BurntSushi/toml": {"cmd/confab"},
+	"github.com/BurntSushi/toml": {"cmd/confab", "cmd/confab/..."},
 	"github.com/pion/turn":       {"internal/..."},
 	"github.com/pion/webrtc":     {"internal/...", "cmd/confab-bench"},
 	"mellium.im":                 {"xmpp", "xmpp/...", "internal/...", "cmd/confab-bench"},

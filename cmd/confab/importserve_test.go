@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"testing"
 	"time"
+
+	"confab/cmd/confab/config"
 )
 
 // A server with the imported configuration of a typical site relays for coturn's own
@@ -55,7 +57,7 @@ denied-peer-ip=169.254.0.0-169.254.255.255
 	if status := p.run(t.Context(), []string{"import", old, "-o", file}); status != 0 {
 		t.Fatalf("exit %d\n%s", status, said.String())
 	}
-	cfg, _, err := load(sources{path: file, require: true, environ: []string{
+	cfg, _, err := config.Load(config.Sources{Path: file, Require: true, Environ: []string{
 		"CONFAB_DATA_DIR=" + filepath.Join(dir, "data"), "CONFAB_DOMAIN=meet.example.org", "CONFAB_ADMIN_LISTEN=",
 		"CONFAB_WEB_LISTEN=127.0.0.1:" + freePort(t), "CONFAB_WEB_HTTP_LISTEN=", "CONFAB_BRIDGE_UDP_PORT=" + freePort(t),
 		"CONFAB_XMPP_PORT=" + freePort(t), "CONFAB_XMPP_TLS_PORT=0",

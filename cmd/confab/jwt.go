@@ -9,89 +9,14 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"sync/atomic"
 
+	"confab/cmd/confab/config"
 	"confab/focus"
 	"confab/muc/policy"
 	"confab/xmpp"
 	"confab/xmpp/auth"
 )
-
-// minSecret is how short a secret may be, as for the others of the configuration.
-const minSecret = 16
-
-// jwtOn reports whether people of the whole server may come with a token.
-func (c *Config) jwtOn() bool {
-	j := &c.Auth.JWT
-	return j.Secret != "" || j.KeyServer != "" || j.KeysURL != ""
-}
-
-// jwtAlgorithm is what signs tokens, by a secret or public keys.
-func jwtAlgorithm(set string, secret Secret) string {
-	switch {
-	case set != "":
-		return set
-	case secret != "":
-		return "HS256"
-	}
-	return "RS256"
-}
-
-func (c *Config) deriveJWT() {
-	j := &c.Auth.JWT
-	if c.jwtOn() {
-		j.Algorithm = jwtAlgorithm(j.Algorithm, j.Secret)
-	}
-	if len(j.Issuers) == 0 && j.AppID != "" {
-		j.Issuers = []string{j.AppID}
-	}
-}
-
-func (c *Config) validateJWT(p *problems) {
-	j := &c.Auth.JWT
-	tenants := false
-	for i, t := range c.Tenants {
-		bad := func(ok bool, what string) { p.check(ok, "tenants", "entry %d: %s", i+1, what) }
-		on := t.JWTSecret != "" || t.JWTKeysURL != ""
-		tenants = tenants || on
-		bad(t.JWTSecret == "" || t.JWTKeysURL == "", "jwt_secret and jwt_keys_url are both set: tokens are verified with one or the other")
-		bad(t.JWTSecret == "" || len(t.JWTSecret) >= minSecret, "jwt_secret has less than 16 bytes and can be guessed")
-		bad(t.JWTKeysURL == "" || keyURL(t.JWTKeysURL), "jwt_keys_url is no https:// or http:// address")
-		bad(!on || len(t.JWTIssuers) > 0, "jwt_issuers is missing")
-		bad(on || len(t.JWTIssuers) == 0, "jwt_secret or jwt_keys_url is missing")
-	}
-	keys := j.KeyServer != "" || j.KeysURL != ""
-	p.check(j.Secret == "" || !keys, "auth.jwt.secret", "is set beside public keys (auth.jwt.key_server, keys_url): tokens are verified with one or the other")
-	p.check(j.Secret == "" || len(j.Secret) >= minSecret, "auth.jwt.secret", "a secret of less than %d bytes can be guessed", minSecret)
-	p.check(j.AppID == "" || c.jwtOn() || tenants, "auth.jwt.app_id", "is set, but there is no key: set auth.jwt.secret, key_server or keys_url")
-	p.check(j.KeyServer == "" || keyURL(j.KeyServer), "auth.jwt.key_server", "%q is no https:// or http:// address", j.KeyServer)
-	p.check(j.KeysURL == "" || keyURL(j.KeysURL), "auth.jwt.keys_url", "%q is no https:// or http:// address", j.KeysURL)
-	if j.Algorithm != "" {
-		p.oneOf("auth.jwt.algorithm", j.Algorithm, auth.Algorithms()...)
-		p.check(!auth.Symmetric(j.Algorithm) || !keys, "auth.jwt.algorithm", "%s works with auth.jwt.secret, not with public keys", j.Algorithm)
-		p.check(auth.Symmetric(j.Algorithm) || j.Secret == "", "auth.jwt.algorithm", "%s works with public keys, not with auth.jwt.secret", j.Algorithm)
-	}
-	p.check(!c.jwtOn() || len(j.Issuers) > 0, "auth.jwt.issuers", "neither app_id nor issuers says whose tokens are accepted")
-	p.check(len(j.Audiences) > 0, "auth.jwt.audiences", `is empty; "*" accepts any`)
-	p.check(!j.AllowEmpty || c.jwtOn() || tenants, "auth.jwt.allow_empty", "has no meaning without tokens: set auth.jwt.secret, key_server or keys_url")
-	p.check(!j.AllowEmpty || c.Auth.Guests, "auth.jwt.allow_empty", "lets guests in, which auth.guests = false forbids")
-	p.check(j.LoginURL == "" || loginURL(j.LoginURL), "auth.jwt.login_url", "%q is neither an https:// or http:// address nor a path", j.LoginURL)
-	p.check(c.Rooms.Moderators != focus.ModeratorsToken || c.jwtOn() || tenants, "rooms.moderators", `"token" needs tokens: set auth.jwt.secret, key_server or keys_url`)
-}
-
-func keyURL(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
-}
-
-// loginURL holds placeholders of the web app: {room}, {state}.
-func loginURL(s string) bool {
-	if strings.HasPrefix(s, "/") {
-		return true
-	}
-	return keyURL(strings.NewReplacer("{", "", "}", "").Replace(s))
-}
 
 // inClear reports whether keys come over the network for everybody to change.
 func inClear(address string) bool {
@@ -153,7 +78,7 @@ func (s *server) buildJWT() error {
 }
 
 // reloadJWT takes another configuration over. Keys of the same place stay known.
-func (s *server) reloadJWT(c Config) error {
+func (s *server) reloadJWT(c config.Config) error {
 	old := s.jwts.now.Load()
 	st, err := s.jwtState(c, old.keys)
 	if err != nil {
@@ -169,12 +94,12 @@ func (s *server) reloadJWT(c Config) error {
 }
 
 // jwtState makes the state of a configuration; known are keys to go on with.
-func (s *server) jwtState(c Config, known map[keyPlace]*auth.Keys) (*jwtState, error) {
+func (s *server) jwtState(c config.Config, known map[keyPlace]*auth.Keys) (*jwtState, error) {
 	j := &c.Auth.JWT
 	st := &jwtState{verifiers: map[string]*auth.Verifier{}, keys: map[keyPlace]*auth.Keys{}, loginURL: j.LoginURL}
-	add := func(tenant, algorithm string, secret Secret, place keyPlace, issuers []string) error {
+	add := func(tenant, algorithm string, secret config.Secret, place keyPlace, issuers []string) error {
 		tc := auth.TokenConfig{
-			Algorithm: jwtAlgorithm(algorithm, secret), Secret: []byte(secret), Issuers: issuers, Audiences: j.Audiences,
+			Algorithm: config.JWTAlgorithm(algorithm, secret), Secret: []byte(secret), Issuers: issuers, Audiences: j.Audiences,
 			RequireRoom: j.RequireRoom, RequireExp: j.RequireExp, AllowEmpty: j.AllowEmpty, Scope: tenant,
 		}
 		if secret == "" {
@@ -194,7 +119,7 @@ func (s *server) jwtState(c Config, known map[keyPlace]*auth.Keys) (*jwtState, e
 		st.verifiers[tenant] = v
 		return nil
 	}
-	if c.jwtOn() {
+	if c.JWTOn() {
 		if err := add("", j.Algorithm, j.Secret, keyPlace{j.KeysURL, j.KeyServer}, j.Issuers); err != nil {
 			return nil, fmt.Errorf("auth.jwt: %w", err)
 		}
@@ -219,7 +144,7 @@ func (s *server) jwtState(c Config, known map[keyPlace]*auth.Keys) (*jwtState, e
 	}
 	st.rules = &policy.TokenRules{
 		Domain: c.Domain, MUC: s.names.conference, AllowEmpty: j.AllowEmpty, RequireRoom: j.RequireRoom, VerifyTenant: j.VerifyTenant,
-		TenantsOnly: !c.jwtOn(), Tenants: tenants,
+		TenantsOnly: !c.JWTOn(), Tenants: tenants,
 		Moderators: c.Rooms.Moderators == focus.ModeratorsToken, ModeratorIssuers: slices.Clone(j.ModeratorIssuers),
 	}
 	if s.names.guests {

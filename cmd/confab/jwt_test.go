@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"confab/cmd/confab/config"
 	"confab/xmpp"
 )
 
@@ -24,13 +25,13 @@ func TestTokenDefaults(t *testing.T) {
 		"[auth.jwt]\napp_id = 'app'\nsecret = '" + tokenSecret + "'\nalgorithm = 'HS512'":         "true HS512 [app]",
 		"[rooms]\nmoderators = 'token'\n[auth.jwt]\napp_id = 'a'\nsecret = '" + tokenSecret + "'": "true HS256 [a]",
 	} {
-		cfg, _, err := load(write(t, text))
+		cfg, _, err := config.Load(written(t, text))
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
 		j := cfg.Auth.JWT
-		got := strings.Join([]string{map[bool]string{true: "true", false: "false"}[cfg.jwtOn()], j.Algorithm, "[" + strings.Join(j.Issuers, " ") + "]"}, " ")
+		got := strings.Join([]string{map[bool]string{true: "true", false: "false"}[cfg.JWTOn()], j.Algorithm, "[" + strings.Join(j.Issuers, " ") + "]"}, " ")
 		if got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
@@ -61,12 +62,12 @@ func TestTokenMistakes(t *testing.T) {
 		{"[[tenants]]\nname = 'acme'\njwt_issuers = ['a']\njwt_secret = 'x'", "tenants: entry 1: jwt_secret has less than 16 bytes"},
 		{"[[tenants]]\nname = 'acme'\njwt_issuers = ['a']\njwt_keys_url = 'x'", "tenants: entry 1: jwt_keys_url is no"},
 	} {
-		_, _, err := load(write(t, c.text))
+		_, _, err := config.Load(written(t, c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), tokenSecret) {
 			t.Errorf("%s\n got %v\nwant %s", c.text, err, c.want)
 		}
 	}
-	if _, _, err := load(write(t, good+"login_url = 'https://login.example/{room}?state={state}'")); err != nil {
+	if _, _, err := config.Load(written(t, good+"login_url = 'https://login.example/{room}?state={state}'")); err != nil {
 		t.Error(err)
 	}
 }
@@ -74,12 +75,12 @@ func TestTokenMistakes(t *testing.T) {
 // The secret is shown nowhere.
 func TestTokenSecretIsHidden(t *testing.T) {
 	t.Parallel()
-	cfg, _, err := load(write(t, "[auth.jwt]\napp_id = 'app'\nsecret = '"+tokenSecret+"'\n[[tenants]]\nname = 'acme'\njwt_issuers = ['a']\njwt_secret = '"+tokenSecret+"'"))
+	cfg, _, err := config.Load(written(t, "[auth.jwt]\napp_id = 'app'\nsecret = '"+tokenSecret+"'\n[[tenants]]\nname = 'acme'\njwt_issuers = ['a']\njwt_secret = '"+tokenSecret+"'"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := showConfig(&out, cfg); err != nil {
+	if err := config.Show(&out, cfg); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); strings.Contains(got, tokenSecret) || !strings.Contains(got, `auth.jwt.secret = "***"`) {
@@ -110,7 +111,7 @@ func TestCheckTokens(t *testing.T) {
 		"[auth.jwt]\napp_id = 'a'\nkeys_url = 'http://keys.invalid/jwks'":                  "WARN  tokens                http://keys.invalid/jwks comes in clear",
 		"[[tenants]]\nname = 'acme'\njwt_issuers = ['a']\njwt_secret = '0123456789abcdef'": "WARN  tokens of acme        the secret has 16 bytes",
 	} {
-		cfg, _, err := load(write(t, text))
+		cfg, _, err := config.Load(written(t, text))
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
@@ -128,15 +129,15 @@ func TestReloadTokens(t *testing.T) {
 	t.Parallel()
 	site := httptest.NewServer(http.NotFoundHandler())
 	defer site.Close()
-	state := func(text string) Config {
+	state := func(text string) config.Config {
 		t.Helper()
-		cfg, _, err := load(write(t, text))
+		cfg, _, err := config.Load(written(t, text))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return cfg
 	}
-	s := &server{cfg: state(""), names: newNames("meet.example", "b", false), logs: newLogs(Config{}, os.Stderr)}
+	s := &server{cfg: state(""), names: newNames("meet.example", "b", false), logs: newLogs(config.Config{}, os.Stderr)}
 	s.logs.handler = slog.DiscardHandler
 	if err := s.buildJWT(); err != nil {
 		t.Fatal(err)

@@ -8,14 +8,9 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
+
+	"confab/cmd/confab/config"
 )
-
-var levels = map[string]slog.Level{
-	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-}
-
-// components are the parts that log.components names.
-var components = []string{"main", "storage", "tls", "web", "xmpp", "muc", "brewery", "focus", "bridge", "transport", "forward", "turn", "api", "reservations"}
 
 // logs makes the logger of each component, with the level that log.components
 // gives it.
@@ -33,16 +28,16 @@ type logs struct {
 // logPlace is where the log goes, and how.
 type logPlace struct{ output, file, facility, format string }
 
-func placeOf(cfg Config) logPlace {
+func placeOf(cfg config.Config) logPlace {
 	return logPlace{cfg.Log.Output, cfg.Log.File, cfg.Log.Facility, cfg.Log.Format}
 }
 
 // openLogs opens log.output. Close it when nobody logs any more.
-func openLogs(cfg Config, stderr io.Writer) (logs, error) {
+func openLogs(cfg config.Config, stderr io.Writer) (logs, error) {
 	return openLogsAt(cfg, stderr, syslogSockets)
 }
 
-func openLogsAt(cfg Config, stderr io.Writer, sockets []string) (logs, error) {
+func openLogsAt(cfg config.Config, stderr io.Writer, sockets []string) (logs, error) {
 	out, err := openLogOutput(cfg, stderr, sockets)
 	if err != nil {
 		return logs{}, err
@@ -57,7 +52,7 @@ func openLogsAt(cfg Config, stderr io.Writer, sockets []string) (logs, error) {
 }
 
 // setForm has lines look as the configuration wants them.
-func (l logs) setForm(cfg Config) {
+func (l logs) setForm(cfg config.Config) {
 	text := cfg.Log.Format == "text" || cfg.Log.Format == "auto" && (cfg.Log.Output == "syslog" || cfg.Log.Output == "stderr" && isTerminal(l.stderr))
 	opts := slog.HandlerOptions{Level: l.lowest}
 	h := newHandler(l.output.at(severityInfo), text, &opts)
@@ -73,7 +68,7 @@ func (l logs) setForm(cfg Config) {
 
 // move has the log go where another configuration says. Where that can't be, it stays.
 // One goroutine calls it.
-func (l logs) move(cfg Config) error {
+func (l logs) move(cfg config.Config) error {
 	place := placeOf(cfg)
 	if l.output == nil || *l.at == place {
 		return nil
@@ -200,9 +195,9 @@ func (h bySeverity) WithGroup(name string) slog.Handler {
 }
 
 // newLogs writes to w at once.
-func newLogs(cfg Config, w io.Writer) logs {
+func newLogs(cfg config.Config, w io.Writer) logs {
 	l := logs{levels: map[string]*slog.LevelVar{}, lowest: new(slog.LevelVar)}
-	for _, name := range components {
+	for _, name := range config.Components {
 		l.levels[name] = new(slog.LevelVar)
 	}
 	l.setLevels(cfg)
@@ -212,15 +207,15 @@ func newLogs(cfg Config, w io.Writer) logs {
 }
 
 // setLevels takes over log.level and log.components, also while others log.
-func (l logs) setLevels(cfg Config) {
+func (l logs) setLevels(cfg config.Config) {
 	lowest := slog.LevelError
 	for name, v := range l.levels {
 		level, ok := cfg.Log.Components[name]
 		if !ok {
 			level = cfg.Log.Level
 		}
-		v.Set(levels[level])
-		lowest = min(lowest, levels[level])
+		v.Set(config.Levels[level])
+		lowest = min(lowest, config.Levels[level])
 	}
 	l.lowest.Set(lowest)
 }

@@ -13,10 +13,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"confab/cmd/confab/config"
 )
 
 // logConfig is one with an output.
-func logConfig(output string) (cfg Config) {
+func logConfig(output string) (cfg config.Config) {
 	cfg.Log.Level, cfg.Log.Format, cfg.Log.Output, cfg.Log.Facility = "info", "auto", output, "daemon"
 	return cfg
 }
@@ -48,7 +50,7 @@ func TestLogFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.of("turn").Info("moved")
-	s.reload(t.Context(), cfg, reloads{load: func() (Config, error) { return cfg, errors.New("a mistake") }})
+	s.reload(t.Context(), cfg, reloads{load: func() (config.Config, error) { return cfg, errors.New("a mistake") }})
 	if err := l.close(); err != nil {
 		t.Error(err)
 	}
@@ -102,7 +104,7 @@ func TestComponents(t *testing.T) {
 	}
 	for _, file := range files {
 		for _, m := range regexp.MustCompile(`logs?\.of\("(\w+)"\)`).FindAllStringSubmatch(read(t, file), -1) {
-			if !slices.Contains(components, m[1]) {
+			if !slices.Contains(config.Components, m[1]) {
 				t.Errorf("%s: %s is no component", file, m[1])
 			}
 		}
@@ -180,7 +182,7 @@ func TestSyslogStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	s := &syslog{sockets: []string{socket}, facility: facilities["daemon"], tag: "confab"}
+	s := &syslog{sockets: []string{socket}, facility: config.Facilities["daemon"], tag: "confab"}
 	for _, text := range []string{"one\n", "two\n"} {
 		if err := s.write(logLine{severityInfo, []byte(text)}); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"confab/cmd/confab/config"
 )
 
 const (
@@ -49,7 +51,7 @@ type logSink interface {
 
 // openLogOutput opens what the configuration names; sockets are those of syslog. Call
 // run next.
-func openLogOutput(cfg Config, stderr io.Writer, sockets []string) (*logOutput, error) {
+func openLogOutput(cfg config.Config, stderr io.Writer, sockets []string) (*logOutput, error) {
 	sink, err := openSink(cfg, stderr, sockets)
 	if err != nil {
 		return nil, err
@@ -60,7 +62,7 @@ func openLogOutput(cfg Config, stderr io.Writer, sockets []string) (*logOutput, 
 	}, nil
 }
 
-func openSink(cfg Config, stderr io.Writer, sockets []string) (logSink, error) {
+func openSink(cfg config.Config, stderr io.Writer, sockets []string) (logSink, error) {
 	switch cfg.Log.Output {
 	case "file":
 		f := &logFile{path: cfg.Log.File}
@@ -69,7 +71,7 @@ func openSink(cfg Config, stderr io.Writer, sockets []string) (logSink, error) {
 		}
 		return f, nil
 	case "syslog":
-		s := &syslog{sockets: sockets, facility: facilities[cfg.Log.Facility], tag: "confab"}
+		s := &syslog{sockets: sockets, facility: config.Facilities[cfg.Log.Facility], tag: "confab"}
 		if err := s.reopen(); err != nil {
 			// It may come later; until then stderr has the lines.
 			fmt.Fprintf(stderr, "confab: warning: syslog can't be reached, the log goes here meanwhile: %v\n", err)

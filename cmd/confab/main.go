@@ -19,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"confab/cmd/confab/config"
 )
 
 // Exit statuses. 78 keeps systemd from restarting into the same mistake.
@@ -58,7 +60,7 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	hup := make(chan os.Signal, 1)
-	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), configPath: systemConfig, hup: hup}
+	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), configPath: config.SystemFile, hup: hup}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
@@ -70,7 +72,7 @@ type program struct {
 	configPath     string // read when no --config is given
 	hup            chan os.Signal
 
-	flags    []override
+	flags    []config.Override
 	required bool // --config was given
 }
 
@@ -84,7 +86,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
-	if problems, ok := errors.AsType[ConfigError](err); ok {
+	if problems, ok := errors.AsType[config.Error](err); ok {
 		for _, problem := range problems {
 			fmt.Fprintln(p.stderr, "confab:", problem)
 		}
@@ -183,7 +185,7 @@ func (p *program) flagSet(name string) *flag.FlagSet {
 		{"xmpp-port", "xmpp.port", "TCP `PORT` for XMPP clients"},
 	} {
 		fs.Func(f.flag, f.help, func(value string) error {
-			p.flags = append(p.flags, override{f.key, "--" + f.flag, value})
+			p.flags = append(p.flags, config.Override{Key: f.key, Flag: "--" + f.flag, Value: value})
 			return nil
 		})
 	}
@@ -218,8 +220,8 @@ func (p *program) help(fs *flag.FlagSet) {
 }
 
 // load reads the configuration as the flags ask and tells the warnings.
-func (p *program) load() (Config, error) {
-	cfg, warnings, err := load(sources{path: p.configPath, require: p.required, environ: p.environ, flags: p.flags})
+func (p *program) load() (config.Config, error) {
+	cfg, warnings, err := config.Load(config.Sources{Path: p.configPath, Require: p.required, Environ: p.environ, Flags: p.flags})
 	for _, w := range warnings {
 		fmt.Fprintln(p.stderr, "confab: warning:", w)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"confab/cmd/confab/config"
 	"confab/internal/freeport"
 	"confab/xmpp/scram"
 )
@@ -36,7 +37,7 @@ func (w world) run(ctx context.Context, stdin string, args ...string) (status in
 // verify reports whether a password is the one of an account.
 func (w world) verify(t *testing.T, user, password string) bool {
 	t.Helper()
-	st, err := openStorage(t.Context(), Config{DataDir: w.dir})
+	st, err := openStorage(t.Context(), config.Config{DataDir: w.dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,10 +130,20 @@ func (w *serveWriter) Write(b []byte) (int, error) {
 // freePort is this test's alone, on all addresses.
 func freePort(t *testing.T) string { return strconv.Itoa(freeport.Pair(t)) }
 
-// config is one for a server on free ports of loopback.
-func (w world) config(t *testing.T) Config {
+// written makes a configuration file and returns sources that read only it.
+func written(t *testing.T, text string) config.Sources {
 	t.Helper()
-	cfg, _, err := load(sources{environ: []string{
+	path := filepath.Join(t.TempDir(), "confab.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config.Sources{Path: path, Require: true}
+}
+
+// config is one for a server on free ports of loopback.
+func (w world) config(t *testing.T) config.Config {
+	t.Helper()
+	cfg, _, err := config.Load(config.Sources{Environ: []string{
 		"CONFAB_DATA_DIR=" + w.dir, "CONFAB_DOMAIN=meet.example", "CONFAB_NETWORK_PUBLIC_ADDRESSES=127.0.0.1", "CONFAB_ADMIN_LISTEN=",
 		"CONFAB_WEB_LISTEN=127.0.0.1:" + freePort(t), "CONFAB_WEB_HTTP_LISTEN=", "CONFAB_BRIDGE_UDP_PORT=" + freePort(t),
 		"CONFAB_TURN_PORT=" + freePort(t), "CONFAB_TURN_TLS_PORT=0", "CONFAB_XMPP_PORT=" + freePort(t), "CONFAB_XMPP_TLS_PORT=" + freePort(t),
@@ -178,7 +189,7 @@ func TestFirstStart(t *testing.T) {
 
 func TestChangeOfDomainIsTold(t *testing.T) {
 	t.Parallel()
-	st, err := openStorage(t.Context(), Config{DataDir: t.TempDir()})
+	st, err := openStorage(t.Context(), config.Config{DataDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -30,11 +31,13 @@ func onlyLooks(f *ast.FuncDecl) bool {
 // of that beside their wiring.
 func TestEveryKeyIsRead(t *testing.T) {
 	t.Parallel()
-	about := []string{"config.go", "load.go", "validate.go", "check.go", "show.go"}
-	pkg, info, files := typeCheck(t)
+	about := []string{"config.go", "load.go", "keys.go", "validate.go", "check.go", "show.go"}
+	checked := checker{t: t, fset: token.NewFileSet(), done: map[string]*types.Package{}, info: &types.Info{Selections: map[*ast.SelectorExpr]*types.Selection{}}}
+	config, files := checked.check("confab/cmd/confab/config", "config")
+	_, others := checked.check("confab/cmd/confab", ".")
 	read := map[types.Object]bool{}
-	for name, file := range files {
-		if slices.Contains(about, name) {
+	for _, file := range append(files, others...) {
+		if slices.Contains(about, filepath.Base(checked.fset.Position(file.Pos()).Filename)) {
 			continue
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
@@ -42,15 +45,15 @@ func TestEveryKeyIsRead(t *testing.T) {
 				return false
 			}
 			if sel, ok := n.(*ast.SelectorExpr); ok {
-				if s := info.Selections[sel]; s != nil {
+				if s := checked.info.Selections[sel]; s != nil {
 					read[s.Obj()] = true
 				}
 			}
 			return true
 		})
 	}
-	config := pkg.Scope().Lookup("Config").Type().Underlying().(*types.Struct)
-	eachKey(config, "", func(key string, field *types.Var) {
+	all := config.Scope().Lookup("Config").Type().Underlying().(*types.Struct)
+	eachKey(all, "", func(key string, field *types.Var) {
 		if !read[field] {
 			t.Errorf("%s is in the configuration, but nothing reads it", key)
 		}
@@ -80,48 +83,68 @@ func eachKey(s *types.Struct, prefix string, f func(key string, field *types.Var
 	}
 }
 
-// typeCheck reads this package without its tests. What it imports comes compiled,
-// from where the go command keeps it.
-func typeCheck(t *testing.T) (*types.Package, *types.Info, map[string]*ast.File) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".")
+// checker reads packages without their tests. What they import comes compiled, from
+// where the go command keeps it, but for those that it has read itself.
+type checker struct {
+	t        *testing.T
+	fset     *token.FileSet
+	info     *types.Info
+	done     map[string]*types.Package
+	compiled types.Importer
+}
+
+func (c *checker) Import(path string) (*types.Package, error) {
+	if p := c.done[path]; p != nil {
+		return p, nil
+	}
+	if c.compiled == nil {
+		c.compiled = c.exports()
+	}
+	return c.compiled.Import(path)
+}
+
+// check reads the package that lies in dir.
+func (c *checker) check(path, dir string) (*types.Package, []*ast.File) {
+	c.t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var files []*ast.File
+	for _, name := range names {
+		if !strings.HasSuffix(name, "_test.go") {
+			f, err := parser.ParseFile(c.fset, name, nil, 0)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			files = append(files, f)
+		}
+	}
+	conf := types.Config{Importer: c}
+	pkg, err := conf.Check(path, c.fset, files, c.info)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.done[path] = pkg
+	return pkg, files
+}
+
+// exports are the compiled packages below this one.
+func (c *checker) exports() types.Importer {
+	c.t.Helper()
+	cmd := exec.CommandContext(c.t.Context(), "go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make vets and builds: compiled already, under -race, too
 	list, err := cmd.Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+			c.t.Fatalf("go list: %v\n%s", err, exit.Stderr)
 		}
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	compiled := map[string]string{}
 	for line := range strings.Lines(string(list)) {
 		path, file, _ := strings.Cut(strings.TrimSpace(line), " ")
 		compiled[path] = file
 	}
-	fset := token.NewFileSet()
-	names, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]*ast.File{}
-	var all []*ast.File
-	for _, e := range names {
-		if name := e.Name(); strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
-			f, err := parser.ParseFile(fset, name, nil, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files[name] = f
-			all = append(all, f)
-		}
-	}
-	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
-		return os.Open(compiled[path])
-	})}
-	info := &types.Info{Selections: map[*ast.SelectorExpr]*types.Selection{}}
-	pkg, err := conf.Check("confab/cmd/confab", fset, all, info)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pkg, info, files
+	return importer.ForCompiler(c.fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(compiled[path]) })
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"confab/bridge/transport"
+	"confab/cmd/confab/config"
 )
 
 // What relayed sockets are opened on, and what clients see of it: coturn's external-ip and
@@ -42,7 +43,7 @@ func TestRelayAddresses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := Config{}
+			cfg := config.Config{}
 			cfg.TURN.RelayAddresses = x.only
 			s := &server{cfg: cfg, logs: newLogs(cfg, io.Discard), local: planned{offered: x.offered}}
 			var got []string

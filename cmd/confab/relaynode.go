@@ -14,16 +14,14 @@ import (
 	"strings"
 	"time"
 
-	"confab/bridge/transport"
-	"confab/web"
-	"confab/web/api"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
-)
 
-// relayOnly reports whether this process has the relay alone.
-func (c *Config) relayOnly() bool { return len(c.Node.Roles) == 1 && c.Node.Roles[0] == "turn" }
+	"confab/bridge/transport"
+	"confab/cmd/confab/config"
+	"confab/web"
+	"confab/web/api"
+)
 
 // planned are the addresses that a bridge would have.
 type planned struct {
@@ -35,7 +33,7 @@ func (p planned) Locals() []netip.AddrPort          { return append([]netip.Addr
 func (p planned) Candidates() []transport.Candidate { return p.offered }
 
 // serveRelay runs the relay until ctx ends.
-func serveRelay(ctx context.Context, cfg Config, re reloads, secrets Secrets, st Storage, logs logs, out io.Writer) (err error) {
+func serveRelay(ctx context.Context, cfg config.Config, re reloads, secrets Secrets, st Storage, logs logs, out io.Writer) (err error) {
 	s := &server{cfg: cfg, logs: logs, guards: guards{logs: logs}, secrets: secrets, storage: st}
 	defer func() { err = errors.Join(err, s.close()) }()
 	var p planned

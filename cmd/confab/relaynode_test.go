@@ -17,9 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"confab/extdisco/credential"
-
 	"github.com/pion/turn/v5"
+
+	"confab/cmd/confab/config"
+	"confab/extdisco/credential"
 )
 
 // childEnv makes the test's program the server: a process of its own.
@@ -272,8 +273,8 @@ func TestRelayDrains(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cfg := w.config(t)
-	cfg.Node.Roles, cfg.Node.DrainTimeout = []string{"turn"}, Duration{time.Hour}
-	cfg.TURN.Secrets = []Secret{"north-north-north-north"}
+	cfg.Node.Roles, cfg.Node.DrainTimeout = []string{"turn"}, config.Duration{Duration: time.Hour}
+	cfg.TURN.Secrets = []config.Secret{"north-north-north-north"}
 	cfg.TURN.TLS = false
 	cfg.TURN.Peers.Allow = []string{"127.0.0.1"}
 	cfg.Admin.Listen = "127.0.0.1:" + freePort(t)
@@ -325,12 +326,12 @@ func TestRolesThatMakeNoSense(t *testing.T) {
 		if strings.HasSuffix(environ, " MODE=off") {
 			list = append(list, "CONFAB_TURN_MODE=off")
 		}
-		if _, _, err := load(sources{environ: list}); err == nil || err.Error() != want {
+		if _, _, err := config.Load(config.Sources{Environ: list}); err == nil || err.Error() != want {
 			t.Errorf("%s: %v", environ, err)
 		}
 	}
-	cfg, _, err := load(sources{environ: []string{"CONFAB_NODE_ROLES=signalling,bridge"}})
-	if err != nil || cfg.TURN.Mode != "off" || cfg.relayOnly() {
+	cfg, _, err := config.Load(config.Sources{Environ: []string{"CONFAB_NODE_ROLES=signalling,bridge"}})
+	if err != nil || cfg.TURN.Mode != "off" || cfg.RelayOnly() {
 		t.Errorf("%v %v", cfg.TURN.Mode, err)
 	}
 }

@@ -13,15 +13,16 @@ import (
 	"testing"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/credential"
 )
 
 // relayConfig is that of a relay alone.
-func (w *world) relayConfig(t *testing.T) Config {
+func (w *world) relayConfig(t *testing.T) config.Config {
 	t.Helper()
 	cfg := w.config(t)
 	cfg.Node.Roles = []string{"turn"}
-	cfg.TURN.Secrets = []Secret{"north-north-north-north"}
+	cfg.TURN.Secrets = []config.Secret{"north-north-north-north"}
 	cfg.TURN.TLS = false
 	cfg.TURN.Peers.Allow = []string{"127.0.0.1"}
 	return cfg
@@ -34,8 +35,8 @@ func TestRelayReload(t *testing.T) {
 	w := newWorld(t)
 	cfg := w.relayConfig(t)
 	cfg.TURN.QuotaUser = 1
-	wanted, hup := make(chan Config, 1), make(chan os.Signal)
-	re := reloads{hup, func() (Config, error) { return <-wanted, nil }}
+	wanted, hup := make(chan config.Config, 1), make(chan os.Signal)
+	re := reloads{hup, func() (config.Config, error) { return <-wanted, nil }}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	out, ended, log := make(startedWriter, 1), make(chan error, 1), &lockedBuffer{line: make(chan struct{}, 1000)}
@@ -56,7 +57,7 @@ func TestRelayReload(t *testing.T) {
 	}
 
 	next := cfg
-	next.TURN.QuotaUser, next.TURN.MaxSession = 5, Duration{time.Minute}
+	next.TURN.QuotaUser, next.TURN.MaxSession = 5, config.Duration{Duration: time.Minute}
 	next.Log.Output, next.Log.File, next.Log.Format = "file", filepath.Join(t.TempDir(), "relay.log"), "text"
 	next.TURN.Port++ // needs a restart
 	wanted <- next
@@ -93,7 +94,7 @@ func TestRelayACME(t *testing.T) {
 	}
 	defer authority.Close()
 	port, overTLS, plain := freePort(t), freePort(t), freePort(t)
-	cfg, _, err := load(sources{environ: []string{
+	cfg, _, err := config.Load(config.Sources{Environ: []string{
 		"CONFAB_NODE_ROLES=turn", "CONFAB_ACME=admin@meet.example", "CONFAB_TLS_ACME_DIRECTORY=https://" + authority.Addr().String() + "/directory",
 		"CONFAB_DOMAIN=relay.meet.example", "CONFAB_DATA_DIR=" + t.TempDir(), "CONFAB_NETWORK_PUBLIC_ADDRESSES=127.0.0.1",
 		"CONFAB_TURN_PORT=" + port, "CONFAB_TURN_TLS_PORT=" + overTLS, "CONFAB_WEB_HTTP_LISTEN=127.0.0.1:" + plain, "CONFAB_ADMIN_LISTEN=",

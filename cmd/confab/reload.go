@@ -8,12 +8,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"confab/cmd/confab/config"
 )
 
 // reloads says when the configuration is to be read again, and how.
 type reloads struct {
 	signal <-chan os.Signal // nil: never
-	load   func() (Config, error)
+	load   func() (config.Config, error)
 }
 
 // reloadable are the keys that a running server takes over: those of rooms for new
@@ -58,7 +60,7 @@ func (s *server) watchReloads(ctx context.Context, re reloads) {
 }
 
 // reload returns what holds from now on. A configuration with mistakes changes nothing.
-func (s *server) reload(ctx context.Context, current Config, re reloads) Config {
+func (s *server) reload(ctx context.Context, current config.Config, re reloads) config.Config {
 	s.logs.reopen()
 	log := s.logs.of("main")
 	wanted, err := re.load()
@@ -91,7 +93,7 @@ func (s *server) reload(ctx context.Context, current Config, re reloads) Config 
 	s.setAPIKeys(next)
 	s.focus.SetRewriting(next.Focus.SSRCRewriting, next.Focus.MIDExtension)
 	s.focus.SetVisitorsAfter(next.Visitors.After)
-	s.bookings.Reload(next.reservations())
+	s.bookings.Reload(reservationsOf(next))
 	s.reloadTURN(ctx, next)
 	log.Info("configuration reloaded", "changed", strings.Join(taken, ", "))
 	if len(ignored) > 0 {
@@ -102,10 +104,10 @@ func (s *server) reload(ctx context.Context, current Config, re reloads) Config 
 
 // merge is current with those keys of wanted that are reloadable, and the names of the
 // keys that were taken and of those that were not.
-func merge(current, wanted Config, reloadable []string) (next Config, taken, ignored []string) {
+func merge(current, wanted config.Config, reloadable []string) (next config.Config, taken, ignored []string) {
 	next = current
-	for _, key := range configKeys() {
-		now, then := valueOf(&next, key), valueOf(&wanted, key)
+	for _, key := range config.Keys() {
+		now, then := config.ValueOf(&next, key), config.ValueOf(&wanted, key)
 		switch {
 		case !now.IsValid() || reflect.DeepEqual(now.Interface(), then.Interface()):
 		case key == "visitors.after" && (current.Visitors.After == 0) != (wanted.Visitors.After == 0):

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"confab/cmd/confab/config"
 )
 
 // lockedBuffer is a log that is read while it is written.
@@ -49,9 +51,9 @@ func TestReload(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cfg := w.config(t)
-	wanted := make(chan Config, 1)
+	wanted := make(chan config.Config, 1)
 	hup := make(chan os.Signal)
-	re := reloads{hup, func() (Config, error) {
+	re := reloads{hup, func() (config.Config, error) {
 		c := <-wanted
 		return c, nil
 	}}
@@ -92,7 +94,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("before it is a key: %d", got)
 	}
 	next := cfg
-	next.Admin.APIKeys = []Secret{fresh}
+	next.Admin.APIKeys = []config.Secret{fresh}
 	next.Web.Config = map[string]any{"startSilent": true}
 	next.Rooms.MaxRooms++
 	next.Rooms.Reactions = false
@@ -119,7 +121,7 @@ func TestReload(t *testing.T) {
 func TestReloadableKeysExist(t *testing.T) {
 	t.Parallel()
 	for _, key := range reloadable {
-		if !slices.Contains(configKeys(), key) {
+		if !slices.Contains(config.Keys(), key) {
 			t.Errorf("there is no key %s", key)
 		}
 	}
@@ -129,7 +131,7 @@ func TestReloadableKeysExist(t *testing.T) {
 // its table alone.
 func TestReloadableKeysAreDocumented(t *testing.T) {
 	t.Parallel()
-	head, _, _ := strings.Cut(defaultTOML, "\n\n# Name under which")
+	head, _, _ := strings.Cut(config.Default(), "\n\n# Name under which")
 	_, head, _ = strings.Cut(head, "SIGHUP (kill -HUP)")
 	head = strings.ReplaceAll(head, "\n#", "")
 	named := strings.FieldsFunc(head, func(c rune) bool { return strings.ContainsRune(" .,;:()", c) })

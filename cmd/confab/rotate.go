@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"confab/cmd/confab/config"
 )
 
 // maxOlder bounds the secrets that wait for their end: each costs the relay a little on
@@ -42,7 +44,7 @@ func (p *program) secret(args []string) error {
 	}
 	others := sharedHosts(cfg)
 	now := time.Now()
-	until := now.Add(cfg.credentialLife()).UTC().Truncate(time.Second)
+	until := now.Add(credentialLife(cfg)).UTC().Truncate(time.Second)
 	if len(cfg.TURN.Secrets) > 0 {
 		p.tellRotation(cfg, fresh, others, until)
 		return nil
@@ -70,7 +72,7 @@ func (p *program) secret(args []string) error {
 
 // credentialLife is how long a credential made now can be of use: it opens allocations
 // until it expires, and what it has opened may go on for turn.max_session.
-func (c *Config) credentialLife() time.Duration {
+func credentialLife(c config.Config) time.Duration {
 	ttl := c.TURN.TTL.Duration
 	for _, s := range c.TURN.Servers {
 		ttl = max(ttl, s.TTL.Duration)
@@ -79,8 +81,8 @@ func (c *Config) credentialLife() time.Duration {
 }
 
 // sharedHosts are the relays elsewhere that verify credentials of the shared secret.
-func sharedHosts(c Config) (hosts []string) {
-	for _, s := range c.turnServers() {
+func sharedHosts(c config.Config) (hosts []string) {
+	for _, s := range turnServers(c) {
 		ours := s.Own && c.TURN.Mode != "off" // else it is another program on this machine
 		if host := s.Host; s.Shared() && !ours && !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
@@ -91,7 +93,7 @@ func sharedHosts(c Config) (hosts []string) {
 
 // tellRotation says what to do when the secret stands in the configuration, which is
 // not ours to write.
-func (p *program) tellRotation(cfg Config, fresh Secret, others []string, until time.Time) {
+func (p *program) tellRotation(cfg config.Config, fresh config.Secret, others []string, until time.Time) {
 	where := cfg.Where("turn.secrets")
 	fmt.Fprintf(p.stdout, "turn.secrets is set by %s, so nothing was changed. The new secret:\n\n  %s\n\n", where, string(fresh))
 	step := 1
@@ -100,7 +102,7 @@ func (p *program) tellRotation(cfg Config, fresh Secret, others []string, until 
 		step++
 	}
 	first := fmt.Sprintf("turn.secrets = [%q, …those that are there]", string(fresh))
-	if strings.HasPrefix(where, envPrefix) {
+	if strings.HasPrefix(where, config.EnvPrefix) {
 		first = string(fresh) + ",…those that are there"
 	}
 	fmt.Fprintf(p.stdout, "%d. Put it first in %s and reload this server (SIGHUP):\n     %s\n", step, where, first)
@@ -108,7 +110,7 @@ func (p *program) tellRotation(cfg Config, fresh Secret, others []string, until 
 }
 
 // relaySteps says how other relays learn of the secret.
-func relaySteps(fresh Secret, others []string) string {
+func relaySteps(fresh config.Secret, others []string) string {
 	return fmt.Sprintf(`On %s, beside what is there:
      coturn: a further line in turnserver.conf, and a restart (what it was started with counts, not a reload)
        static-auth-secret=%s
@@ -116,7 +118,7 @@ func relaySteps(fresh Secret, others []string) string {
 }
 
 // relaysAccept tells what to do at other relays and asks whether it is done.
-func (p *program) relaysAccept(fresh Secret, others []string) bool {
+func (p *program) relaysAccept(fresh config.Secret, others []string) bool {
 	fmt.Fprintf(p.stdout, "%s\nType yes when they accept it: ", relaySteps(fresh, others))
 	line, _ := bufio.NewReader(io.LimitReader(p.stdin, 64)).ReadString('\n') // an end without a yes is no yes
 	fmt.Fprintln(p.stdout)
@@ -126,7 +128,7 @@ func (p *program) relaysAccept(fresh Secret, others []string) bool {
 // rotateSecrets makes fresh the secret that signs; the one before verifies until then.
 // Those that have run out are forgotten, everything else in the file stays as it is. A
 // crash leaves the old file or the new one.
-func rotateSecrets(dir string, fresh Secret, now, until time.Time) error {
+func rotateSecrets(dir string, fresh config.Secret, now, until time.Time) error {
 	// A lock on the directory: two calls must not lose each other's secret.
 	d, err := os.Open(dir)
 	if err != nil {
@@ -182,7 +184,7 @@ func (s Secrets) same(o Secrets) bool {
 func withoutKeys(text string, keys ...string) string {
 	var drop []int
 	for _, key := range keys {
-		drop = append(drop, lineOf(text, toml.Key{key}))
+		drop = append(drop, config.LineOf(text, toml.Key{key}))
 	}
 	var out strings.Builder
 	n := 0

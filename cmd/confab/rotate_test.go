@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/credential"
 )
 
@@ -52,7 +53,7 @@ func TestRotation(t *testing.T) {
 	if err := os.WriteFile(path, append(text, "# a remark\n[later]\nturn_secret = 'of another table'"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mint := func(secret Secret) credential.Credential {
+	mint := func(secret config.Secret) credential.Credential {
 		c, err := credential.Secrets{string(secret)}.Mint(rotatedAt, 24*time.Hour, "k3v9")
 		if err != nil {
 			t.Fatal(err)
@@ -121,7 +122,7 @@ func TestRotationRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range maxOlder + 2 {
-		err := rotateSecrets(dir, Secret(fmt.Sprint("secret ", i)), rotatedAt, rotatedAt.Add(time.Hour))
+		err := rotateSecrets(dir, config.Secret(fmt.Sprint("secret ", i)), rotatedAt, rotatedAt.Add(time.Hour))
 		if (err == nil) != (i < maxOlder) {
 			t.Fatalf("rotation %d: %v", i, err)
 		}
@@ -138,7 +139,7 @@ func TestRotationsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range maxOlder {
 		wg.Go(func() {
-			if err := rotateSecrets(dir, Secret(fmt.Sprint("secret ", i)), rotatedAt, rotatedAt.Add(time.Hour)); err != nil {
+			if err := rotateSecrets(dir, config.Secret(fmt.Sprint("secret ", i)), rotatedAt, rotatedAt.Add(time.Hour)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -148,7 +149,7 @@ func TestRotationsAtOnce(t *testing.T) {
 	if err != nil || len(s.Older) != maxOlder {
 		t.Fatalf("%d of %d are there, %v", len(s.Older), maxOlder, err)
 	}
-	seen := map[Secret]bool{s.TURN: true}
+	seen := map[config.Secret]bool{s.TURN: true}
 	for _, o := range s.Older {
 		seen[o.Secret] = true
 	}
@@ -162,7 +163,7 @@ var hexSecret = regexp.MustCompile(`[0-9a-f]{64}`)
 func TestSecretCommand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	signer := func() Secret {
+	signer := func() config.Secret {
 		s, err := loadSecrets(w.dir)
 		if err != nil {
 			t.Fatal(err)
@@ -175,7 +176,7 @@ func TestSecretCommand(t *testing.T) {
 		}
 	}
 	// Before the first start, and again.
-	var last Secret
+	var last config.Secret
 	for range 2 {
 		status, out, errOut := w.run(t.Context(), "", "secret", "rotate", "turn")
 		if status != 0 || !strings.Contains(out, "has a new TURN secret. The old one is accepted until 20") || signer() == last {
@@ -226,7 +227,7 @@ func TestKeysFollow(t *testing.T) {
 	if _, err := loadSecrets(w.dir); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{DataDir: w.dir}
+	cfg := config.Config{DataDir: w.dir}
 	cfg.TURN.Realm = "meet.example"
 	st, err := openStorage(t.Context(), cfg)
 	if err != nil {
@@ -294,7 +295,7 @@ func TestKeysFollow(t *testing.T) {
 	if knows(anna) || !knows(first) {
 		t.Error("anna was removed, nobody else")
 	}
-	cfg.TURN.Secrets = []Secret{"of the configuration"}
+	cfg.TURN.Secrets = []config.Secret{"of the configuration"}
 	keys.configure(cfg)
 	refresh(true)
 	if knows(first) || knows(second) || keys.ring.Signer() != "of the configuration" {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/credential"
 	"confab/extdisco/token"
 )
@@ -25,19 +26,19 @@ import (
 type Secrets struct {
 	// TURN signs the credentials given to clients while turn.secrets is empty. Older
 	// are those before it, the latest first (rotate.go).
-	TURN  Secret        `toml:"turn_secret"`
+	TURN  config.Secret `toml:"turn_secret"`
 	Older []olderSecret `toml:"turn_secrets_old"`
 	// Cookie signs what clients bring back: it keeps SCRAM's answers for
 	// unknown accounts the same over restarts.
-	Cookie Secret `toml:"cookie_key"`
+	Cookie config.Secret `toml:"cookie_key"`
 	// Token signs the tokens for the store of shared files: an RSA key.
-	Token Secret `toml:"token_key"`
+	Token config.Secret `toml:"token_key"`
 }
 
 // olderSecret still verifies until its end.
 type olderSecret struct {
-	Secret Secret    `toml:"secret"`
-	Until  time.Time `toml:"until"`
+	Secret config.Secret `toml:"secret"`
+	Until  time.Time     `toml:"until"`
 }
 
 // inForce are the secrets of the relay: the one that signs, and those that have not
@@ -66,8 +67,8 @@ func loadSecrets(dir string) (Secrets, error) {
 	missing := ""
 	for _, f := range []struct {
 		name  string
-		value *Secret
-		make  func() (Secret, error)
+		value *config.Secret
+		make  func() (config.Secret, error)
 	}{{"turn_secret", &s.TURN, newSecret}, {"cookie_key", &s.Cookie, newSecret}, {"token_key", &s.Token, newTokenKey}} {
 		if *f.value == "" {
 			if *f.value, err = f.make(); err != nil {
@@ -119,15 +120,15 @@ func readSecrets(path string) (s Secrets, err error) {
 	return s, nil
 }
 
-func newSecret() (Secret, error) {
+func newSecret() (config.Secret, error) {
 	b := make([]byte, 32)
 	rand.Read(b) // never fails (crypto/rand)
-	return Secret(hex.EncodeToString(b)), nil
+	return config.Secret(hex.EncodeToString(b)), nil
 }
 
-func newTokenKey() (Secret, error) {
+func newTokenKey() (config.Secret, error) {
 	key, err := token.NewSecret()
-	return Secret(key), err
+	return config.Secret(key), err
 }
 
 // writeFile replaces path by data, readable by its owner only. After a power cut

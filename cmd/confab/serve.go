@@ -13,11 +13,13 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"confab/cmd/confab/config"
 )
 
 // serve runs the server until ctx ends. out gets the summary for people, errOut
 // the log.
-func serve(ctx context.Context, cfg Config, re reloads, out, errOut io.Writer) (err error) {
+func serve(ctx context.Context, cfg config.Config, re reloads, out, errOut io.Writer) (err error) {
 	logs, err := openLogs(cfg, errOut)
 	if err != nil {
 		return err
@@ -41,7 +43,7 @@ func serve(ctx context.Context, cfg Config, re reloads, out, errOut io.Writer) (
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if cfg.relayOnly() {
+	if cfg.RelayOnly() {
 		return serveRelay(ctx, cfg, re, secrets, st, logs, out)
 	}
 	if err := noteDomain(ctx, st, cfg.Domain, log); err != nil {
@@ -214,7 +216,7 @@ type summary [][2]string
 
 // addHost tells the first host's password, once: to the terminal, the container's
 // or the redirected output; into a file where the output is kept for good.
-func (s *summary) addHost(cfg Config, password string, log *slog.Logger) error {
+func (s *summary) addHost(cfg config.Config, password string, log *slog.Logger) error {
 	if password == "" {
 		return nil
 	}

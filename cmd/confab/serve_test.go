@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"testing"
+
+	"confab/cmd/confab/config"
 )
 
 // startedWriter gets the summary, which says that the server is up.
@@ -16,7 +18,7 @@ func (w startedWriter) Write(b []byte) (int, error) {
 
 // startServer runs a server in this process and returns what it prints when it is up.
 // It is told to end by stop, or else when the test is over, which waits for that.
-func startServer(t *testing.T, cfg Config, re reloads, log io.Writer) (summary string, stop func()) {
+func startServer(t *testing.T, cfg config.Config, re reloads, log io.Writer) (summary string, stop func()) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	out, ended := make(startedWriter, 1), make(chan error, 1)

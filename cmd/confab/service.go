@@ -10,6 +10,7 @@ import (
 	"slices"
 	"text/template"
 
+	"confab/cmd/confab/config"
 	"confab/storage"
 )
 
@@ -55,7 +56,7 @@ func (p *program) service(ctx context.Context, args []string) error {
 	if !known {
 		return usageError("service " + action + ": jibri or jigasi expected")
 	}
-	return p.withStorage(ctx, func(cfg Config, st Storage) error {
+	return p.withStorage(ctx, func(cfg config.Config, st Storage) error {
 		n := newNames(cfg.Domain, bridgeID, false)
 		if action == "remove" {
 			return errors.Join(p.removeUser(ctx, st, x.control, n.auth), p.removeUser(ctx, st, x.meeting, n.recorder))
@@ -65,7 +66,7 @@ func (p *program) service(ctx context.Context, args []string) error {
 }
 
 // introduce gives an external program its accounts and prints its configuration.
-func (p *program) introduce(ctx context.Context, cfg Config, st Storage, n names, name string, add bool) error {
+func (p *program) introduce(ctx context.Context, cfg config.Config, st Storage, n names, name string, add bool) error {
 	x := externals[name]
 	a := access{
 		Domain: n.domain, Auth: n.auth, Recorder: n.recorder, Internal: n.internal,

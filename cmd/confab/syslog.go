@@ -14,12 +14,6 @@ import (
 // syslogSockets are the places of the local socket, by system.
 var syslogSockets = []string{"/dev/log", "/var/run/syslog", "/var/run/log"}
 
-// facilities are those of RFC 5424 §6.2.1 that programs use.
-var facilities = map[string]int{
-	"kern": 0, "user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "lpr": 6, "news": 7, "uucp": 8, "cron": 9, "authpriv": 10,
-	"local0": 16, "local1": 17, "local2": 18, "local3": 19, "local4": 20, "local5": 21, "local6": 22, "local7": 23,
-}
-
 // Severities of RFC 5424 §6.2.1.
 const (
 	severityError   = 3

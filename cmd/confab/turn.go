@@ -5,16 +5,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco"
 	"confab/extdisco/relay"
 	"confab/xmpp"
@@ -109,7 +108,7 @@ func (s *server) shareMediaPort() error {
 }
 
 // turnNonceKey signs the relay's nonces: one that outlives a restart.
-func turnNonceKey(cookie Secret) []byte {
+func turnNonceKey(cookie config.Secret) []byte {
 	sum := sha256.Sum256([]byte("turn nonce " + string(cookie)))
 	return sum[:]
 }
@@ -285,7 +284,7 @@ var alpnTURN = []string{"stun.turn", "stun.nat-discovery"}
 const alpnACME = "acme-tls/1"
 
 // relayPolicy is what of [turn] the relay takes over while it runs.
-func (s *server) relayPolicy(c Config) (p relay.Policy, err error) {
+func (s *server) relayPolicy(c config.Config) (p relay.Policy, err error) {
 	t := c.TURN
 	p = relay.DefaultConfig().Policy
 	p.MaxBps, p.TotalBps = t.MaxBPS, t.TotalBPS
@@ -299,30 +298,19 @@ func (s *server) relayPolicy(c Config) (p relay.Policy, err error) {
 	p.AlternateAlways = t.Alternate == "always"
 	for secure, list := range map[bool][]string{false: t.Alternates, true: t.TLSAlternates} {
 		for _, text := range list {
-			a, err := parseAlternate(text)
+			addr, name, err := config.ParseAlternate(text)
 			if err != nil {
 				return p, fmt.Errorf("turn.alternate_servers: %w", err)
 			}
-			a.Secure = secure
-			p.Alternates = append(p.Alternates, a)
+			p.Alternates = append(p.Alternates, relay.Alternate{Addr: addr, Name: name, Secure: secure})
 		}
 	}
 	p.Peers, err = s.peerPolicy(c)
 	return p, err
 }
 
-// parseAlternate reads ADDRESS:PORT or ADDRESS:PORT/NAME.
-func parseAlternate(text string) (a relay.Alternate, err error) {
-	addr, name, _ := strings.Cut(text, "/")
-	a.Name = name
-	if a.Addr, err = netip.ParseAddrPort(addr); err == nil && a.Addr.Port() == 0 {
-		err = errors.New("no port")
-	}
-	return a, err
-}
-
 // setProxies takes over turn.proxy_protocol.
-func (s *server) setProxies(c Config) error {
+func (s *server) setProxies(c config.Config) error {
 	list, err := prefixes(c.TURN.ProxyProtocol)
 	if err != nil {
 		return fmt.Errorf("turn.proxy_protocol: %w", err)
@@ -339,7 +327,7 @@ func (s *server) proxied(a netip.Addr) bool {
 
 // peerPolicy closes the relay to everything but strangers on the Internet and
 // what this process announces itself.
-func (s *server) peerPolicy(cfg Config) (p relay.Peers, err error) {
+func (s *server) peerPolicy(cfg config.Config) (p relay.Peers, err error) {
 	c := cfg.TURN.Peers
 	if p.Allowed, err = prefixes(c.Allow); err != nil {
 		return p, fmt.Errorf("turn.peers.allow: %w", err)
@@ -379,14 +367,11 @@ func localAddresses() map[netip.Addr]bool {
 	return out
 }
 
-// ownServer is the type of an entry that stands for this server's own relay.
-const ownServer = "own"
-
 // turnServers are the entries of turn.servers as clients are told them, without those
 // of this server.
-func (c *Config) turnServers() (out []extdisco.Server) {
+func turnServers(c config.Config) (out []extdisco.Server) {
 	for _, e := range c.TURN.Servers {
-		if e.Type == ownServer {
+		if e.Type == config.OwnServer {
 			continue
 		}
 		usual, port := "udp", 3478 // RFC 8656 §3.1, RFC 7065 §3.2
@@ -404,9 +389,9 @@ func (c *Config) turnServers() (out []extdisco.Server) {
 }
 
 // iceSettings is what clients are told of STUN and TURN servers.
-func (s *server) iceSettings(c Config) extdisco.Settings {
-	set := extdisco.Settings{Servers: c.turnServers(), TTL: c.TURN.TTL.Duration}
-	if len(c.TURN.Servers) == 0 || slices.ContainsFunc(c.TURN.Servers, func(e TURNServer) bool { return e.Type == ownServer }) {
+func (s *server) iceSettings(c config.Config) extdisco.Settings {
+	set := extdisco.Settings{Servers: turnServers(c), TTL: c.TURN.TTL.Duration}
+	if len(c.TURN.Servers) == 0 || slices.ContainsFunc(c.TURN.Servers, func(e config.TURNServer) bool { return e.Type == config.OwnServer }) {
 		set.Servers = append(s.ownServers(), set.Servers...)
 	}
 	for _, a := range c.TURN.Access {
@@ -474,7 +459,7 @@ func (s *server) buildExtdisco(ctx context.Context) error {
 }
 
 // reloadTURN takes over what of [turn] may change while the server runs.
-func (s *server) reloadTURN(ctx context.Context, c Config) {
+func (s *server) reloadTURN(ctx context.Context, c config.Config) {
 	s.reloadRelay(c)
 	s.turnKeys.configure(c)
 	if _, err := s.turnKeys.refresh(ctx); err != nil {
@@ -489,7 +474,7 @@ func (s *server) reloadTURN(ctx context.Context, c Config) {
 }
 
 // reloadRelay has the relay take over its part.
-func (s *server) reloadRelay(c Config) {
+func (s *server) reloadRelay(c config.Config) {
 	if s.relay == nil {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/credential"
 	"confab/storage"
 )
@@ -37,7 +38,7 @@ type turnKeys struct {
 
 	mu      sync.Mutex
 	realm   string
-	secrets []Secret // turn.secrets
+	secrets []config.Secret // turn.secrets
 	have    keyContents
 }
 
@@ -47,12 +48,12 @@ type keyContents struct {
 	users   []credential.User
 }
 
-func newTURNKeys(cfg Config, users turnUsers, log *slog.Logger) *turnKeys {
+func newTURNKeys(cfg config.Config, users turnUsers, log *slog.Logger) *turnKeys {
 	return &turnKeys{dir: cfg.DataDir, realm: cfg.TURN.Realm, secrets: cfg.TURN.Secrets, users: users, log: log, now: time.Now}
 }
 
 // configure takes over another turn.secrets; refresh makes it count.
-func (k *turnKeys) configure(cfg Config) {
+func (k *turnKeys) configure(cfg config.Config) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.secrets = cfg.TURN.Secrets

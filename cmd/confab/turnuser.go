@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/extdisco/credential"
 	"confab/storage"
 )
@@ -39,7 +40,7 @@ func (p *program) turn(ctx context.Context, args []string) error {
 	if isKey && action != "add" {
 		return usageError("--key belongs to turn user add")
 	}
-	return p.withStorage(ctx, func(cfg Config, st Storage) error {
+	return p.withStorage(ctx, func(cfg config.Config, st Storage) error {
 		switch action {
 		case "add":
 			return p.addTURNUser(ctx, st, names[0], cfg.TURN.Realm, isKey)

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"strings"
 	"testing"
+
+	"confab/cmd/confab/config"
 )
 
 func TestTURNUserCommands(t *testing.T) {
@@ -44,7 +46,7 @@ func TestTURNUserCommands(t *testing.T) {
 	if status, _, errOut := w.run(t.Context(), "pass\n", "turn", "user", "add", "user", "--domain", "realm"); status != 0 {
 		t.Fatal(errOut)
 	}
-	st, err := openStorage(t.Context(), Config{DataDir: w.dir})
+	st, err := openStorage(t.Context(), config.Config{DataDir: w.dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"confab/cmd/confab/config"
 	"confab/storage"
 	"confab/xmpp/scram"
 )
@@ -45,7 +46,7 @@ func (p *program) user(ctx context.Context, args []string) error {
 	if noHost && action != "add" {
 		return usageError("--no-host belongs to user add")
 	}
-	return p.withStorage(ctx, func(cfg Config, st Storage) error {
+	return p.withStorage(ctx, func(cfg config.Config, st Storage) error {
 		if action == "list" {
 			return p.listUsers(ctx, st)
 		}
@@ -65,7 +66,7 @@ func (p *program) user(ctx context.Context, args []string) error {
 
 // withStorage opens the database for a command that works on it directly, whether or
 // not the server runs.
-func (p *program) withStorage(ctx context.Context, f func(cfg Config, st Storage) error) error {
+func (p *program) withStorage(ctx context.Context, f func(cfg config.Config, st Storage) error) error {
 	cfg, err := p.load()
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func (p *program) addUser(ctx context.Context, st Storage, domain, user, host st
 	return nil
 }
 
-func (p *program) changePassword(ctx context.Context, st Storage, cfg Config, user, host string) error {
+func (p *program) changePassword(ctx context.Context, st Storage, cfg config.Config, user, host string) error {
 	old, err := st.Account(ctx, user, host)
 	if err != nil {
 		return nameError(err, user, host)

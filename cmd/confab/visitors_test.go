@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"confab/cmd/confab/config"
 	"confab/muc"
 	"confab/xmpp"
 )
@@ -15,7 +16,7 @@ import (
 func TestVisitors(t *testing.T) {
 	t.Parallel()
 	types := func(text string) (all, theirs []string) {
-		cfg, _, err := load(write(t, text))
+		cfg, _, err := config.Load(written(t, text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +50,7 @@ func TestVisitorsNeedGuests(t *testing.T) {
 		"domain = 'a.b'\n[visitors]\nmax = 0":                  false,
 		"domain = 'a.b'\n[visitors]\nafter = 2\nqueue = 'yes'": false,
 	} {
-		_, _, err := load(write(t, text))
+		_, _, err := config.Load(written(t, text))
 		if (err == nil) != ok {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -59,7 +60,7 @@ func TestVisitorsNeedGuests(t *testing.T) {
 // The queue is told what the app would enter.
 func TestQueueRoom(t *testing.T) {
 	t.Parallel()
-	cfg, _, err := load(write(t, "domain = 'meet.example'"))
+	cfg, _, err := config.Load(written(t, "domain = 'meet.example'"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func TestQueueRoom(t *testing.T) {
 // How many take part changes while the server runs; whether others may watch does not.
 func TestVisitorsReload(t *testing.T) {
 	t.Parallel()
-	after := func(n int) (c Config) { c.Visitors.After = n; return c }
+	after := func(n int) (c config.Config) { c.Visitors.After = n; return c }
 	for _, c := range []struct{ now, then, want int }{{0, 5, 0}, {5, 0, 5}, {5, 7, 7}} {
 		next, taken, ignored := merge(after(c.now), after(c.then), reloadable)
 		if next.Visitors.After != c.want || slices.Contains(taken, "visitors.after") != (c.want == c.then) || slices.Contains(ignored, "visitors.after") == (c.want == c.then) {

@@ -1,9 +1,8 @@
-package main
+package config
 
-// What depends on the machine, and what values make sense.
+// What values make sense.
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -11,118 +10,13 @@ import (
 	"net/mail"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-
-	"confab/xmpp"
 )
-
-// derive fills the keys whose default depends on the machine or on other keys
-// (deployment.md §7.1, §15).
-func (c *Config) derive() {
-	if c.Domain == "" {
-		c.Domain = machineDomain()
-	}
-	c.Domain = strings.ToLower(strings.TrimSuffix(c.Domain, "."))
-	if c.DataDir == "" {
-		c.DataDir = defaultDataDir(os.Getenv, os.Getuid())
-	}
-	if c.Rooms.Moderators == "" {
-		c.Rooms.Moderators = "first"
-		if c.RequireHost || c.Rooms.WaitForHost {
-			c.Rooms.Moderators = "hosts"
-		}
-	}
-	c.deriveJWT()
-	for i, a := range c.Aliases {
-		c.Aliases[i] = strings.ToLower(strings.TrimSuffix(a, "."))
-	}
-	for i, a := range c.TURN.SNI {
-		c.TURN.SNI[i] = strings.ToLower(strings.TrimSuffix(a, "."))
-	}
-	c.TURN.Realm = cmp.Or(c.TURN.Realm, c.Domain)
-	if !slices.Contains(c.Node.Roles, "turn") {
-		c.TURN.Mode = "off"
-	}
-	if c.relayOnly() && c.TLS.Cert == "" && c.ACME == "" { // nobody would trust one that is made here
-		c.TURN.TLS, c.TURN.DTLS = false, false
-	}
-	// A second server on the machine must get along with only its flags.
-	if c.Where("turn.port") == "--turn-port" && !c.IsSet("turn.tls_port") {
-		c.TURN.TLSPort = 0
-	}
-	if c.Where("xmpp.port") == "--xmpp-port" && !c.IsSet("xmpp.tls_port") {
-		c.XMPP.TLSPort = 0
-		if c.XMPP.Port > 0 && c.XMPP.Port < 65535 {
-			c.XMPP.TLSPort = c.XMPP.Port + 1
-		}
-	}
-	if c.Where("web.listen") == "--https" && !c.IsSet("web.http_listen") {
-		if !slices.ContainsFunc(c.Web.Listen, func(a string) bool { return strings.HasSuffix(a, ":443") }) {
-			c.Web.HTTPListen = ""
-		}
-	}
-}
-
-// machineDomain is the machine's full name, or localhost. The network is not
-// asked: a start must not wait for it.
-func machineDomain() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "localhost"
-	}
-	if strings.Contains(name, ".") && validDomain(strings.ToLower(name)) {
-		return strings.ToLower(name)
-	}
-	hosts, err := os.ReadFile("/etc/hosts")
-	if err != nil {
-		return "localhost"
-	}
-	// As hostname --fqdn does: the first name of the line that lists ours.
-	for line := range strings.Lines(string(hosts)) {
-		line, _, _ = strings.Cut(line, "#")
-		if f := strings.Fields(line); len(f) > 1 && slices.Contains(f[2:], name) &&
-			strings.HasPrefix(f[1], name+".") && validDomain(strings.ToLower(f[1])) {
-			return strings.ToLower(f[1])
-		}
-	}
-	return "localhost"
-}
-
-// defaultDataDir is systemd's state directory; /var/lib/confab for who may write
-// there; else the directory for data of the user.
-func defaultDataDir(getenv func(string) string, uid int) string {
-	if dir, _, _ := strings.Cut(getenv("STATE_DIRECTORY"), ":"); dir != "" {
-		return dir
-	}
-	const system = "/var/lib/confab"
-	if uid == 0 || writable(system) {
-		return system
-	}
-	if dir := getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "confab")
-	}
-	if home := getenv("HOME"); home != "" {
-		return filepath.Join(home, ".local", "share", "confab")
-	}
-	return system
-}
-
-// writable reports whether we may make files in dir. It leaves nothing behind.
-func writable(dir string) bool {
-	f, err := os.CreateTemp(dir, ".writable-")
-	if err != nil {
-		return false
-	}
-	f.Close()
-	return os.Remove(f.Name()) == nil
-}
 
 // problems collects what is wrong, each with the place that set the key.
 type problems struct {
@@ -192,14 +86,14 @@ func (p *problems) addresses(key string, list []string) {
 // validate returns all mistakes.
 func (c *Config) validate() []string {
 	p := &problems{cfg: c}
-	p.check(validDomain(c.Domain), "domain", "%q is no domain name (a name with other letters than a-z goes in its xn-- form)", c.Domain)
+	p.check(ValidDomain(c.Domain), "domain", "%q is no domain name (a name with other letters than a-z goes in its xn-- form)", c.Domain)
 	p.check(c.Database == "" || isPostgres(string(c.Database)), "database", `is neither empty nor a postgres:// address`)
 	if c.ACME != "" {
 		_, err := mail.ParseAddress(c.ACME)
 		p.check(err == nil, "acme", "%q is no e-mail address", c.ACME)
 	}
 	for _, a := range c.Aliases {
-		p.check(validDomain(a) && a != c.Domain, "aliases", "%q is no further domain name", a)
+		p.check(ValidDomain(a) && a != c.Domain, "aliases", "%q is no further domain name", a)
 	}
 	c.validateRoles(p)
 	c.validateNetwork(p)
@@ -228,22 +122,13 @@ func (c *Config) validate() []string {
 	p.oneOf("log.format", c.Log.Format, "auto", "text", "json")
 	p.oneOf("log.output", c.Log.Output, "stderr", "syslog", "file")
 	p.check(c.Log.Output != "file" || filepath.IsAbs(c.Log.File), "log.file", "%q is no path from the root", c.Log.File)
-	p.oneOf("log.facility", c.Log.Facility, slices.Sorted(maps.Keys(facilities))...)
+	p.oneOf("log.facility", c.Log.Facility, slices.Sorted(maps.Keys(Facilities))...)
 	for name, level := range c.Log.Components {
-		p.check(slices.Contains(components, name), "log.components", "%q is none of %s", name, strings.Join(components, ", "))
+		p.check(slices.Contains(Components, name), "log.components", "%q is none of %s", name, strings.Join(Components, ", "))
 		p.check(slices.Contains(levels, level), "log.components", "%s = %q is none of %s", name, level, strings.Join(levels, ", "))
 	}
 	slices.Sort(p.list)
 	return p.list
-}
-
-func (c *Config) validateRoles(p *problems) {
-	roles := c.Node.Roles
-	p.listOf("node.roles", roles, "signalling", "bridge", "turn")
-	p.check(slices.Contains(roles, "signalling") == slices.Contains(roles, "bridge"), "node.roles", "signalling and bridge belong together")
-	if c.relayOnly() {
-		p.check(c.TURN.Mode != "off", "turn.mode", "is off, and node.roles has nothing else")
-	}
 }
 
 func (c *Config) validateNetwork(p *problems) {
@@ -287,9 +172,6 @@ func (c *Config) validateNetwork(p *problems) {
 	p.duration("auth.session_lifetime", c.Auth.SessionLifetime, time.Minute, 365*24*time.Hour)
 }
 
-// headerName is a field name of HTTP (RFC 9110 §5.1).
-var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
-
 func (c *Config) validateMeetings(p *problems) {
 	r := &c.Rooms
 	p.between("rooms.max_occupants", r.MaxOccupants, 0, math.MaxInt)
@@ -314,7 +196,7 @@ func (c *Config) validateMeetings(p *problems) {
 	v := &c.Visitors
 	p.between("visitors.after", v.After, 0, math.MaxInt)
 	p.between("visitors.max", v.Max, 1, 100_000)
-	p.check(v.After == 0 || c.Auth.Guests || c.jwtOn(), "visitors.after", "visitors come without an account, and auth.guests lets nobody in without")
+	p.check(v.After == 0 || c.Auth.Guests || c.JWTOn(), "visitors.after", "visitors come without an account, and auth.guests lets nobody in without")
 
 	p.between("rooms.presets", r.Presets, 0, 100_000)
 
@@ -339,7 +221,7 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("focus.max_video_senders", f.MaxVideoSenders, 0, math.MaxInt)
 
 	for _, d := range c.Services.TrustedDomains {
-		p.check(validDomain(d), "services.trusted_domains", "%q is no host name in lower case", d)
+		p.check(ValidDomain(d), "services.trusted_domains", "%q is no host name in lower case", d)
 	}
 	p.between("recording.retries", c.Recording.Retries, -1, 1000)
 	p.duration("recording.pending_timeout", c.Recording.PendingTimeout, time.Second, time.Hour)
@@ -382,120 +264,12 @@ func (c *Config) validateMeetings(p *problems) {
 	p.between("bridge.assumed_bandwidth_limit", b.AssumedBandwidthLimit, 0, math.MaxInt)
 }
 
-func (c *Config) validateIntegrations(p *problems) {
-	i := &c.Integrations
-	if i.Files != builtin {
-		p.httpURL("integrations.files", i.Files)
-	}
-	if i.Whiteboard != builtin {
-		p.httpURL("integrations.whiteboard", i.Whiteboard)
-	}
-	p.httpURL("integrations.etherpad", i.Etherpad)
-}
-
-// builtin is the value of an integration that is a part of this program.
-const builtin = "builtin"
-
-// headers accepts those of requests that we make.
-func (p *problems) headers(key string, h map[string]Secret) {
-	for name, value := range h {
-		p.check(headerName.MatchString(name) && !strings.ContainsFunc(string(value), unicode.IsControl), key, "%q is no header, or its value is none", name)
-	}
-}
-
-// httpURL accepts an address, or "".
-func (p *problems) httpURL(key, v string) {
-	u, err := url.Parse(v)
-	p.check(v == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "" && u.Fragment == "",
-		key, "%q is no http:// or https:// address", v)
-}
-
-func (c *Config) validateTURN(p *problems) {
-	t := &c.TURN
-	p.oneOf("turn.mode", t.Mode, "full", "stun", "off")
-	p.between("turn.port", t.Port, 0, 65535)
-	p.between("turn.tls_port", t.TLSPort, 0, 65535)
-	p.between("turn.alt_port", t.AltPort, 1, 65535)
-	for _, a := range t.SNI {
-		web := a == c.Domain || slices.Contains(c.Aliases, a) || slices.Contains(tenantHosts(c.Tenants), a)
-		p.check(validDomain(a) && !web, "turn.sni", "%q is no domain name beside those of the web", a)
-	}
-	p.check(len(t.SNI) == 0 || t.Share443, "turn.sni", "needs turn.share_443")
-	p.check(!t.RFC5780 || t.AltPort != t.Port, "turn.alt_port", "is the same as turn.port")
-	p.check(!t.DTLS || t.TLSPort != 0, "turn.dtls", "needs turn.tls_port, whose number it uses")
-	p.check(!t.TCPRelay || len(t.Peers.Allow) > 0, "turn.tcp_relay", "needs turn.peers.allow: it relays to nobody else")
-	p.addresses("turn.listen", t.Listen)
-	p.addresses("turn.relay_addresses", t.RelayAddresses)
-	for _, a := range t.RelayAddresses {
-		ip, err := netip.ParseAddr(a)
-		p.check(err != nil || !ip.IsUnspecified(), "turn.relay_addresses", "%q is no single address", a)
-	}
-	p.between("turn.min_port", t.MinPort, 1024, 65535)
-	p.between("turn.max_port", t.MaxPort, t.MinPort, 65535)
-	// RFC 8489 §14.9: a REALM is less than 128 characters.
-	p.check(t.Realm != "" && len(t.Realm) < 128, "turn.realm", "is longer than 127 bytes")
-	for _, s := range t.Secrets {
-		p.check(len(s) >= 16, "turn.secrets", "a secret of less than 16 bytes can be guessed")
-	}
-	p.duration("turn.ttl", t.TTL, time.Minute, 30*24*time.Hour)
-	p.duration("turn.max_session", t.MaxSession, 0, 30*24*time.Hour)
-	p.check(t.Probe.Duration == 0 || t.Probe.Duration >= time.Second && t.Probe.Duration <= time.Hour, "turn.probe_interval", "%v is neither 0s nor between 1s and 1h", t.Probe)
-	for _, a := range t.Access {
-		j, err := xmpp.ParseJID(a)
-		p.check(err == nil && j.IsBare(), "turn.access", "%q is neither a host name nor an address without resource", a)
-	}
-	p.between("turn.quota_user", t.QuotaUser, 1, math.MaxInt)
-	p.between("turn.quota_address", t.QuotaAddress, 1, math.MaxInt)
-	p.between("turn.quota_total", t.QuotaTotal, 0, math.MaxInt)
-	p.between("turn.max_bps", t.MaxBPS, 0, math.MaxInt)
-	p.between("turn.total_bps", t.TotalBPS, 0, math.MaxInt)
-	p.oneOf("turn.fingerprint", t.Fingerprint, "auto", "always")
-	// Ten minutes is what RFC 8656 §7.2 grants by itself.
-	p.duration("turn.max_lifetime", t.MaxLifetime, 10*time.Minute, 24*time.Hour)
-	p.duration("turn.nonce_ttl", t.NonceTTL, 30*time.Second, 24*time.Hour)
-	p.between("turn.unauthorized_rate", t.UnauthorizedRate, 0, math.MaxInt32)
-	p.between("turn.unauthorized_total", t.UnauthorizedAll, 0, math.MaxInt32)
-	p.between("turn.binding_rate", t.BindingRate, 0, math.MaxInt32)
-	p.between("turn.pending_per_address", t.PendingAddress, 1, math.MaxInt32)
-	p.between("turn.pending_total", t.PendingTotal, 1, math.MaxInt32)
-	p.between("turn.connections_per_address", t.ConnsAddress, 1, math.MaxInt32)
-	p.between("turn.connections_total", t.ConnsTotal, 1, math.MaxInt32)
-	p.prefixes("turn.proxy_protocol", t.ProxyProtocol)
-	p.oneOf("turn.alternate", t.Alternate, "full", "always")
-	p.check(t.Alternate == "full" || len(t.Alternates)+len(t.TLSAlternates) > 0, "turn.alternate", "needs turn.alternate_servers or turn.tls_alternate_servers")
-	for key, list := range map[string][]string{"turn.alternate_servers": t.Alternates, "turn.tls_alternate_servers": t.TLSAlternates} {
-		for _, text := range list {
-			_, err := parseAlternate(text)
-			p.check(err == nil, key, "%q is not ADDRESS:PORT or ADDRESS:PORT/NAME", text)
-		}
-	}
-	p.prefixes("turn.peers.allow", t.Peers.Allow)
-	p.prefixes("turn.peers.deny", t.Peers.Deny)
-	p.oneOf("turn.peers.private", t.Peers.Private, "auto", "on", "off")
-	p.between("turn.peers.min_port", t.Peers.MinPort, 0, 65535)
-	for i, s := range t.Servers {
-		key := "turn.servers"
-		bad := func(ok bool, what string) { p.check(ok, key, "entry %d: %s", i+1, what) }
-		if s.Type == ownServer {
-			bad(s == TURNServer{Type: ownServer}, `has other keys beside type = "own"`)
-			continue
-		}
-		bad(slices.Contains([]string{"stun", "turn", "turns"}, s.Type), "type is none of stun, turn, turns, own")
-		bad(s.Host != "", "host is missing")
-		bad(s.Port >= 0 && s.Port <= 65535, "port is not between 0 and 65535")
-		bad(slices.Contains([]string{"", "udp", "tcp"}, s.Transport), "transport is neither udp nor tcp")
-		bad(s.Password == "" || s.Username != "", "password has no username")
-		bad(s.Secret == "" || s.Password == "", "has both a secret and a password")
-		bad(s.TTL.Duration >= 0, "ttl is negative")
-	}
-}
-
 // label is one part of a host name (RFC 1123 §2.1).
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// validDomain reports whether s can be the main domain: a host name in lower
+// ValidDomain reports whether s can be the main domain: a host name in lower
 // case, or an IPv4 address in a network without names.
-func validDomain(s string) bool {
+func ValidDomain(s string) bool {
 	if len(s) > 200 { // the sub-names (internal.auth.…) must fit in 255, too
 		return false
 	}

@@ -1,6 +1,7 @@
-package main
+// Package importer makes our configuration out of those of other servers.
+package importer
 
-// confab import: what each option of coturn is here (turn.md §5).
+// What each option of coturn is here (turn.md §5).
 
 import (
 	"fmt"
@@ -10,8 +11,8 @@ import (
 	"time"
 )
 
-// coturnImport turns a coturn file into ours.
-type coturnImport struct {
+// Import turns a coturn file into ours.
+type Import struct {
 	dir       string // of the file: what relative paths start from
 	relayOnly bool   // there is no web to share ports with
 
@@ -38,10 +39,10 @@ type coturnAddress struct {
 	addr netip.Addr
 }
 
-// importCoturn reads a file that lies in dir. relayOnly makes a configuration for a host
+// FromCoturn reads a file that lies in dir. relayOnly makes a configuration for a host
 // that does nothing but relay.
-func importCoturn(text, dir string, relayOnly bool) *coturnImport {
-	c := &coturnImport{dir: dir, relayOnly: relayOnly, keys: map[string]*importedKey{}}
+func FromCoturn(text, dir string, relayOnly bool) *Import {
+	c := &Import{dir: dir, relayOnly: relayOnly, keys: map[string]*importedKey{}}
 	if relayOnly {
 		c.set("node.roles", []string{"turn"})
 	}
@@ -72,7 +73,7 @@ func importCoturn(text, dir string, relayOnly bool) *coturnImport {
 	return c
 }
 
-func (c *coturnImport) option(o coturnOption, l coturnLine) {
+func (c *Import) option(o coturnOption, l coturnLine) {
 	if o.flag {
 		on, ok := l.on()
 		if !ok {
@@ -96,9 +97,9 @@ func (c *coturnImport) option(o coturnOption, l coturnLine) {
 	}
 }
 
-func (c *coturnImport) tell(f finding) { c.findings = append(c.findings, f) }
+func (c *Import) tell(f finding) { c.findings = append(c.findings, f) }
 
-func (c *coturnImport) set(key string, value any, lines ...coturnLine) {
+func (c *Import) set(key string, value any, lines ...coturnLine) {
 	k := &importedKey{value: value}
 	for _, l := range lines {
 		k.lines = append(k.lines, l.number)
@@ -109,7 +110,7 @@ func (c *coturnImport) set(key string, value any, lines ...coturnLine) {
 // coturnOption is what becomes of an option: take carries it over; without it there
 // is a reason why nothing is missing, or why something is.
 type coturnOption struct {
-	take       func(*coturnImport, coturnLine)
+	take       func(*Import, coturnLine)
 	idle, lost string
 	many       bool // each line counts, not only the last
 	flag       bool // a switch
@@ -132,18 +133,18 @@ const (
 // coturnOptions are those of coturn 4.17 (mainrelay.c: long_options), and those that
 // older versions had.
 var coturnOptions = map[string]coturnOption{
-	"listening-port":         {take: func(c *coturnImport, l coturnLine) { c.listeningPort = l }},
-	"tls-listening-port":     {take: func(c *coturnImport, l coturnLine) { c.tlsPort = l }},
-	"alt-listening-port":     {take: func(c *coturnImport, l coturnLine) { c.altPort = l }},
+	"listening-port":         {take: func(c *Import, l coturnLine) { c.listeningPort = l }},
+	"tls-listening-port":     {take: func(c *Import, l coturnLine) { c.tlsPort = l }},
+	"alt-listening-port":     {take: func(c *Import, l coturnLine) { c.altPort = l }},
 	"alt-tls-listening-port": {idle: "NAT behaviour discovery uses UDP only"},
 	"tcp-proxy-port":         {lost: "there is no port of its own for proxies: name their addresses in turn.proxy_protocol and have them connect to turn.port or turn.tls_port"},
-	"listening-ip":           {many: true, take: func(c *coturnImport, l coturnLine) { c.address(l, &c.listen) }},
-	"relay-ip":               {many: true, take: func(c *coturnImport, l coturnLine) { c.address(l, &c.relays) }},
-	"external-ip":            {many: true, take: func(c *coturnImport, l coturnLine) { c.external = append(c.external, l) }},
+	"listening-ip":           {many: true, take: func(c *Import, l coturnLine) { c.address(l, &c.listen) }},
+	"relay-ip":               {many: true, take: func(c *Import, l coturnLine) { c.address(l, &c.relays) }},
+	"external-ip":            {many: true, take: func(c *Import, l coturnLine) { c.external = append(c.external, l) }},
 	"listening-device":       {lost: "name the interface's addresses in turn.listen, or the interface in network.bind"},
 	"relay-device":           {lost: "name the interface's address in turn.relay_addresses"},
-	"min-port":               {take: func(c *coturnImport, l coturnLine) { c.minPort = l }},
-	"max-port":               {take: func(c *coturnImport, l coturnLine) { c.maxPort = l }},
+	"min-port":               {take: func(c *Import, l coturnLine) { c.minPort = l }},
+	"max-port":               {take: func(c *Import, l coturnLine) { c.maxPort = l }},
 	"aux-server":             {many: true, lost: "one set of ports for all addresses: turn.listen, turn.port"},
 	"udp-self-balance":       {flag: true, idle: "all cores serve one port"},
 	"relay-threads":          {idle: "one for each core"},
@@ -152,15 +153,15 @@ var coturnOptions = map[string]coturnOption{
 	"ne":                     {idle: "there is one engine"},
 
 	"no-udp":                     {flag: true, take: takeNot("turn.udp")},
-	"no-tcp":                     {flag: true, take: (*coturnImport).noTCP},
+	"no-tcp":                     {flag: true, take: (*Import).noTCP},
 	"no-tls":                     {flag: true, take: takeNot("turn.tls")},
 	"dtls":                       {flag: true, take: takeFlag("turn.dtls")},
 	"no-dtls":                    {flag: true, idle: "DTLS is off (turn.dtls)"},
 	"no_dtls":                    {flag: true, idle: "DTLS is off (turn.dtls)"},
 	"no-udp-relay":               {flag: true, lost: "UDP is what is relayed"},
-	"no-tcp-relay":               {flag: true, take: (*coturnImport).noTCPRelay},
-	"stun-only":                  {flag: true, take: (*coturnImport).stunOnly},
-	"no-turn":                    {flag: true, take: (*coturnImport).stunOnly}, // coturn has no such option, guides do
+	"no-tcp-relay":               {flag: true, take: (*Import).noTCPRelay},
+	"stun-only":                  {flag: true, take: (*Import).stunOnly},
+	"no-turn":                    {flag: true, take: (*Import).stunOnly}, // coturn has no such option, guides do
 	"no-stun":                    {flag: true, lost: "Binding requests are always answered"},
 	"secure-stun":                {flag: true, lost: "browsers send Binding requests without credentials"},
 	"fingerprint":                {flag: true, take: takeChoice("turn.fingerprint", "always", "auto")},
@@ -168,7 +169,7 @@ var coturnOptions = map[string]coturnOption{
 	"software-attribute":         {flag: true, take: takeFlag("turn.software")},
 	"no-software-attribute":      {flag: true, take: takeNot("turn.software")},
 	"prod":                       {flag: true, take: takeNot("turn.software")}, // coturn 4.5: its older name
-	"rfc5780":                    {take: func(c *coturnImport, l coturnLine) { c.rfc5780 = l }},
+	"rfc5780":                    {take: func(c *Import, l coturnLine) { c.rfc5780 = l }},
 	"no-rfc5780":                 {idle: "NAT behaviour discovery is off (turn.rfc5780)"},
 	"keep-address-family":        {flag: true, idle: "the relayed address is of the client's family unless the client asks for another"},
 	"stale-nonce":                {take: takeSeconds("turn.nonce_ttl", 600, 30*time.Second)},
@@ -178,10 +179,10 @@ var coturnOptions = map[string]coturnOption{
 	"channel-lifetime":           {idle: fixedByRFC},
 	"permission-lifetime":        {idle: fixedByRFC},
 	"max-allocate-timeout":       {idle: "nothing is kept of a client before it has authenticated; connections have seconds"},
-	"unauthorized-ratelimit":     {flag: true, take: (*coturnImport).rateLimit},
+	"unauthorized-ratelimit":     {flag: true, take: (*Import).rateLimit},
 	"unauthorized-ratelimit-rps": {take: takeNumber("turn.unauthorized_rate")},
 
-	"allocation-default-address-family": {take: (*coturnImport).addressFamily},
+	"allocation-default-address-family": {take: (*Import).addressFamily},
 	"stun-backward-compatibility":       {flag: true, lost: "clients of RFC 3489 are not answered"},
 	"no-stun-backward-compatibility":    {flag: true, idle: "clients of RFC 3489 are not answered"},
 	"rfc3489-compatibility":             {flag: true, lost: "clients of RFC 3489 are not answered"},
@@ -192,14 +193,14 @@ var coturnOptions = map[string]coturnOption{
 	"drop-invalid-packets":              {flag: true, idle: "always so"},
 	"drop-invalid-packets-log":          {flag: true, idle: "they are counted (/metrics)"},
 
-	"use-auth-secret":          {take: func(c *coturnImport, l coturnLine) { c.authSecret = l }},
-	"static-auth-secret":       {many: true, take: func(c *coturnImport, l coturnLine) { c.secrets = append(c.secrets, l) }},
-	"lt-cred-mech":             {flag: true, take: func(c *coturnImport, l coturnLine) { c.longTerm = l }},
-	"user":                     {many: true, take: func(c *coturnImport, l coturnLine) { c.users = append(c.users, l) }},
+	"use-auth-secret":          {take: func(c *Import, l coturnLine) { c.authSecret = l }},
+	"static-auth-secret":       {many: true, take: func(c *Import, l coturnLine) { c.secrets = append(c.secrets, l) }},
+	"lt-cred-mech":             {flag: true, take: func(c *Import, l coturnLine) { c.longTerm = l }},
+	"user":                     {many: true, take: func(c *Import, l coturnLine) { c.users = append(c.users, l) }},
 	"no-auth":                  {flag: true, take: refuse("makes a relay for anybody: there is none here. Take the line out, and give clients credentials")},
 	"server-relay":             {flag: true, take: refuse("lets anybody send to relayed addresses without permission: there is no such thing here. Take the line out")},
-	"realm":                    {take: (*coturnImport).realm},
-	"rest-api-separator":       {take: (*coturnImport).separator},
+	"realm":                    {take: (*Import).realm},
+	"rest-api-separator":       {take: (*Import).separator},
 	"user-quota":               {take: takeQuota("turn.quota_user")},
 	"total-quota":              {take: takeNumber("turn.quota_total")},
 	"max-bps":                  {take: takeNumber("turn.max_bps")},
@@ -220,8 +221,8 @@ var coturnOptions = map[string]coturnOption{
 	"secret-key-file":          {idle: "about coturn's databases"},
 	"redis-statsdb":            {lost: noStatsRedis},
 
-	"cert":            {take: func(c *coturnImport, l coturnLine) { c.cert = l }},
-	"pkey":            {take: func(c *coturnImport, l coturnLine) { c.pkey = l }},
+	"cert":            {take: func(c *Import, l coturnLine) { c.cert = l }},
+	"pkey":            {take: func(c *Import, l coturnLine) { c.pkey = l }},
 	"pkey-pwd":        {lost: "keys with a password are not read: openssl pkey -in KEY -out NEWKEY takes it off; then set tls.key"},
 	"CA-file":         {lost: "clients are not asked for certificates"},
 	"raw-public-keys": {flag: true, lost: "certificates only"},
@@ -240,22 +241,22 @@ var coturnOptions = map[string]coturnOption{
 	"tlsv1_1":         {flag: true, lost: byGoTLS},
 	"acme-redirect":   {idle: "certificates by ACME are built in (acme)"},
 
-	"allowed-peer-ip":      {many: true, take: func(c *coturnImport, l coturnLine) { c.allowed = append(c.allowed, l) }},
-	"denied-peer-ip":       {many: true, take: func(c *coturnImport, l coturnLine) { c.denied = append(c.denied, l) }},
+	"allowed-peer-ip":      {many: true, take: func(c *Import, l coturnLine) { c.allowed = append(c.allowed, l) }},
+	"denied-peer-ip":       {many: true, take: func(c *Import, l coturnLine) { c.denied = append(c.denied, l) }},
 	"no-multicast-peers":   {flag: true, idle: "always refused"},
 	"no-loopback-peers":    {flag: true, idle: "always refused"},
 	"allow-loopback-peers": {flag: true, lost: "loopback is always refused, but for the bridge when network.public_addresses names it"},
 
-	"syslog":                   {flag: true, take: func(c *coturnImport, l coturnLine) { c.syslog = l }},
-	"syslog-facility":          {take: (*coturnImport).facility},
-	"log-file":                 {take: func(c *coturnImport, l coturnLine) { c.logFile = l }},
+	"syslog":                   {flag: true, take: func(c *Import, l coturnLine) { c.syslog = l }},
+	"syslog-facility":          {take: (*Import).facility},
+	"log-file":                 {take: func(c *Import, l coturnLine) { c.logFile = l }},
 	"simple-log":               {flag: true, idle: "the file's name is taken as it is; SIGHUP opens it anew"},
 	"no-stdout-log":            {flag: true, idle: "the log goes to one place"},
 	"new-log-timestamp":        {flag: true, idle: logsAnyway},
 	"new-log-timestamp-format": {idle: logsAnyway},
-	"log-min-level":            {take: (*coturnImport).level},
-	"verbose":                  {flag: true, take: (*coturnImport).verbose},
-	"Verbose":                  {flag: true, take: (*coturnImport).verbose},
+	"log-min-level":            {take: (*Import).level},
+	"verbose":                  {flag: true, take: (*Import).verbose},
+	"Verbose":                  {flag: true, take: (*Import).verbose},
 	"log-binding":              {flag: true, lost: "Binding requests are counted, not logged"},
 
 	"prometheus":                 {idle: byAdmin},
@@ -283,8 +284,8 @@ var coturnOptions = map[string]coturnOption{
 	"daemon":                      {flag: true, idle: bySystemd},
 	"drain-min-allocations":       {lost: "node.drain_timeout says how long to wait"},
 
-	"alternate-server":         {many: true, take: func(c *coturnImport, l coturnLine) { c.alternates = append(c.alternates, l) }},
-	"tls-alternate-server":     {many: true, take: func(c *coturnImport, l coturnLine) { c.tlsAlternates = append(c.tlsAlternates, l) }},
+	"alternate-server":         {many: true, take: func(c *Import, l coturnLine) { c.alternates = append(c.alternates, l) }},
+	"tls-alternate-server":     {many: true, take: func(c *Import, l coturnLine) { c.tlsAlternates = append(c.tlsAlternates, l) }},
 	"tcp-alternate-server":     {many: true, lost: noAlternate},
 	"udp-alternate-server":     {many: true, lost: noAlternate},
 	"multiplex-peer":           {lost: noMultiplex},

@@ -1,4 +1,4 @@
-package main
+package config
 
 // Reading the configuration: embedded default < file < environment < flags.
 
@@ -20,56 +20,59 @@ import (
 //go:embed default.toml
 var defaultTOML string
 
-// systemConfig is read when no --config names another file.
-const systemConfig = "/etc/confab/confab.toml"
+// Default is default.toml: all keys with what they mean.
+func Default() string { return defaultTOML }
+
+// SystemFile is read when no --config names another file.
+const SystemFile = "/etc/confab/confab.toml"
 
 var (
 	errDuration = errors.New(`is no duration such as "20s" or "24h"`)
 	errList     = errors.New("is no TOML value of the right kind")
 )
 
-// ConfigError is a list of mistakes in the configuration, each on a line of its
+// Error is a list of mistakes in the configuration, each on a line of its
 // own that says where it is. The program exits with 78 (EX_CONFIG) for it.
-type ConfigError []string
+type Error []string
 
-func (e ConfigError) Error() string { return strings.Join(e, "\n") }
+func (e Error) Error() string { return strings.Join(e, "\n") }
 
-// sources is where the configuration comes from.
-type sources struct {
-	path    string     // the file; must exist when required
-	require bool       // path was asked for
-	environ []string   // as os.Environ
-	flags   []override // in the order given
+// Sources is where the configuration comes from.
+type Sources struct {
+	Path    string     // the file; must exist when required
+	Require bool       // path was asked for
+	Environ []string   // as os.Environ
+	Flags   []Override // in the order given
 }
 
-// override is a key that a flag sets.
-type override struct{ key, flag, value string }
+// Override is a key that a flag sets.
+type Override struct{ Key, Flag, Value string }
 
-// load reads, merges and checks the configuration. Warnings are things worth
+// Load reads, merges and checks the configuration. Warnings are things worth
 // telling that stop nothing. The error is a ConfigError.
-func load(src sources) (cfg Config, warnings []string, err error) {
+func Load(src Sources) (cfg Config, warnings []string, err error) {
 	if _, err := toml.Decode(defaultTOML, &cfg); err != nil {
-		return cfg, nil, ConfigError{"embedded default.toml: " + err.Error()}
+		return cfg, nil, Error{"embedded default.toml: " + err.Error()}
 	}
 	cfg.origins = map[string]origin{}
-	keys := configKeys()
+	keys := Keys()
 	if err := loadFile(&cfg, src, keys); err != nil {
 		return cfg, nil, err
 	}
-	problems, warnings := loadEnv(&cfg, src.environ, keys)
-	for _, o := range src.flags {
-		if err := setKey(&cfg, o.key, o.value); err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %v", o.flag, err))
+	problems, warnings := loadEnv(&cfg, src.Environ, keys)
+	for _, o := range src.Flags {
+		if err := setKey(&cfg, o.Key, o.Value); err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %v", o.Flag, err))
 			continue
 		}
-		cfg.origins[o.key] = origin{name: o.flag}
+		cfg.origins[o.Key] = origin{name: o.Flag}
 	}
 	if len(problems) > 0 {
-		return cfg, warnings, ConfigError(problems)
+		return cfg, warnings, Error(problems)
 	}
 	cfg.derive()
 	if problems := cfg.validate(); len(problems) > 0 {
-		return cfg, warnings, ConfigError(problems)
+		return cfg, warnings, Error(problems)
 	}
 	return cfg, warnings, nil
 }
@@ -79,28 +82,28 @@ type file struct{ path, text string }
 
 // place is where key stands in the file: "path:line".
 func (f *file) place(key string) string {
-	if n := lineOf(f.text, strings.Split(key, ".")); n > 0 {
+	if n := LineOf(f.text, strings.Split(key, ".")); n > 0 {
 		return f.path + ":" + strconv.Itoa(n)
 	}
 	return f.path
 }
 
-func loadFile(cfg *Config, src sources, keys []string) error {
-	text, err := os.ReadFile(src.path)
-	if errors.Is(err, fs.ErrNotExist) && !src.require {
+func loadFile(cfg *Config, src Sources, keys []string) error {
+	text, err := os.ReadFile(src.Path)
+	if errors.Is(err, fs.ErrNotExist) && !src.Require {
 		return nil
 	}
 	if err != nil {
-		return ConfigError{fmt.Sprintf("configuration file: %v", err)}
+		return Error{fmt.Sprintf("configuration file: %v", err)}
 	}
-	f := &file{src.path, string(text)}
+	f := &file{src.Path, string(text)}
 	// Unknown keys first: they explain a wrong type elsewhere better than it does.
 	var tree map[string]any
 	md, err := toml.Decode(f.text, &tree)
 	if err != nil {
-		return ConfigError{f.explain(err)}
+		return Error{f.explain(err)}
 	}
-	var problems ConfigError
+	var problems Error
 	var unknown []string
 	for _, k := range md.Keys() {
 		key := strings.Join(k, ".")
@@ -117,7 +120,7 @@ func loadFile(cfg *Config, src sources, keys []string) error {
 		return problems
 	}
 	if _, err := toml.Decode(f.text, cfg); err != nil {
-		return ConfigError{f.explain(err)}
+		return Error{f.explain(err)}
 	}
 	return nil
 }
@@ -145,7 +148,7 @@ func isFree(key string) bool {
 func (f *file) unknown(k toml.Key, keys []string) string {
 	key := strings.Join(k, ".")
 	at := f.path
-	if n := lineOf(f.text, k); n > 0 {
+	if n := LineOf(f.text, k); n > 0 {
 		at += ":" + strconv.Itoa(n)
 	}
 	if near := nearest(key, keys); near != "" {
@@ -197,9 +200,9 @@ func (f *file) explain(err error) string {
 	return f.path + ": " + strings.TrimPrefix(err.Error(), "toml: ")
 }
 
-// lineOf finds the line of a key, 0 when it can't. The decoder knows positions
+// LineOf finds the line of a key, 0 when it can't. The decoder knows positions
 // but tells them only in errors: so it is given a value that fails at just this key.
-func lineOf(text string, key toml.Key) int {
+func LineOf(text string, key toml.Key) int {
 	for _, inArray := range []bool{false, true} { // [[turn.servers]] type = …
 		t := reflect.TypeFor[refuser]()
 		for i := len(key) - 1; i >= 0; i-- {
@@ -229,7 +232,7 @@ func loadEnv(cfg *Config, environ, keys []string) (problems, warnings []string) 
 	env := map[string]string{}
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, envPrefix) && !strings.HasPrefix(name, envPrefix+"TEST_") {
+		if strings.HasPrefix(name, EnvPrefix) && !strings.HasPrefix(name, EnvPrefix+"TEST_") {
 			env[name] = value
 		}
 	}
@@ -267,147 +270,23 @@ func loadEnv(cfg *Config, environ, keys []string) (problems, warnings []string) 
 	return problems, warnings
 }
 
-const envPrefix = "CONFAB_"
-
-func envName(key string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
-}
-
-// configKeys lists all keys, depth first in the order of the struct.
-func configKeys() []string {
-	var keys []string
-	walk(reflect.TypeFor[Config](), "", func(key string, _ reflect.StructField, leaf bool) {
-		if leaf || slices.Contains(lists, key) { // set as a whole or entry by entry
-			keys = append(keys, key)
-		}
-	})
-	return keys
-}
-
-// walk calls f for each tagged field below t, sections included.
-func walk(t reflect.Type, prefix string, f func(key string, field reflect.StructField, leaf bool)) {
-	for i := range t.NumField() {
-		field := t.Field(i)
-		tag := field.Tag.Get("toml")
-		if tag == "" {
-			continue
-		}
-		section := field.Type
-		if section.Kind() == reflect.Slice {
-			section = section.Elem()
-		}
-		isSection := section.Kind() == reflect.Struct && section != reflect.TypeFor[Duration]()
-		f(prefix+tag, field, !isSection)
-		if isSection {
-			walk(section, prefix+tag+".", f)
-		}
+// Check checks a configuration as a start does.
+func Check(text string) error {
+	var cfg Config
+	if _, err := toml.Decode(defaultTOML, &cfg); err != nil {
+		return err
 	}
-}
-
-// valueOf is the field of a key, invalid for the keys inside of a list.
-func valueOf(cfg *Config, key string) reflect.Value {
-	v := reflect.ValueOf(cfg).Elem()
-	for part := range strings.SplitSeq(key, ".") {
-		t := v.Type()
-		if t.Kind() != reflect.Struct {
-			return reflect.Value{}
-		}
-		for i := range t.NumField() {
-			if t.Field(i).Tag.Get("toml") == part {
-				v = v.Field(i)
-				break
-			}
-		}
+	md, err := toml.Decode(text, &cfg)
+	if err != nil {
+		return err
 	}
-	return v
-}
-
-// setKey sets a key from text: lists by comma, tables as a TOML value.
-func setKey(cfg *Config, key, text string) error {
-	v := valueOf(cfg, key)
-	if !v.IsValid() {
-		return errors.New("can be set as a whole only")
+	if left := md.Undecoded(); len(left) > 0 {
+		return fmt.Errorf("there is no key %s", left[0])
 	}
-	switch p := v.Addr().Interface().(type) {
-	case *Duration:
-		return p.UnmarshalText([]byte(text))
-	case *bool:
-		b, err := strconv.ParseBool(text)
-		if err != nil {
-			return fmt.Errorf("%q is neither true nor false", text)
-		}
-		*p = b
-		return nil
-	}
-	switch v.Kind() {
-	case reflect.String:
-		v.SetString(text)
-	case reflect.Int:
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("%q is no whole number", text)
-		}
-		v.SetInt(int64(n))
-	case reflect.Slice:
-		if v.Type().Elem().Kind() != reflect.String {
-			return setTOML(v, text)
-		}
-		list := reflect.MakeSlice(v.Type(), 0, 4)
-		for item := range strings.SplitSeq(text, ",") {
-			if item = strings.TrimSpace(item); item != "" {
-				list = reflect.Append(list, reflect.ValueOf(item).Convert(v.Type().Elem()))
-			}
-		}
-		v.Set(list)
-	default:
-		return setTOML(v, text)
+	cfg.Domain, cfg.DataDir = "meet.example.org", "/var/lib/confab" // not set by an import; the machine is not asked
+	cfg.derive()
+	if problems := cfg.validate(); len(problems) > 0 {
+		return Error(problems)
 	}
 	return nil
-}
-
-func setTOML(v reflect.Value, text string) error {
-	holder := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "F", Type: v.Type(), Tag: `toml:"f"`}}))
-	md, err := toml.Decode("f = "+text, holder.Interface())
-	if err != nil || len(md.Undecoded()) > 0 {
-		return errList
-	}
-	v.Set(holder.Elem().Field(0))
-	return nil
-}
-
-// nearest returns the key that was probably meant: the same name in another
-// section, or the one with the fewest letters changed; "" when none is close.
-func nearest(key string, keys []string) string {
-	name := key[strings.LastIndexByte(key, '.')+1:]
-	best, least := "", len(key)/3+1
-	for _, k := range keys {
-		d := distance(key, k)
-		if k[strings.LastIndexByte(k, '.')+1:] == name {
-			d = min(d, 1)
-		}
-		if d < least {
-			best, least = k, d
-		}
-	}
-	return best
-}
-
-// distance is the number of letters to insert, remove or replace.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

@@ -1,4 +1,4 @@
-package main
+package importer
 
 // What single options of a turnserver.conf do.
 
@@ -8,24 +8,26 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"confab/cmd/confab/config"
 )
 
-func takeFlag(key string) func(*coturnImport, coturnLine) {
-	return func(c *coturnImport, l coturnLine) {
+func takeFlag(key string) func(*Import, coturnLine) {
+	return func(c *Import, l coturnLine) {
 		on, _ := l.on()
 		c.set(key, on, l)
 	}
 }
 
-func takeNot(key string) func(*coturnImport, coturnLine) {
-	return func(c *coturnImport, l coturnLine) {
+func takeNot(key string) func(*Import, coturnLine) {
+	return func(c *Import, l coturnLine) {
 		on, _ := l.on()
 		c.set(key, !on, l)
 	}
 }
 
-func takeChoice(key, on, off string) func(*coturnImport, coturnLine) {
-	return func(c *coturnImport, l coturnLine) {
+func takeChoice(key, on, off string) func(*Import, coturnLine) {
+	return func(c *Import, l coturnLine) {
 		value := off
 		if yes, _ := l.on(); yes {
 			value = on
@@ -35,7 +37,7 @@ func takeChoice(key, on, off string) func(*coturnImport, coturnLine) {
 }
 
 // digits tells what is wrong with a number.
-func (c *coturnImport) digits(l coturnLine) (int, bool) {
+func (c *Import) digits(l coturnLine) (int, bool) {
 	n, all, ok := l.digits()
 	switch {
 	case !ok:
@@ -46,8 +48,8 @@ func (c *coturnImport) digits(l coturnLine) (int, bool) {
 	return n, ok
 }
 
-func takeNumber(key string) func(*coturnImport, coturnLine) {
-	return func(c *coturnImport, l coturnLine) {
+func takeNumber(key string) func(*Import, coturnLine) {
+	return func(c *Import, l coturnLine) {
 		if n, ok := c.digits(l); ok {
 			c.set(key, n, l)
 		}
@@ -55,8 +57,8 @@ func takeNumber(key string) func(*coturnImport, coturnLine) {
 }
 
 // takeQuota is a number of which 0 is no limit there, and not possible here.
-func takeQuota(key string) func(*coturnImport, coturnLine) {
-	return func(c *coturnImport, l coturnLine) {
+func takeQuota(key string) func(*Import, coturnLine) {
+	return func(c *Import, l coturnLine) {
 		n, ok := c.digits(l)
 		switch {
 		case ok && n == 0:
@@ -68,8 +70,8 @@ func takeQuota(key string) func(*coturnImport, coturnLine) {
 }
 
 // takeSeconds is a number of seconds; without one it is standard.
-func takeSeconds(key string, standard int, least time.Duration) func(*coturnImport, coturnLine) {
-	return func(c *coturnImport, l coturnLine) {
+func takeSeconds(key string, standard int, least time.Duration) func(*Import, coturnLine) {
+	return func(c *Import, l coturnLine) {
 		n := standard
 		if l.value != "" {
 			var ok bool
@@ -102,8 +104,8 @@ func shortDuration(d time.Duration) string {
 	return s
 }
 
-func refuse(why string) func(*coturnImport, coturnLine) {
-	return func(c *coturnImport, l coturnLine) {
+func refuse(why string) func(*Import, coturnLine) {
+	return func(c *Import, l coturnLine) {
 		if on, _ := l.on(); on {
 			c.tell(finding{l.number, makesRefusal, l.name + ": " + why})
 			return
@@ -112,7 +114,7 @@ func refuse(why string) func(*coturnImport, coturnLine) {
 	}
 }
 
-func (c *coturnImport) address(l coturnLine, list *[]coturnAddress) {
+func (c *Import) address(l coturnLine, list *[]coturnAddress) {
 	a, err := netip.ParseAddr(strings.TrimSpace(l.value))
 	if err != nil || a.Zone() != "" {
 		c.tell(l.lost(fmt.Sprintf("%q is no address", l.value)))
@@ -123,14 +125,14 @@ func (c *coturnImport) address(l coturnLine, list *[]coturnAddress) {
 	}
 }
 
-func (c *coturnImport) noTCP(l coturnLine) {
+func (c *Import) noTCP(l coturnLine) {
 	takeNot("turn.tcp")(c, l)
 	if on, _ := l.on(); on {
 		c.tell(l.note("Debian's template of Jitsi has this; without it clients whose network breaks TLS still get through"))
 	}
 }
 
-func (c *coturnImport) noTCPRelay(l coturnLine) {
+func (c *Import) noTCPRelay(l coturnLine) {
 	if on, _ := l.on(); on {
 		c.set("turn.tcp_relay", false, l)
 		return
@@ -138,7 +140,7 @@ func (c *coturnImport) noTCPRelay(l coturnLine) {
 	c.tell(l.lost("TCP is relayed only to peers that are named: turn.tcp_relay with turn.peers.allow"))
 }
 
-func (c *coturnImport) stunOnly(l coturnLine) {
+func (c *Import) stunOnly(l coturnLine) {
 	if l.name == "no-turn" {
 		c.tell(l.note("coturn has no such option and ignores it; taken for stun-only, which is meant"))
 	}
@@ -147,7 +149,7 @@ func (c *coturnImport) stunOnly(l coturnLine) {
 	}
 }
 
-func (c *coturnImport) rateLimit(l coturnLine) {
+func (c *Import) rateLimit(l coturnLine) {
 	if on, _ := l.on(); !on {
 		c.set("turn.unauthorized_rate", 0, l)
 		return
@@ -155,7 +157,7 @@ func (c *coturnImport) rateLimit(l coturnLine) {
 	c.tell(l.idle("always on (turn.unauthorized_rate)"))
 }
 
-func (c *coturnImport) addressFamily(l coturnLine) {
+func (c *Import) addressFamily(l coturnLine) {
 	if l.value == "keep" {
 		c.tell(l.idle("always so"))
 		return
@@ -163,7 +165,7 @@ func (c *coturnImport) addressFamily(l coturnLine) {
 	c.tell(l.lost("the relayed address is of the client's family unless the client asks for another"))
 }
 
-func (c *coturnImport) realm(l coturnLine) {
+func (c *Import) realm(l coturnLine) {
 	if l.value == "" || len(l.value) > 127 {
 		c.tell(l.lost("must have 1 to 127 bytes"))
 		return
@@ -171,7 +173,7 @@ func (c *coturnImport) realm(l coturnLine) {
 	c.set("turn.realm", l.value, l)
 }
 
-func (c *coturnImport) separator(l coturnLine) {
+func (c *Import) separator(l coturnLine) {
 	if strings.HasPrefix(l.value, ":") {
 		c.tell(l.idle("the colon is what is used here"))
 		return
@@ -179,36 +181,36 @@ func (c *coturnImport) separator(l coturnLine) {
 	c.tell(l.lost("credentials have a colon between the time and the name"))
 }
 
-func (c *coturnImport) facility(l coturnLine) {
+func (c *Import) facility(l coturnLine) {
 	name := strings.ToLower(strings.TrimSpace(l.value))
 	name = strings.TrimPrefix(name, "log_")
-	if _, known := facilities[name]; !known {
+	if _, known := config.Facilities[name]; !known {
 		c.tell(l.lost(fmt.Sprintf("%q is no facility", l.value)))
 		return
 	}
 	c.set("log.facility", name, l)
 }
 
-func (c *coturnImport) level(l coturnLine) {
+func (c *Import) level(l coturnLine) {
 	level := strings.ToLower(l.value)
 	if level == "warning" {
 		level = "warn"
 	}
-	if _, known := levels[level]; !known {
+	if _, known := config.Levels[level]; !known {
 		c.tell(l.lost(fmt.Sprintf("%q is none of debug, info, warning, error", l.value)))
 		return
 	}
 	c.set("log.level", level, l)
 }
 
-func (c *coturnImport) verbose(l coturnLine) {
+func (c *Import) verbose(l coturnLine) {
 	if on, _ := l.on(); on {
 		c.set("log.components", map[string]string{"turn": "debug"}, l)
 	}
 }
 
 // port reads a port; 0 and nothing stand for the default.
-func (c *coturnImport) port(l coturnLine) (int, bool) {
+func (c *Import) port(l coturnLine) (int, bool) {
 	if l.number == 0 || l.value == "" {
 		return 0, false
 	}

@@ -1,4 +1,4 @@
-package main
+package importer
 
 // What several options of a turnserver.conf settle together.
 
@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"confab/cmd/confab/config"
 )
 
 // settleListeners is about ports, which are shared with a web server here.
-func (c *coturnImport) settleListeners() {
+func (c *Import) settleListeners() {
 	port := 3478
 	if n, ok := c.port(c.listeningPort); ok {
 		port = n
@@ -78,7 +80,7 @@ func (c *coturnImport) settleListeners() {
 }
 
 // settleAddresses is about what is bound and what is announced.
-func (c *coturnImport) settleAddresses() {
+func (c *Import) settleAddresses() {
 	list := func(key string, from []coturnAddress) {
 		var out []string
 		var lines []coturnLine
@@ -147,7 +149,7 @@ func (c *coturnImport) settleAddresses() {
 
 // only is the one address of a family that relayed sockets can have, if the file
 // says so: what a lone external-ip is mapped to.
-func (c *coturnImport) only(v4 bool) netip.Addr {
+func (c *Import) only(v4 bool) netip.Addr {
 	list := c.relays
 	if len(list) == 0 {
 		list = c.listen
@@ -169,15 +171,15 @@ func (c *coturnImport) only(v4 bool) netip.Addr {
 const shortestSecret = 16
 
 // settleCredentials is about who may relay.
-func (c *coturnImport) settleCredentials() {
-	var list []Secret
+func (c *Import) settleCredentials() {
+	var list []config.Secret
 	var lines []coturnLine
 	for _, l := range c.secrets {
 		switch {
 		case len(l.value) < shortestSecret:
 			c.tell(l.lost(fmt.Sprintf("a secret of less than %d bytes can be guessed; without turn.secrets a new one is made", shortestSecret)))
-		case !slices.Contains(list, Secret(l.value)):
-			list, lines = append(list, Secret(l.value)), append(lines, l)
+		case !slices.Contains(list, config.Secret(l.value)):
+			list, lines = append(list, config.Secret(l.value)), append(lines, l)
 		}
 	}
 	if len(list) > 0 {
@@ -203,9 +205,9 @@ func (c *coturnImport) settleCredentials() {
 		case !ok || name == "":
 			c.tell(l.lost("has no colon"))
 		case strings.HasPrefix(key, "0x"):
-			c.tell(l.lost(fmt.Sprintf("users are kept in the database: confab turn user add %s --key, with the key on stdin; it counts as long as turn.realm stays", shellWord(name))))
+			c.tell(l.lost(fmt.Sprintf("users are kept in the database: confab turn user add %s --key, with the key on stdin; it counts as long as turn.realm stays", ShellWord(name))))
 		default:
-			c.tell(l.lost(fmt.Sprintf("users are kept in the database: confab turn user add %s, with the password on stdin", shellWord(name))))
+			c.tell(l.lost(fmt.Sprintf("users are kept in the database: confab turn user add %s, with the password on stdin", ShellWord(name))))
 		}
 	}
 	switch mode := c.keys["turn.mode"]; {
@@ -220,8 +222,8 @@ func (c *coturnImport) settleCredentials() {
 	}
 }
 
-// shellWord quotes a name for a shell.
-func shellWord(s string) string {
+// ShellWord quotes a name for a shell.
+func ShellWord(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.@-/", r)
 	}) {
@@ -231,7 +233,7 @@ func shellWord(s string) string {
 }
 
 // settlePeers is about who may be relayed to.
-func (c *coturnImport) settlePeers() {
+func (c *Import) settlePeers() {
 	read := func(list []coturnLine) map[int][]netip.Prefix {
 		out := map[int][]netip.Prefix{}
 		for i, l := range list {
@@ -320,7 +322,7 @@ func (c *coturnImport) settlePeers() {
 }
 
 // settleLog is about where the log goes, and the certificate.
-func (c *coturnImport) settleLog() {
+func (c *Import) settleLog() {
 	toSyslog := false
 	if c.syslog.number > 0 {
 		toSyslog, _ = c.syslog.on()
@@ -356,7 +358,7 @@ func (c *coturnImport) settleLog() {
 }
 
 // settleAlternates is about relays elsewhere, to which coturn sends all clients on.
-func (c *coturnImport) settleAlternates() {
+func (c *Import) settleAlternates() {
 	var all []coturnLine
 	for key, lines := range map[string][]coturnLine{"turn.alternate_servers": c.alternates, "turn.tls_alternate_servers": c.tlsAlternates} {
 		port := uint16(3478)

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -22,18 +22,18 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := configKeys()
+	keys := Keys()
 	lines := strings.Split(defaultTOML, "\n")
 	for _, key := range keys {
 		path := strings.Split(key, ".")
 		if inList(key) {
 			list := path[:len(path)-1]
-			if comment := commentAbove(lines, lineOf(defaultTOML, list)); !strings.Contains(comment, path[len(list)]) {
+			if comment := commentAbove(lines, LineOf(defaultTOML, list)); !strings.Contains(comment, path[len(list)]) {
 				t.Errorf("%s is not mentioned at %s", key, strings.Join(list, "."))
 			}
 			continue
 		}
-		n := lineOf(defaultTOML, path)
+		n := LineOf(defaultTOML, path)
 		if !md.IsDefined(path...) || n == 0 {
 			t.Errorf("%s is not in default.toml", key)
 		} else if commentAbove(lines, n) == "" {
@@ -59,7 +59,7 @@ func commentAbove(lines []string, n int) string {
 func TestNoTwoKeysShareAVariable(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{}
-	for _, key := range configKeys() {
+	for _, key := range Keys() {
 		for _, name := range []string{envName(key), envName(key) + "_FILE"} {
 			if other, taken := seen[name]; taken {
 				t.Errorf("%s belongs to %s and %s", name, other, key)
@@ -70,18 +70,18 @@ func TestNoTwoKeysShareAVariable(t *testing.T) {
 }
 
 // write makes a configuration file and returns sources that read only it.
-func write(t *testing.T, text string) sources {
+func write(t *testing.T, text string) Sources {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "confab.toml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return sources{path: path, require: true}
+	return Sources{Path: path, Require: true}
 }
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	cfg, warnings, err := load(sources{path: filepath.Join(t.TempDir(), "none.toml")})
+	cfg, warnings, err := Load(Sources{Path: filepath.Join(t.TempDir(), "none.toml")})
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
@@ -128,13 +128,13 @@ ttl = "1h"
 startWithAudioMuted = true
 p2p = { enabled = false }
 `)
-	src.environ = []string{
+	src.Environ = []string{
 		"PATH=/bin", "CONFAB_TURN_PORT=2000", "CONFAB_XMPP_PORT=5000", "CONFAB_TURN_SECRETS_FILE=" + secret,
 		"CONFAB_WEB_ORIGINS=https://a.example, https://b.example", "CONFAB_WEB_HSTS=false", "CONFAB_XMPP_IDLE_TIMEOUT=9s",
 		`CONFAB_LOG_COMPONENTS={ muc = "debug" }`, "CONFAB_TURN_PROT=1", "CONFAB_TEST_POSTGRES=x",
 	}
-	src.flags = []override{{"turn.port", "--turn-port", "3000"}}
-	cfg, warnings, err := load(src)
+	src.Flags = []Override{{"turn.port", "--turn-port", "3000"}}
+	cfg, warnings, err := Load(src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ p2p = { enabled = false }
 		{cfg.TURN.Realm, "meet.example"},
 		{cfg.Where("turn.port"), "--turn-port"},
 		{cfg.Where("xmpp.port"), "CONFAB_XMPP_PORT"},
-		{cfg.Where("turn.min_port"), src.path + ":6"},
+		{cfg.Where("turn.min_port"), src.Path + ":6"},
 		{cfg.IsSet("turn.max_port"), false},
 		{warnings, []string{"CONFAB_TURN_PROT: no such key"}},
 	} {
@@ -224,8 +224,8 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"[network]\npublic_addresses = ['auto', '1.2.3.4/x']", `%s:2: network.public_addresses: "1.2.3.4/x" is neither "auto" nor an address nor a PUBLIC/PRIVATE pair`},
 	} {
 		src := write(t, c.text)
-		_, _, err := load(src)
-		if want := fmt.Sprintf(strings.Replace(c.want, "%s", "%[1]s", 1), src.path); err == nil || err.Error() != want {
+		_, _, err := Load(src)
+		if want := fmt.Sprintf(strings.Replace(c.want, "%s", "%[1]s", 1), src.Path); err == nil || err.Error() != want {
 			t.Errorf("%q\n got %v\nwant %v", c.text, err, want)
 		}
 	}
@@ -235,7 +235,7 @@ func TestMistakesElsewhere(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		environ []string
-		flags   []override
+		flags   []Override
 		want    string
 	}{
 		{environ: []string{"CONFAB_XMPP_PORT=abc"}, want: `CONFAB_XMPP_PORT: "abc" is no whole number`},
@@ -245,14 +245,14 @@ func TestMistakesElsewhere(t *testing.T) {
 		{environ: []string{"CONFAB_DOMAIN_FILE=/missing"}, want: "CONFAB_DOMAIN_FILE: open /missing: no such file or directory"},
 		{environ: []string{"CONFAB_TURN_SERVERS=[{tpye='turn'}]"}, want: "CONFAB_TURN_SERVERS: is no TOML value of the right kind"},
 		{environ: []string{"CONFAB_TURN_SERVERS_TYPE=turn"}, want: "CONFAB_TURN_SERVERS_TYPE: can be set as a whole only"},
-		{flags: []override{{"bridge.udp_port", "--media-port", "70000"}}, want: "--media-port: bridge.udp_port: 70000 is not between 0 and 65535"},
+		{flags: []Override{{"bridge.udp_port", "--media-port", "70000"}}, want: "--media-port: bridge.udp_port: 70000 is not between 0 and 65535"},
 	} {
-		_, _, err := load(sources{path: "/missing.toml", environ: c.environ, flags: c.flags})
+		_, _, err := Load(Sources{Path: "/missing.toml", Environ: c.environ, Flags: c.flags})
 		if err == nil || err.Error() != c.want {
 			t.Errorf("%v %v\n got %v\nwant %v", c.environ, c.flags, err, c.want)
 		}
 	}
-	if _, _, err := load(sources{path: "/missing.toml", require: true}); err == nil || !strings.Contains(err.Error(), "/missing.toml") {
+	if _, _, err := Load(Sources{Path: "/missing.toml", Require: true}); err == nil || !strings.Contains(err.Error(), "/missing.toml") {
 		t.Errorf("a file that was asked for and is missing: %v", err)
 	}
 }
@@ -268,7 +268,7 @@ func TestHTTPSFlagLeavesPort80Alone(t *testing.T) {
 		{":443", nil, ":80"},
 		{":8443", []string{"CONFAB_WEB_HTTP_LISTEN=:8080"}, ":8080"},
 	} {
-		cfg, _, err := load(sources{path: "/missing.toml", environ: c.env, flags: []override{{"web.listen", "--https", c.listen}}})
+		cfg, _, err := Load(Sources{Path: "/missing.toml", Environ: c.env, Flags: []Override{{"web.listen", "--https", c.listen}}})
 		if err != nil || cfg.Web.HTTPListen != c.want {
 			t.Errorf("--https %s %v: http_listen %q, %v", c.listen, c.env, cfg.Web.HTTPListen, err)
 		}
@@ -299,7 +299,7 @@ func TestDataDirectory(t *testing.T) {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}
-	if writable("/var/lib/confab") {
+	if Writable("/var/lib/confab") {
 		t.Skip("this user may write /var/lib/confab")
 	}
 	for _, c := range []struct {

@@ -1,6 +1,6 @@
-package main
+package importer
 
-// confab import: reading turnserver.conf as coturn does.
+// Reading turnserver.conf as coturn does.
 
 import (
 	"path/filepath"

@@ -1,6 +1,6 @@
-package main
+package importer
 
-// confab import: ranges of addresses as coturn writes them, in ours.
+// Ranges of addresses as coturn writes them, in ours.
 
 import (
 	"fmt"

@@ -1,4 +1,6 @@
-package main
+// Package config is the configuration of the program: its keys, where they come from, and
+// what values make sense.
+package config
 
 import (
 	"log/slog"
