@@ -53,6 +53,7 @@ type server struct {
 	router   *xmpp.Router
 	sockets  *transport.Sockets
 	local    mediaAddresses // those of sockets
+	own      machineAddresses
 	engine   *forward.Engine
 	bridge   *bridge.Service
 	rooms    *muc.Service

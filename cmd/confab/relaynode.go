@@ -174,6 +174,10 @@ func (s *server) runRelay(ctx context.Context, re reloads) error {
 		return nil
 	})
 	g.Go(func() error { return reload(gctx) })
+	if s.relay != nil {
+		watch := s.guards.keep("addresses", s.watchAddresses)
+		g.Go(func() error { return watch(gctx) })
+	}
 	g.Go(func() error {
 		defer end()
 		s.awaitRelayEnd(gctx, ctx.Done())

@@ -108,6 +108,8 @@ func (s *server) run(ctx context.Context, re reloads, started func()) error {
 	if s.relay != nil {
 		run := s.guards.keep("departures", s.departures().Run)
 		outer.Go(func() error { return run(octx) })
+		watch := s.guards.keep("addresses", s.watchAddresses)
+		outer.Go(func() error { return watch(octx) })
 	}
 	keys := s.guards.keep("turn keys", func(ctx context.Context) error {
 		s.turnKeys.watch(ctx, s.extdisco.Changed)

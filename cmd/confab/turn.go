@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"sync"
 
 	"confab/cmd/confab/config"
 	"confab/extdisco"
@@ -43,7 +42,7 @@ func (s *server) openTURN() error {
 	rc.Proxied = s.proxied
 	listen := s.turnListen()
 	if t.UDP {
-		rc.UDP = concrete(listen)
+		rc.UDP = concrete(listen, localAddresses())
 	}
 	if t.RFC5780 {
 		rc.AltPort = uint16(t.AltPort)
@@ -62,7 +61,7 @@ func (s *server) openTURN() error {
 			}
 		}
 		if t.DTLS && s.cfg.TLS.Mode != "off" {
-			for _, ap := range concrete(listen) {
+			for _, ap := range concrete(listen, localAddresses()) {
 				ln, err := relay.ListenDTLS(netip.AddrPortFrom(ap.Addr(), uint16(t.TLSPort)), relay.DTLSConfig{Certificate: s.certs.GetCertificate,
 					PendingPerAddress: rc.PendingPerAddress, Pending: rc.Pending, Timeout: rc.AuthTimeout})
 				if err != nil {
@@ -125,13 +124,13 @@ func (s *server) publicAddress(local netip.Addr) netip.Addr {
 
 // concrete puts the machine's addresses in place of a wildcard: an answer over UDP has
 // to leave from the address that was asked.
-func concrete(listen []netip.AddrPort) (out []netip.AddrPort) {
+func concrete(listen []netip.AddrPort, own map[netip.Addr]bool) (out []netip.AddrPort) {
 	for _, ap := range listen {
 		if !ap.Addr().IsUnspecified() {
 			out = append(out, ap)
 			continue
 		}
-		for a := range localAddresses() {
+		for a := range own {
 			if a.Is4() == ap.Addr().Is4() && !a.IsLinkLocalUnicast() {
 				out = append(out, netip.AddrPortFrom(a, ap.Port()))
 			}
@@ -336,7 +335,7 @@ func (s *server) peerPolicy(cfg config.Config) (p relay.Peers, err error) {
 		return p, fmt.Errorf("turn.peers.deny: %w", err)
 	}
 	p.OnlyOwn, p.MinPort = c.OnlyBridge, uint16(c.MinPort)
-	announced, own := map[netip.AddrPort]bool{}, sync.OnceValue(localAddresses)
+	announced := map[netip.AddrPort]bool{}
 	public := false
 	for _, cand := range s.local.Candidates() {
 		announced[cand.Addr] = true
@@ -344,7 +343,7 @@ func (s *server) peerPolicy(cfg config.Config) (p relay.Peers, err error) {
 		public = public || rank(cand.Addr.Addr()) == 2
 	}
 	p.Announced = func(ap netip.AddrPort) bool { return announced[ap] }
-	p.Own = func(a netip.Addr) bool { return own()[a] || announced[netip.AddrPortFrom(a, 0)] }
+	p.Own = func(a netip.Addr) bool { return s.own.has(a) || announced[netip.AddrPortFrom(a, 0)] }
 	switch c.Private {
 	case "on":
 		p.Private = true

@@ -3,6 +3,8 @@ package relay
 import (
 	"net/netip"
 	"runtime"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"confab/internal/datagram"
@@ -41,7 +43,7 @@ type loop struct {
 	yielded int64
 	gather  gathering
 	inbox   inbox
-	sockets []*udpSocket // listening
+	sockets atomic.Pointer[[]*udpSocket] // listening; one at a time replaces them
 }
 
 // udpLocal is a listening address with the sockets that share it, one for each loop:
@@ -75,6 +77,19 @@ func (s *Server) newLoop(index int) (*loop, error) {
 		return nil, err
 	}
 	return &loop{server: s, index: index, poller: p, reader: datagram.NewReader(slots, slotSize), flight: newFlight(index), faults: datagram.NewFaultReader()}, nil
+}
+
+// listening are the sockets of the listening addresses.
+func (l *loop) listening() []*udpSocket {
+	if list := l.sockets.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+func (l *loop) listen(u *udpSocket) {
+	list := append(slices.Clone(l.listening()), u)
+	l.sockets.Store(&list)
 }
 
 func (l *loop) run() {

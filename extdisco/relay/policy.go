@@ -63,6 +63,12 @@ func (s *Server) Reload(p Policy) {
 	s.rules.Store(&p)
 	s.bindings.limit(p.RequestRate, 0)
 	s.unauthorized.limit(p.UnauthorizedRate, p.UnauthorizedTotal)
+	s.Judge()
+}
+
+// Judge has the policy looked at anew for the peers there are: what its functions say is
+// not what they have said.
+func (s *Server) Judge() {
 	for _, a := range s.allocations() {
 		a.judgeAgain()
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,4 +152,28 @@ func TestReloadUnderLoad(t *testing.T) {
 		c.hearOn(0x4000, "back")
 	}
 	<-done
+}
+
+// What the policy asks elsewhere, such as the addresses of this machine, may change without
+// another policy.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	var gone atomic.Bool
+	w := serve(t, func(c *Config) { c.Peers.Announced = func(netip.AddrPort) bool { return !gone.Load() } })
+	c, p := w.login("udp"), newFar(t, local4)
+	relayed := c.allocate()
+	c.ask(stun.ChannelBind, 0, channel(0x4000), peerAt(p.addr))
+	c.sayOn(0x4000, "there")
+	p.hear(relayed, "there")
+	gone.Store(true)
+	w.Judge()
+	c.sayOn(0x4000, "refused")
+	c.settle()
+	if n := w.Stats().RefusedPeer; n != 1 {
+		t.Errorf("%d packets refused", n)
+	}
+	gone.Store(false)
+	w.Judge()
+	c.sayOn(0x4000, "again")
+	p.hear(relayed, "again")
 }

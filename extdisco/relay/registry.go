@@ -191,7 +191,7 @@ func (s *Server) sweep(l *loop) {
 		}
 		s.expire(a, now)
 	}
-	for _, k := range l.sockets {
+	for _, k := range l.listening() {
 		k.forget()
 	}
 	if l.index == 0 {

@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"confab/extdisco/stun"
 )
@@ -118,4 +121,36 @@ func TestTCPRelayedWhereTheClientIs(t *testing.T) {
 		t.Errorf("%#x from %v", attempt.Type(), address(t, attempt, stun.AttrXORPeerAddress))
 	}
 	a.expect(stun.Connect, 0, stun.AttrConnectionID)
+}
+
+// An address that the machine gets while the relay runs is listened on as if it had been
+// there.
+func TestListensOnAddressThatComes(t *testing.T) {
+	t.Parallel()
+	w, p := serve(t, nil), newFar(t, local4)
+	ap := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.9"), w.UDPAddrs()[0].Port())
+	for range 2 {
+		if err := w.ListenUDP(ap); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(w.locals); n != 2 {
+		t.Errorf("%d addresses listened on", n)
+	}
+	c := w.callAt("udp", ap.String())
+	c.greet()
+	relayed := c.allocate()
+	c.ask(stun.ChannelBind, 0, channel(0x4000), peerAt(p.addr))
+	c.sayOn(0x4000, "there")
+	p.hear(relayed, "there")
+	p.say(relayed, "back")
+	c.hearOn(0x4000, "back")
+	c.ask(stun.Refresh, 0, lifetime(0))
+	w.ended("deleted")
+	w.pass(2 * time.Second) // a sweep forgets the client
+	c.ask(stun.Refresh, 437)
+	w.close()
+	if err := w.ListenUDP(ap); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("of a relay that is closed: %v", err)
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,7 +56,9 @@ type Server struct {
 	summary      summary
 	draining     atomic.Bool
 
+	opening   sync.Mutex // guards locals and shut
 	locals    []*udpLocal
+	shut      bool
 	loops     []*loop
 	next      atomic.Uint32 // loop of the next allocation over a stream
 	indices   atomic.Int32  // of udpLocals
@@ -137,6 +140,32 @@ func (s *Server) open() error {
 	return nil
 }
 
+// maxLocals bounds the addresses listened on. One that the machine has lost stays open,
+// for it may come back, and a machine may have a new one each hour (RFC 8981).
+const maxLocals = 256
+
+var errLocals = errors.New("so many addresses have come that no more are listened on")
+
+// ListenUDP listens on one more address, if it does not do so already: the machine has got
+// it while the relay ran.
+func (s *Server) ListenUDP(ap netip.AddrPort) error {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	switch {
+	case s.shut:
+		return net.ErrClosed
+	case slices.ContainsFunc(s.locals, func(l *udpLocal) bool { return l.addr == ap }):
+		return nil
+	case len(s.locals) >= maxLocals:
+		return errLocals
+	}
+	l, err := s.openUDP(ap)
+	if err == nil {
+		s.log.Info("address has come", "listening", l.addr)
+	}
+	return err
+}
+
 // openUDP opens a socket of every loop on an address.
 func (s *Server) openUDP(ap netip.AddrPort) (*udpLocal, error) {
 	n := len(s.loops)
@@ -152,7 +181,7 @@ func (s *Server) openUDP(ap netip.AddrPort) (*udpLocal, error) {
 	for i, k := range sockets {
 		u := &udpSocket{at: l, socket: k, clients: map[netip.AddrPort]*client{}}
 		on := s.loops[i%len(s.loops)]
-		on.sockets = append(on.sockets, u)
+		on.listen(u)
 		if err := on.poller.Add(k, u); err != nil {
 			return nil, fmt.Errorf("TURN over UDP on %s: %w", ap, err)
 		}
@@ -179,6 +208,8 @@ func (s *Server) anyLoop() *loop { return s.loops[int(s.next.Add(1))%len(s.loops
 
 // UDPAddrs are the addresses listened on, with the ports the system chose.
 func (s *Server) UDPAddrs() []netip.AddrPort {
+	s.opening.Lock()
+	defer s.opening.Unlock()
 	out := make([]netip.AddrPort, 0, len(s.cfg.UDP))
 	for _, l := range s.locals[:len(s.cfg.UDP)] {
 		out = append(out, l.addr)
@@ -203,6 +234,9 @@ func (s *Server) Close() error {
 	s.draining.Store(true)
 	var errs []error
 	s.Drain()
+	s.opening.Lock()
+	s.shut = true
+	s.opening.Unlock()
 	for _, a := range s.allocations() { // first: connections with their peers end with them
 		s.finish(a, "server closed")
 	}
