@@ -43,8 +43,9 @@ const (
 	flushEvery = 16
 	// behind bounds what is made up for if the generator had no time.
 	behind = 5 * time.Millisecond
-	// The end of a measurement is when nothing has arrived for silence, or drainTime.
-	silence, drainTime = 50 * time.Millisecond, 2 * time.Second
+	// The end of a measurement is when nothing has arrived for silence, or for lateness if
+	// something is missing, or drainTime: a machine that has stopped for a moment loses nothing.
+	silence, lateness, drainTime = 50 * time.Millisecond, time.Second, 5 * time.Second
 )
 
 // Relays is such a load. All of it runs on the goroutine that calls Open, Run and
@@ -190,7 +191,14 @@ func (r *Relays) Run(ctx context.Context, rate float64, warm, d time.Duration, m
 	}
 	r.window = false
 	r.flow.Seconds = float64(end-from) / 1e9
-	for heard := time.Now(); time.Since(heard) < silence && time.Since(time.Unix(0, end)) < drainTime; {
+	for heard := time.Now(); time.Since(time.Unix(0, end)) < drainTime; {
+		quiet := silence
+		if r.flow.AllReceived < r.flow.AllSent {
+			quiet = lateness
+		}
+		if time.Since(heard) > quiet {
+			break
+		}
 		r.push()
 		if r.receive() > 0 {
 			heard = time.Now()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -124,7 +125,14 @@ func listen(gro bool) (*socket, error) {
 	return s, nil
 }
 
-func (s *socket) close() { _ = unix.Close(s.fd) }
+// close ends it: nothing may be read or flushed any more. A handshake that still writes
+// must not find the number, which is somebody else's soon.
+func (s *socket) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = unix.Close(s.fd)
+	s.fd = -1
+}
 
 // datagram is what arrived: one, or several of equal size but the last (GRO).
 type datagram struct {
@@ -241,6 +249,9 @@ func (s *socket) flush() {
 func (s *socket) write(b []byte, from [4]byte, to netip.AddrPort) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.fd < 0 {
+		return net.ErrClosed
+	}
 	info := unix.Inet4Pktinfo{Spec_dst: from}
 	_, err := unix.SendmsgN(s.fd, b, unix.PktInfo4(&info), &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}, 0)
 	if errors.Is(err, unix.EAGAIN) {
