@@ -430,13 +430,19 @@ func (v *viewer) last() sample { return v.log[len(v.log)-1] }
 
 func top() rtpx.Layer { return rtpx.MakeLayer(2, 0, 2) }
 
+// watching has bob look at the camera of alice, large, over a network of that rate.
+func (s *studio) watching(rate int64, delay time.Duration) *viewer {
+	s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
+	v := s.viewer("bob", rate, delay)
+	v.wants(720, "alice-v0")
+	return v
+}
+
 // A good network: the best layer at once, and hardly anything that carries nothing.
 func TestPlentyNeedsNoPadding(t *testing.T) {
 	t.Parallel()
 	inStudio(t, func(s *studio) {
-		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
-		v := s.viewer("bob", 50_000_000, 10*time.Millisecond)
-		v.wants(720, "alice-v0")
+		v := s.watching(50_000_000, 10*time.Millisecond)
 		s.run(10 * time.Second)
 		if v.last().layer != top() {
 			t.Errorf("not the best layer")
@@ -453,9 +459,7 @@ func TestPlentyNeedsNoPadding(t *testing.T) {
 func TestClimbsByProbing(t *testing.T) {
 	t.Parallel()
 	inStudio(t, func(s *studio) {
-		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
-		v := s.viewer("bob", 280_000, 20*time.Millisecond)
-		v.wants(720, "alice-v0")
+		v := s.watching(280_000, 20*time.Millisecond)
 		s.run(20 * time.Second)
 		if l := v.last().layer; l.Encoding() != 0 || l < 0 {
 			t.Errorf("%v over 280 kbit/s", l)
@@ -472,9 +476,7 @@ func TestClimbsByProbing(t *testing.T) {
 func TestGoesDownAtOnce(t *testing.T) {
 	t.Parallel()
 	inStudio(t, func(s *studio) {
-		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
-		v := s.viewer("bob", 5_000_000, 20*time.Millisecond)
-		v.wants(720, "alice-v0")
+		v := s.watching(5_000_000, 20*time.Millisecond)
 		s.run(20 * time.Second)
 		if v.last().layer != top() {
 			t.Fatalf("never up")
@@ -501,10 +503,8 @@ func TestGoesDownAtOnce(t *testing.T) {
 func TestQueueOfADropGoesAway(t *testing.T) {
 	t.Parallel()
 	inStudio(t, func(s *studio) {
-		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
-		v := s.viewer("bob", 5_000_000, 20*time.Millisecond)
+		v := s.watching(5_000_000, 20*time.Millisecond)
 		v.hold = 5 * time.Second
-		v.wants(720, "alice-v0")
 		s.run(20 * time.Second)
 		if v.last().layer != top() {
 			t.Fatalf("never up")
@@ -534,9 +534,7 @@ func TestQueueOfADropGoesAway(t *testing.T) {
 func TestMovedToAnotherNetwork(t *testing.T) {
 	t.Parallel()
 	inStudio(t, func(s *studio) {
-		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
-		v := s.viewer("bob", 5_000_000, 20*time.Millisecond)
-		v.wants(720, "alice-v0")
+		v := s.watching(5_000_000, 20*time.Millisecond)
 		s.run(20 * time.Second)
 		if v.last().layer != top() || v.last().estimate < 1_500_000 {
 			t.Fatalf("never up")
@@ -565,9 +563,7 @@ func TestDoesNotFlap(t *testing.T) {
 		t.Run(fmt.Sprint(rate), func(t *testing.T) {
 			t.Parallel()
 			inStudio(t, func(s *studio) {
-				s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
-				v := s.viewer("bob", rate, 20*time.Millisecond)
-				v.wants(720, "alice-v0")
+				v := s.watching(rate, 20*time.Millisecond)
 				s.run(90 * time.Second)
 				ls := v.since(10 * time.Second)
 				if n := changes(ls); n > 6 {

@@ -173,21 +173,7 @@ func (s statements) Query(ctx context.Context, row func(scan func(...any) error)
 		return err
 	}
 	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// Ping reports whether the database answers; readiness asks it.
-func (d *DB) Ping(ctx context.Context) error {
-	var n int
-	if err := d.read.QueryRowContext(ctx, "SELECT version FROM schema_version").Scan(&n); err != nil {
-		return fmt.Errorf("database: %w", err)
-	}
-	return nil
+	return tables.Each(rows, row)
 }
 
 // Close waits for calls under way and closes the file. The log is folded into

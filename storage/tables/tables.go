@@ -29,6 +29,35 @@ type Tables struct{ db Database }
 // New keeps the records in db, whose schema is up to date.
 func New(db Database) Tables { return Tables{db} }
 
+// Rows are the result of a query, of either database.
+type Rows interface {
+	Next() bool
+	Scan(to ...any) error
+	Err() error
+}
+
+// Each calls row for each of the rows, with what scans it, and ends at the first error.
+func Each(rows Rows, row func(scan func(...any) error) error) error {
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// Ping reports whether the database answers; readiness asks it.
+func (t Tables) Ping(ctx context.Context) error {
+	found, err := list(ctx, t, "database", func(scan func(...any) error) (version int, err error) {
+		err = scan(&version)
+		return version, err
+	}, "SELECT version FROM schema_version")
+	if err == nil && len(found) == 0 {
+		err = errors.New("database: without a schema")
+	}
+	return err
+}
+
 // change runs a statement that changes one record; none is the error if there was
 // nothing for it to change. What says what was being done.
 func (t Tables) change(ctx context.Context, what string, none error, query string, args ...any) error {
