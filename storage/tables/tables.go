@@ -10,6 +10,7 @@ package tables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
