@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -451,6 +452,37 @@ func TestPlentyNeedsNoPadding(t *testing.T) {
 		s.run(10 * time.Second)
 		if v.padded != 0 {
 			t.Errorf("%d packets of padding that nobody needs", v.padded)
+		}
+	})
+}
+
+// People can see what their network carries: the client is told when it is known, and
+// every ten seconds.
+func TestClientIsToldItsEstimate(t *testing.T) {
+	t.Parallel()
+	inStudio(t, func(s *studio) {
+		s.camera("alice", 10, alloc.Camera, 150_000, 500_000, 1_500_000)
+		v := s.viewer("bob", 2_000_000, 10*time.Millisecond)
+		if b := v.ep.estimateNews(time.Now()); b != nil {
+			t.Errorf("before anything was sent: %s", b)
+		}
+		v.wants(720, "alice-v0")
+		for range 2 {
+			s.run(10 * time.Second)
+			var m struct {
+				Class string `json:"colibriClass"`
+				BPS   int64  `json:"estimatedDownlinkBandwidth"`
+			}
+			if err := json.Unmarshal(v.ep.estimateNews(time.Now()), &m); err != nil {
+				t.Fatal(err)
+			}
+			if want := v.ep.fwd.Bandwidth().Estimate; m.Class != "ConnectionStats" || m.BPS != want || m.BPS < 1_000_000 || m.BPS > 2_500_000 {
+				t.Errorf("%+v, the estimate is %d", m, want)
+			}
+			s.run(9 * time.Second)
+			if b := v.ep.estimateNews(time.Now()); b != nil {
+				t.Errorf("too early: %s", b)
+			}
 		}
 	})
 }

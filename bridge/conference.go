@@ -197,6 +197,9 @@ func (c *Conference) check(at time.Time) {
 			c.bringUpToDate(ep)
 		}
 		c.release(ep)
+		if b := ep.estimateNews(at); b != nil {
+			ep.send(b)
+		}
 		c.remind(ep, at)
 		c.missChannel(ep, at)
 		if ep.unmapped || at.Sub(ep.alloc.at) >= allocatePeriod {

@@ -217,7 +217,7 @@ func (e *exported) Transcript(raw []byte) {
 
 // Media implements export.Conference.
 func (e *exported) Media(source string, seq uint16, ts uint32, opus []byte) error {
-	return e.c.pipe.Inject(e.c.s.packets, source, seq, ts, opus)
+	return e.c.pipe.Inject(source, seq, ts, opus)
 }
 
 // Sending implements export.Conference.

@@ -52,6 +52,7 @@ type endpoint struct {
 	behind    bool                 // a message found its channel full
 	connected time.Time            // when it did first
 	missed    bool                 // it was looked whether it has a channel
+	estimated time.Time            // when it was last told what its network carries
 
 	outExpected, outLost uint64 // of the last census
 
@@ -134,6 +135,23 @@ func (ep *endpoint) send(b []byte) {
 	}
 	ep.ws.Send(b)
 	n.socketOut.Add(1)
+}
+
+// estimateInterval separates what a client is told of its network, for people to see
+// (JVB connection-stats.interval).
+const estimateInterval = 10 * time.Second
+
+// estimateNews is the message about it, nil when it is not time or nothing is known.
+func (ep *endpoint) estimateNews(at time.Time) []byte {
+	if at.Sub(ep.estimated) < estimateInterval {
+		return nil
+	}
+	b := ep.fwd.Bandwidth()
+	if !b.Trusted || b.State.Estimate == 0 { // the estimator knows nothing before something was sent
+		return nil
+	}
+	ep.estimated = at
+	return channel.ConnectionStats(b.Estimate)
 }
 
 // videoType is what the client says of a source, else what was signalled.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"confab/bridge/forward"
-	"confab/bridge/rtpx"
 	"confab/bridge/transport"
 	"confab/internal/mailbox"
 	"confab/xmpp"
@@ -48,15 +47,13 @@ type Service struct {
 	over     chan struct{} // closed when it is done
 	health   health
 	counters counters
-
-	packets *rtpx.Pool // of what services make
 }
 
 // NewService binds the bridge's port. sockets and engine are the caller's to
 // close, after Run has returned.
 func NewService(cfg Config, router *xmpp.Router, sockets *transport.Sockets, engine *forward.Engine, log *slog.Logger) (*Service, error) {
 	s := &Service{
-		cfg: cfg, log: log, sockets: sockets, engine: engine, packets: rtpx.NewPool(),
+		cfg: cfg, log: log, sockets: sockets, engine: engine,
 		brewery:     make(chan *xmpp.Stanza, 64),
 		conferences: map[string]*Conference{},
 		byKey:       map[string]*Conference{},

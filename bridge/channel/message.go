@@ -39,6 +39,7 @@ const (
 	classLastNEndpoints        = "LastNEndpointsChangeEvent" // December 2021
 	classDominantSpeaker       = "DominantSpeakerEndpointChangeEvent"
 	classConnectivity          = "EndpointConnectivityStatusChangeEvent"
+	classConnectionStats       = "ConnectionStats"
 	classSyntheticSending      = "SyntheticSourceSendingChangeEvent"
 	classVideoSources          = "VideoSourcesMap"
 	classAudioSources          = "AudioSourcesMap"

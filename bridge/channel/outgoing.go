@@ -68,6 +68,14 @@ func Transcript(result []byte) []byte {
 	}{classEndpointMessage, "", "transcriber", result})
 }
 
+// ConnectionStats tells how many bits a second the network to the client carries.
+func ConnectionStats(bps int64) []byte {
+	return encode(struct {
+		Class string `json:"colibriClass"`
+		BPS   int64  `json:"estimatedDownlinkBandwidth"`
+	}{classConnectionStats, bps})
+}
+
 // SyntheticSending tells that a source which a service makes begins or ends, at an RTP
 // timestamp of its own.
 func SyntheticSending(source string, on bool, ts uint32) []byte {

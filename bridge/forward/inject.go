@@ -21,7 +21,7 @@ var (
 // Inject forwards a packet of Opus that a service made for a synthetic source
 // (bridge.md §21). It takes no part in who speaks: neither in levels, nor in the
 // ranking, nor does the listener get it. Inject does not wait.
-func (p *Pipeline) Inject(pool *rtpx.Pool, name string, seq uint16, ts uint32, opus []byte) error {
+func (p *Pipeline) Inject(name string, seq uint16, ts uint32, opus []byte) error {
 	if len(opus) == 0 || len(opus) > MaxInjected {
 		return ErrTooLong
 	}
@@ -39,7 +39,7 @@ func (p *Pipeline) Inject(pool *rtpx.Pool, name string, seq uint16, ts uint32, o
 	}
 	st := src.streams[0]
 	now := p.e.cfg.Now()
-	pkt := pool.Get()
+	pkt := p.e.cfg.Pool.Get()
 	defer pkt.Release()
 	pkt.Arrived = now
 	b := pkt.Space()

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"testing"
 	"time"
-
-	"confab/bridge/rtpx"
 )
 
 // interpreted is somebody whose words a service translates.
@@ -37,7 +35,7 @@ func TestSyntheticAudio(t *testing.T) {
 	speaker.Subscribe(Subscription{Include: named}) // to hear what others hear
 	say := func(seq uint16) {
 		t.Helper()
-		if err := b.p.Inject(b.pool, "s-a0.hi", seq, 960*uint32(seq), []byte{0xfc, 1, byte(seq)}); err != nil {
+		if err := b.p.Inject("s-a0.hi", seq, 960*uint32(seq), []byte{0xfc, 1, byte(seq)}); err != nil {
 			t.Fatal(err)
 		}
 		b.pass(20 * time.Millisecond)
@@ -96,7 +94,7 @@ func TestSyntheticAudio(t *testing.T) {
 	if err := speaker.SetSources([]Source{mic("s-a0", 10)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.p.Inject(b.pool, "s-a0.hi", 9, 9, []byte{1}); !errors.Is(err, ErrNotSynthetic) || b.p.HasSynthetic("s-a0.hi") {
+	if err := b.p.Inject("s-a0.hi", 9, 9, []byte{1}); !errors.Is(err, ErrNotSynthetic) || b.p.HasSynthetic("s-a0.hi") {
 		t.Errorf("when it is gone: %v", err)
 	}
 	if got := wants.got(); len(got) != 0 {
@@ -120,13 +118,13 @@ func TestInjectIsBounded(t *testing.T) {
 		{"the longest", "s-a0.hi", MaxInjected, nil},
 		{"too long", "s-a0.hi", MaxInjected + 1, ErrTooLong},
 	} {
-		if err := b.p.Inject(b.pool, c.source, 1, 1, make([]byte, c.payload)); !errors.Is(err, c.want) {
+		if err := b.p.Inject(c.source, 1, 1, make([]byte, c.payload)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", c.what, err)
 		}
 	}
 	b.pass(time.Second)
 	passed := 0
-	for b.p.Inject(b.pool, "s-a0.hi", uint16(passed), 1, []byte{1}) == nil {
+	for b.p.Inject("s-a0.hi", uint16(passed), 1, []byte{1}) == nil {
 		passed++
 	}
 	if passed < 50 || passed > b.e.cfg.AudioPackets {
@@ -135,7 +133,7 @@ func TestInjectIsBounded(t *testing.T) {
 	old := stock()
 	old.Payloads = old.Payloads[:2]
 	b.p.Endpoint("s").SetMedia(old)
-	if err := b.p.Inject(b.pool, "s-a0.hi", 1, 1, []byte{1}); !errors.Is(err, ErrNoFormat) {
+	if err := b.p.Inject("s-a0.hi", 1, 1, []byte{1}); !errors.Is(err, ErrNoFormat) {
 		t.Errorf("to a client without Opus: %v", err)
 	}
 }
@@ -143,10 +141,9 @@ func TestInjectIsBounded(t *testing.T) {
 func BenchmarkInject(b *testing.B) {
 	bed := newBed(b, func(c *Config) { c.AudioPackets, c.AudioBitrate = 1<<30, 1<<50 })
 	bed.interpreted("s", 10, 20)
-	pool := rtpx.NewPool()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := bed.p.Inject(pool, "s-a0.hi", 1, 1, make([]byte, 80)); err != nil {
+		if err := bed.p.Inject("s-a0.hi", 1, 1, make([]byte, 80)); err != nil {
 			b.Fatal(err)
 		}
 	}
