@@ -63,6 +63,8 @@ func (t *Transport) agentFor(d Description) (*agent, error) {
 		return nil, ErrGeneration
 	case t.cur.remoteUfrag == "" || t.cur.remoteUfrag == d.Ufrag:
 		return t.cur, nil
+	case t.over:
+		return nil, ErrNotConnected
 	case t.next == nil:
 		if t.state != StateConnected && t.state != StateFailed {
 			return nil, fmt.Errorf("%w: others are already in use", ErrCredentials)
@@ -104,6 +106,9 @@ func (t *Transport) Restart() (Description, error) {
 	defer t.mu.Unlock()
 	if t.closed {
 		return Description{}, ErrClosed
+	}
+	if t.over {
+		return Description{}, ErrNotConnected
 	}
 	if !t.secured && t.state == StateFailed {
 		return Description{}, fmt.Errorf("%w: %w", ErrNotConnected, t.err)

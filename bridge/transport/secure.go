@@ -62,16 +62,29 @@ func (t *Transport) secure() {
 		t.channel(conn) // returns when the connection is over
 		err = ErrPeerClosed
 	}
+	t.mu.Lock()
+	t.secured, t.over = false, true
+	t.mu.Unlock()
 	t.stopSRTP()
 	if conn != nil {
 		_ = conn.Close()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.closed {
-		t.secured = false
-		t.setState(StateFailed, err)
+	if t.closed {
+		return
 	}
+	// Browsers tell nobody that DTLS has failed as long as ICE works: theirs fails as well
+	// now, on which LJM asks for a new session. There is no other way to new keys, for
+	// browsers make a new handshake only with a new connection.
+	t.path.Store(nil)
+	t.retire(t.cur, 0)
+	if t.next != nil {
+		t.retire(t.next, 0)
+		t.next = nil
+		t.s.restarts.failed.Add(1)
+	}
+	t.setState(StateFailed, err)
 }
 
 // stopSRTP forgets the keys: nothing is delivered or sent any more.

@@ -128,6 +128,7 @@ type Transport struct {
 	setup        string // ours: "actpass" until the client's role is known
 	securing     bool   // the DTLS goroutine runs or ran
 	secured      bool   // SRTP keys are in place
+	over         bool   // the DTLS connection has ended, and with it the use of this transport
 	conn         *dtls.Conn
 	profile      string
 	state        State
@@ -399,7 +400,7 @@ func (t *Transport) Close() error {
 	t.pipe.Close()
 
 	for _, a := range agents {
-		if a != nil {
+		if a != nil && !a.closing { // else somebody else does that
 			a.close()
 		}
 	}

@@ -110,6 +110,15 @@ func TestPeerCloses(t *testing.T) {
 	if err := s.NewBatch(0).Add(tr, rtpPacket(1, 1, "")); err != nil && !errors.Is(err, ErrNotConnected) {
 		t.Error(err)
 	}
+	// ICE ends with it, so that a client that is still there notices.
+	until(t, "no agent to be left", func() bool {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return len(s.ufrags) == 0
+	})
+	if err := tr.SetRemote(Description{Ufrag: "otherufrag", Pwd: "0123456789012345678901"}); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("other credentials: %v", err)
+	}
 }
 
 func TestWrongFingerprint(t *testing.T) {

@@ -207,6 +207,12 @@ func (c *Client) Connected() bool {
 	return s != nil && s.transport.connected()
 }
 
+// Lost reports whether the bridge leaves ICE checks unanswered.
+func (c *Client) Lost() bool {
+	s := c.currentSession()
+	return s != nil && s.transport.lost.Load()
+}
+
 // Path is the type of the local ICE candidate in use: host, srflx, prflx, relay,
 // or "".
 func (c *Client) Path() string {
@@ -229,4 +235,59 @@ func (c *Client) currentSession() *session {
 // Media waits until media can flow and the bridge channel is open.
 func (c *Client) Media(ctx context.Context) error {
 	return c.Until(ctx, "its media connection and bridge channel", func() bool { return c.Connected() && c.ChannelOpen() })
+}
+
+// RestartSession ends the session and asks for another, as LJM does when ICE has failed
+// and can't be restarted in place, and returns when that one carries media: with new
+// credentials, a new certificate of ours and new keys.
+func (c *Client) RestartSession(ctx context.Context) error {
+	s := c.currentSession()
+	if s == nil {
+		return errors.New("no session")
+	}
+	j := jingle.Jingle{
+		Action: jingle.SessionTerminate, SID: s.sid, Initiator: s.peer,
+		Reason:        &jingle.Reason{Cond: "connectivity-error", Text: "ICE FAILED"},
+		BridgeSession: &jingle.BridgeSession{ID: s.bridgeSession, Restart: true},
+	}
+	if _, err := c.IQ(ctx, xmpp.TypeSet, s.peer, j.String()); err != nil {
+		return fmt.Errorf("session restart: %w", err)
+	}
+	return c.another(ctx, s)
+}
+
+// another waits for a session in place of s.
+func (c *Client) another(ctx context.Context, s *session) error {
+	return c.Until(ctx, "another session", func() bool {
+		now := c.currentSession()
+		return now != nil && now != s && c.Connected() && c.ChannelOpen()
+	})
+}
+
+// EndDTLS says goodbye to the bridge on the connection from which the keys are. What is
+// left is a session with a way and without keys.
+func (c *Client) EndDTLS() error {
+	s := c.currentSession()
+	if s == nil {
+		return errors.New("no session")
+	}
+	s.channel.shut() // with it ends the connection that it is on
+	return nil
+}
+
+// RestartICEInVain asks for an ICE restart in place and returns when the focus has made
+// another session instead.
+func (c *Client) RestartICEInVain(ctx context.Context) error {
+	s := c.currentSession()
+	if s == nil {
+		return errors.New("no session")
+	}
+	j := jingle.Jingle{
+		Action: jingle.SessionInfo, SID: s.sid, Initiator: s.peer,
+		BridgeSession: &jingle.BridgeSession{ID: s.bridgeSession, ICERestart: true},
+	}
+	if _, err := c.IQ(ctx, xmpp.TypeSet, s.peer, j.String()); err != nil {
+		return fmt.Errorf("ice restart: %w", err)
+	}
+	return c.another(ctx, s)
 }

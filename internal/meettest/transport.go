@@ -34,6 +34,7 @@ type transport struct {
 	dtlsIn *packetio.Buffer
 	conn   atomic.Pointer[ice.Conn]
 	pair   atomic.Pointer[string] // type of the local candidate in use
+	lost   atomic.Bool            // the bridge does not answer checks any more
 
 	mu     sync.Mutex
 	agents []*ice.Agent
@@ -46,6 +47,7 @@ type transport struct {
 	outMu sync.Mutex
 	out   *srtp.Context
 	buf   []byte
+	last  []byte // packet of media as it went out
 }
 
 func newTransport(c *Client) (*transport, error) {
@@ -79,6 +81,10 @@ func (t *transport) start(remote *jingle.Transport) (*jingle.Transport, error) {
 	_ = agent.OnSelectedCandidatePairChange(func(l, _ ice.Candidate) {
 		kind := l.Type().String()
 		t.pair.Store(&kind)
+		t.c.changes.changed()
+	})
+	_ = agent.OnConnectionStateChange(func(s ice.ConnectionState) {
+		t.lost.Store(s == ice.ConnectionStateDisconnected || s == ice.ConnectionStateFailed)
 		t.c.changes.changed()
 	})
 	if err := agent.GatherCandidates(); err != nil {
@@ -281,6 +287,7 @@ func (t *transport) sendRTP(h *rtp.Header, payload []byte) {
 	plain = append(plain, payload...)
 	b, err := t.out.EncryptRTP(plain[:0], plain, nil)
 	if err == nil {
+		t.last = append(t.last[:0], b...)
 		_, _ = conn.Write(b)
 	}
 }

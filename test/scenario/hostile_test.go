@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"confab/bridge/rtpx"
 	"confab/internal/meettest"
 )
 
@@ -131,4 +132,94 @@ func TestWrongPasswords(t *testing.T) {
 		}
 		all.Wait()
 	})
+}
+
+// Somebody has joined, with keys and all, and attacks with what only a participant can
+// send: packets again and again, reports and requests about the media of others,
+// feedback about packets that nobody sent, floods, and messages without end. The meeting
+// of the others goes on, and none of it is a panic (bridge.md §22).
+func TestHostileParticipant(t *testing.T) {
+	w := newWorld(t, "")
+	a, b, mal := w.join("Ann", nil), w.join("Bea", nil), w.join("Mal", nil)
+	w.talk(a, b, mal)
+	video, audio := mal.Stats(a.Nick() + "-v0").SSRCs[0], mal.Stats(a.Nick() + "-a0").SSRCs[0]
+	const own = 1
+	noise := func(first byte, n int) []byte {
+		p := make([]byte, n)
+		_, _ = rand.Read(p)
+		p[0] = first
+		return p
+	}
+	pictures := w.metric("confab_bridge_pli_total")
+	for what, attack := range map[string]func(){
+		"replays": func() { mal.Replay(2000) },
+		"reports of others": func() {
+			for range 200 {
+				mal.SendRTCP(rtpx.AppendSR(nil, video, rtpx.SenderInfo{NTP: 1, TS: 0xFFFFFFFF, Packets: 1 << 31, Octets: 1 << 31}))
+				mal.SendRTCP(rtpx.AppendRR(nil, own, []rtpx.ReportBlock{{SSRC: video, Fraction: 255, Lost: 1<<23 - 1, Highest: 0xFFFFFFFF, Jitter: 1 << 31}}))
+				mal.SendRTCP([]byte{0x82, 203, 0, 2, byte(video >> 24), byte(video >> 16), byte(video >> 8), byte(video), byte(audio >> 24), byte(audio >> 16), byte(audio >> 8), byte(audio)}) // BYE
+			}
+		},
+		"requests without end": func() {
+			for i := range 2000 {
+				mal.SendRTCP(rtpx.AppendPLI(nil, own, video))
+				mal.SendRTCP(rtpx.AppendFIR(nil, own, video, uint8(i)))
+				mal.SendRTCP(rtpx.AppendNACK(nil, own, video, []uint16{uint16(i), uint16(i + 17), uint16(i + 34), uint16(i + 1000)}))
+			}
+		},
+		"feedback about what was never sent": func() {
+			for i := range 500 {
+				// 60,000 statuses of "received" in runs, from some number on (draft-holmer §3.1).
+				p := []byte{0x8F, 205, 0, 0, 0, 0, 0, own, byte(video >> 24), byte(video >> 16), byte(video >> 8), byte(video), byte(i), 0, 0xEA, 0x60, 0, 0, byte(i), byte(i)}
+				for range 8 {
+					p = append(p, 0x3F, 0xFF)
+				}
+				p = append(p, make([]byte, 1000)...)
+				p[3], p[2] = byte(len(p)/4-1), byte((len(p)/4-1)>>8)
+				mal.SendRTCP(p)
+				mal.SendRTCP(rtpx.AppendREMB(nil, own, uint64(i%2)<<60, []uint32{video, audio}))
+			}
+		},
+		"noise": func() {
+			for i := range 1000 {
+				for _, first := range []byte{0x00, 0x16, 0x17, 0x40, 0x80, 0x90, 0xFF} { // STUN, DTLS, ChannelData, RTP
+					mal.SendRaw(noise(first, 1+i))
+				}
+			}
+		},
+		"messages without end": func() {
+			for range 2000 {
+				if mal.SendChannel(`{"colibriClass":"EndpointMessage","to":"","msgPayload":{"x":"`+strings.Repeat("x", 100)+`"}}`) != nil {
+					return
+				}
+			}
+			_ = mal.SendChannel(`{"colibriClass":"EndpointMessage","to":"","msgPayload":{"x":"` + strings.Repeat("x", 60_000) + `"}}`)
+		},
+	} {
+		attack()
+		for _, pair := range [][2]*meettest.Client{{a, b}, {b, a}} {
+			w.sees(pair[0], pair[1], 5)
+			w.hears(pair[0], pair[1])
+			for _, kind := range []string{"-a0", "-v0"} {
+				if st := pair[0].Stats(pair[1].Nick() + kind); len(st.SSRCs) != 1 || st.Foreign != 0 || st.Remaps != 0 {
+					t.Errorf("%s: %s at %s: %+v", what, pair[1].Nick()+kind, pair[0].Nick(), st)
+				}
+			}
+			if s := pair[0].Strange(); len(s) > 0 {
+				t.Errorf("%s: packets that nobody signalled: %v", what, s)
+			}
+		}
+	}
+	// Whatever is asked for, one picture serves all who ask within a while.
+	if n := w.metric("confab_bridge_pli_total") - pictures; n > 2000 {
+		t.Errorf("%v key frames were asked of people for 4,000 requests of one", n)
+	}
+	for _, component := range []string{"bridge", "focus", "xmpp"} {
+		if n := w.metric(`confab_panics_total{component="` + component + `"}`); n != 0 {
+			t.Errorf("%v panics of %s", n, component)
+		}
+	}
+	if n := w.metric("confab_bridge_excess_total"); n == 0 {
+		t.Error("nothing of it was too much")
+	}
 }

@@ -1,10 +1,12 @@
 package scenario
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"confab/internal/meettest"
 	"confab/xmpp"
@@ -136,6 +138,47 @@ func TestICERestart(t *testing.T) {
 		t.Errorf("a second restart at once: %v", err)
 	}
 	w.smooth(b, a)
+}
+
+// Keys are made anew by another session (DTLS restart): a client whose connection is lost
+// wants one, and one whose DTLS has ended gets one when it asks for an ICE restart, as it
+// does because the bridge does not answer its checks any more. The others go on meanwhile.
+func TestDTLSRestart(t *testing.T) {
+	w := newWorld(t, "")
+	a, b, c := w.join("Ann", nil), w.join("Bea", nil), w.join("Cem", nil)
+	w.talk(a, b, c)
+	for how, restart := range map[string]func(context.Context) error{
+		"the client ends its session": a.RestartSession,
+		"its DTLS has ended": func(ctx context.Context) error {
+			w.must(a.EndDTLS())
+			w.must(a.Until(ctx, "its checks to be left unanswered", a.Lost))
+			return a.RestartICEInVain(ctx)
+		},
+	} {
+		began := time.Now()
+		w.must(restart(w.ctx))
+		t.Logf("%s: %v until media can flow again", how, time.Since(began).Round(time.Millisecond))
+		for _, other := range []*meettest.Client{b, c} {
+			w.sees(a, other, 5)
+			w.hears(a, other)
+			w.sees(other, a, 5)
+			w.hears(other, a)
+		}
+	}
+	// To the others nothing has happened: what they get of each other is one stream still.
+	for _, pair := range [][2]*meettest.Client{{b, c}, {c, b}} {
+		for _, kind := range []string{"-a0", "-v0"} {
+			if st := pair[0].Stats(pair[1].Nick() + kind); len(st.SSRCs) != 1 || st.Foreign != 0 || st.Remaps != 0 {
+				t.Errorf("%s at %s: %+v", pair[1].Nick()+kind, pair[0].Nick(), st)
+			}
+		}
+		if s := pair[0].Strange(); len(s) > 0 {
+			t.Errorf("%s got packets that nobody signalled: %v", pair[0].Nick(), s)
+		}
+	}
+	if n := w.metric("jitsi_jicofo_participants_restart_requested_total"); n != 1 {
+		t.Errorf("%v sessions restarted", n)
+	}
 }
 
 func TestRelayOnly(t *testing.T) {
