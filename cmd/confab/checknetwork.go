@@ -189,8 +189,7 @@ func (r *report) dns(ctx context.Context, cfg config.Config) {
 func ownAddresses(cfg config.Config) []netip.Addr {
 	var own []netip.Addr
 	for _, text := range cfg.Network.PublicAddresses {
-		public, _, _ := strings.Cut(text, "/")
-		if a, err := netip.ParseAddr(public); err == nil {
+		if a, err := netip.ParseAddr(outside(text)); err == nil {
 			own = append(own, a)
 		}
 	}
@@ -206,12 +205,32 @@ func ownAddresses(cfg config.Config) []netip.Addr {
 	return own
 }
 
+// outside is the public part of an entry of network.public_addresses.
+func outside(entry string) string {
+	public, _, _ := strings.Cut(entry, "/")
+	return public
+}
+
+// announced reports whether network.public_addresses names an address.
+func announced(cfg config.Config, a netip.Addr) bool {
+	return slices.ContainsFunc(cfg.Network.PublicAddresses, func(entry string) bool { return outside(entry) == a.String() })
+}
+
+// bound reports whether an address may be among those of network.bind, which may name
+// interfaces as well.
+func bound(cfg config.Config, a netip.Addr) bool {
+	return len(cfg.Network.Bind) == 0 || slices.ContainsFunc(cfg.Network.Bind, func(text string) bool {
+		b, err := netip.ParseAddr(text)
+		return err != nil || b.IsUnspecified() || b.Unmap() == a
+	})
+}
+
 // addresses looks whether clients elsewhere can reach the media port.
 func (r *report) addresses(cfg config.Config) {
 	var public, private []string
 	for _, a := range ownAddresses(cfg) {
 		switch {
-		case a.IsLoopback() || a.IsLinkLocalUnicast() || !cfg.Network.IPv6 && a.Is6():
+		case !bound(cfg, a) && !announced(cfg, a), a.IsLoopback() || a.IsLinkLocalUnicast() || !cfg.Network.IPv6 && a.Is6():
 		case a.IsPrivate():
 			private = append(private, a.String())
 		default:

@@ -184,6 +184,23 @@ func TestCheckOfRelaySettings(t *testing.T) {
 	}
 }
 
+// What is said of the media port is of the addresses that it is opened on, and of those
+// that are announced for them.
+func TestCheckOfBoundAddresses(t *testing.T) {
+	t.Parallel()
+	var cfg config.Config
+	cfg.Bridge.UDPPort, cfg.Network.IPv6 = 10000, true
+	cfg.Network.Bind = []string{"192.0.2.77"} // which no machine has
+	cfg.Network.PublicAddresses = []string{"198.51.100.1/192.0.2.77"}
+	if got, _ := look(func(r *report) { r.addresses(cfg) }); !strings.HasSuffix(got, " media on UDP 10000 of 198.51.100.1\n") {
+		t.Error(got)
+	}
+	cfg.Network.PublicAddresses = nil
+	if got, _ := look(func(r *report) { r.addresses(cfg) }); !strings.Contains(got, "no interface but loopback") {
+		t.Error(got)
+	}
+}
+
 // Another Confab, on a machine with two addresses, sends to our ports from outside.
 func TestCheckFromOutside(t *testing.T) {
 	t.Parallel()

@@ -56,3 +56,23 @@ func TestRelayAddresses(t *testing.T) {
 		})
 	}
 }
+
+// What the operator is told at the start is what is answered on.
+func TestTURNPorts(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*config.Config){
+		"UDP and TCP 3478, TLS 443":            func(*config.Config) {},
+		"UDP and TCP 3478, TLS 443, DTLS 5349": func(c *config.Config) { c.TURN.DTLS = true },
+		"UDP and TCP 3478, UDP 10000, TLS 443": func(c *config.Config) { c.TURN.ShareMediaPort = true },
+		"UDP 10000, TLS 443":                   func(c *config.Config) { c.TURN.ShareMediaPort, c.TURN.UDP, c.TURN.TCP = true, false, false },
+		"TCP 3478":                             func(c *config.Config) { c.TURN.UDP, c.TURN.TLS = false, false },
+		"UDP 3478 (STUN only)":                 func(c *config.Config) { c.TURN.Mode = "stun" },
+	} {
+		c := config.Config{}
+		c.TURN.Mode, c.TURN.Port, c.TURN.TLSPort, c.TURN.UDP, c.TURN.TCP, c.TURN.TLS = "full", 3478, 5349, true, true, true
+		change(&c)
+		if got := turnPorts(c, 10000, 443); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

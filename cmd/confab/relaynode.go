@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -128,18 +127,8 @@ func (s *server) relaySummary() summary {
 	for _, a := range s.relayAddresses() {
 		addrs = append(addrs, a.Public.String())
 	}
-	var ports []string
-	if c.TURN.UDP {
-		ports = append(ports, "UDP "+strconv.Itoa(c.TURN.Port))
-	}
-	if c.TURN.TCP {
-		ports = append(ports, "TCP "+strconv.Itoa(c.TURN.Port))
-	}
-	if c.TURN.TLS && c.TURN.TLSPort != 0 {
-		ports = append(ports, "TLS "+strconv.Itoa(c.TURN.TLSPort))
-	}
 	out := summary{
-		{"Confab relays", strings.Join(ports, ", ") + " on " + strings.Join(addrs, ", ")},
+		{"Confab relays", turnPorts(c, 0, c.TURN.TLSPort) + " on " + strings.Join(addrs, ", ")},
 		{"Realm", c.TURN.Realm},
 	}
 	if len(c.TURN.Secrets) == 0 {

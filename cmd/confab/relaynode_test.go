@@ -138,7 +138,7 @@ func TestRelayProcess(t *testing.T) {
 	p := startProcess(t, "CONFAB_NODE_ROLES=turn", "CONFAB_TURN_SECRETS_FILE="+file, "CONFAB_DATA_DIR="+w.dir, "CONFAB_DOMAIN=meet.example",
 		"CONFAB_NETWORK_PUBLIC_ADDRESSES=127.0.0.1", "CONFAB_TURN_PORT="+port, "CONFAB_TURN_PEERS_ALLOW=127.0.0.1",
 		"CONFAB_ADMIN_LISTEN=127.0.0.1:0", "CONFAB_ADMIN_API_KEYS=the-key-of-the-test", "CONFAB_LOG_LEVEL=error", "CONFAB_WEB_LISTEN=127.0.0.1:"+https, "CONFAB_XMPP_PORT="+https, "CONFAB_BRIDGE_UDP_PORT="+https)
-	if !strings.Contains(p.summary, "Confab relays") || !strings.Contains(p.summary, "UDP "+port+", TCP "+port+" on 127.0.0.1\n") || strings.Contains(p.summary, "Password") {
+	if !strings.Contains(p.summary, "Confab relays") || !strings.Contains(p.summary, "UDP and TCP "+port+" on 127.0.0.1\n") || strings.Contains(p.summary, "Password") {
 		t.Fatal(p.summary)
 	}
 	mint := func(secret string, ttl time.Duration) credential.Credential {

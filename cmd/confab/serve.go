@@ -168,10 +168,7 @@ func (s *server) summary() summary {
 	}
 	turn := "off"
 	if s.relay != nil {
-		turn = fmt.Sprintf("UDP and TCP %d", c.TURN.Port)
-		if p := s.turnTLSPort(); p != 0 && c.TURN.TLS {
-			turn += fmt.Sprintf(", TLS %d", p)
-		}
+		turn = turnPorts(c, s.sockets.Port(), s.turnTLSPort())
 	}
 	out := summary{
 		{"Confab is running", s.reachedAt()},

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"confab/cmd/confab/config"
 	"confab/extdisco"
@@ -501,6 +502,31 @@ func (s *server) turnHost() string {
 		}
 	}
 	return best.String()
+}
+
+// turnPorts names the ports that STUN and TURN are answered on. media is the bridge's, which
+// may be one of them, overTLS that of TCP for those who are told; 0: there is none.
+func turnPorts(c config.Config, media, overTLS int) string {
+	t := c.TURN
+	full := t.Mode == "full"
+	var ports []string
+	add := func(on bool, name string, port int) {
+		if on {
+			ports = append(ports, name+" "+strconv.Itoa(port))
+		}
+	}
+	both := full && t.UDP && t.TCP
+	add(both, "UDP and TCP", t.Port)
+	add(!both && t.UDP, "UDP", t.Port)
+	add(!both && full && t.TCP, "TCP", t.Port)
+	add(t.ShareMediaPort && media != 0, "UDP", media)
+	add(full && t.TLS && overTLS != 0, "TLS", overTLS)
+	add(full && t.DTLS && c.TLS.Mode != "off", "DTLS", t.TLSPort)
+	out := strings.Join(ports, ", ")
+	if !full {
+		out += " (STUN only)"
+	}
+	return out
 }
 
 // turnTLSPort is where clients are sent for TURN over TLS: the HTTPS port passes
