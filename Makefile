@@ -9,6 +9,7 @@ ARGS     ?=
 FUZZTIME ?= 20s
 BENCH    ?= .
 PKG      ?= ./...
+LIMIT    ?= 30m
 
 export CGO_ENABLED ?= 0
 
@@ -33,11 +34,11 @@ check: go page
 # On both databases; what measures allocations runs only here, the race detector allocates itself.
 # What other systems than Linux get in place of the packet paths of Linux runs by its build tag.
 unit: go page
-	test/postgres.sh go test $(PKG)
+	test/postgres.sh go test -timeout $(LIMIT) $(PKG)
 	go test -tags portable ./internal/datagram ./extdisco/relay
 
 race: go page
-	CGO_ENABLED=1 test/postgres.sh go test -race $(PKG)
+	CGO_ENABLED=1 test/postgres.sh go test -race -timeout $(LIMIT) $(PKG)
 
 e2e: build test/e2e/node_modules/.package-lock.json
 	cd test/e2e && npm test --silent

@@ -13,8 +13,9 @@ const (
 	window = 512
 	// patience is how long a missing packet is waited for.
 	patience = 500 * time.Millisecond
-	// clockSlack is how far timestamps may be from the time between arrivals.
-	clockSlack = 3 * time.Second
+	// clockSlack is how far timestamps may be from the time between arrivals. Busy machines
+	// stop processes for seconds; a wrong offset is off by hours.
+	clockSlack = 20 * time.Second
 )
 
 // inStream puts the packets of one SSRC into order and judges their frames.

@@ -81,11 +81,11 @@ func TestVisitor(t *testing.T) {
 	if o, _ := v.Occupant(v.Nick()); o.Role != "visitor" || v.Others() != 2 {
 		t.Fatalf("%+v among %d", o, v.Others())
 	}
+	w.property(a, "visitor-count", "1")
 	w.watches(v, a, b)
 	w.smooth(v, a, b)
 	second := w.visit("Eva", to)
 	w.watches(second, a, b)
-	w.property(a, "visitor-count", "1") // the second counts in 15 s
 	if a.Others() != 1 || v.Others() != 2 {
 		t.Errorf("%d others for a participant, %d for a visitor", a.Others(), v.Others())
 	}
