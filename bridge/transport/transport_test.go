@@ -400,12 +400,15 @@ func TestIngressLimit(t *testing.T) {
 		c.Clock = func() int64 { return now } // time stands still
 	})
 	tr, h, c := connect(t, s, nil)
-	for seq := range uint16(15) {
+	const sent = 40
+	for seq := range uint16(sent) {
 		c.send(rtpPacket(0x1111, seq, ""))
 	}
-	until(t, "surplus counted", func() bool { return tr.Stats().OverLimit == 5 })
-	for range 10 {
-		wait(t, h.rtp, "rtp within the limit")
+	until(t, "all are counted", func() bool { return tr.Stats().OverLimit+uint64(len(h.rtp)) == sent })
+	// Packets count from when the kernel had them: on a busy machine up to a second lies
+	// between the first and the last, and lets in as many again.
+	if n := len(h.rtp); n < 10 || n > 20 {
+		t.Errorf("%d of %d came in", n, sent)
 	}
 }
 
