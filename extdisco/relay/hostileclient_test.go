@@ -49,7 +49,7 @@ func TestHostileClient(t *testing.T) {
 		pings    = 400
 	)
 	w := serve(t, func(c *Config) {
-		c.PendingPerAddress, c.AuthTimeout = pending, patience
+		c.PendingPerAddress, c.AuthTimeout = pending, time.Hour
 		c.Peers.Announced = func(netip.AddrPort) bool { return true }
 	})
 	good, p := w.login("udp"), newFar(t, local4)

@@ -16,8 +16,7 @@ import (
 	"time"
 
 	"confab/extdisco/credential"
-
-	"github.com/pion/turn/v5"
+	"confab/extdisco/stun"
 )
 
 // header is a STUN or ChannelData header with a length that may be a lie.
@@ -33,7 +32,7 @@ func dialTCP(t *testing.T, s *Server) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -97,48 +96,23 @@ func TestStreamIsCutIntoMessages(t *testing.T) {
 // A connection without an allocation ends, also when it had one before.
 func TestConnectionOutlivesItsAllocationByAuthTimeoutOnly(t *testing.T) {
 	t.Parallel()
-	s := start(t, netip.AddrPort{}, func(c *Config) { c.AuthTimeout = 300 * time.Millisecond })
-	raw := dialTCP(t, s)
-	cred, err := credential.Secrets(s.cfg.Credentials.(secrets)).Mint(time.Now(), time.Hour, "k3v9")
-	if err != nil {
-		t.Fatal(err)
+	w := serve(t, func(c *Config) { c.AuthTimeout = time.Hour })
+	c := w.login("tcp")
+	var served *stream
+	w.listeners[0].mu.Lock()
+	for served = range w.listeners[0].conns {
 	}
-	ended := make(chan struct{})
-	c, err := turn.NewClient(&turn.ClientConfig{TURNServerAddr: raw.RemoteAddr().String(), Conn: &watched{STUNConn: turn.NewSTUNConn(raw), ended: ended},
-		Username: cred.Username, Password: cred.Password, Realm: "meet.example", LoggerFactory: quietLoggers{}})
-	if err != nil {
-		t.Fatal(err)
+	w.listeners[0].mu.Unlock()
+	c.allocate()
+	if served.timer.Stop() {
+		t.Error("the time of a connection that has an allocation runs")
 	}
-	t.Cleanup(c.Close)
-	if err := c.Listen(); err != nil {
-		t.Fatal(err)
+	c.ask(stun.Refresh, 0, lifetime(0))
+	w.ended("deleted")
+	if !served.timer.Reset(0) { // the hour is over
+		t.Error("the time of a connection that has none any more does not run")
 	}
-	relayed, err := c.Allocate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := relayed.Close(); err != nil { // a refresh with lifetime 0
-		t.Fatal(err)
-	}
-	select {
-	case <-ended:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the connection is still there")
-	}
-}
-
-// watched tells when reading ends.
-type watched struct {
-	*turn.STUNConn
-	ended chan struct{}
-}
-
-func (w *watched) ReadFrom(p []byte) (int, net.Addr, error) {
-	n, a, err := w.STUNConn.ReadFrom(p)
-	if err != nil {
-		close(w.ended)
-	}
-	return n, a, err
+	c.gone()
 }
 
 // With a rotated secret the credentials of the older one are still out.

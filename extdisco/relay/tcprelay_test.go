@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/netip"
@@ -297,12 +298,15 @@ func TestTCPRelayIsRefused(t *testing.T) {
 func TestTCPConnectionBindIsAwaitedForAWhile(t *testing.T) {
 	t.Parallel()
 	w, ip := tcpWorld(t, nil)
-	w.tcp.mu.Lock()
-	w.tcp.limit = 500 * time.Millisecond
-	w.tcp.mu.Unlock()
 	p, c := newTCPFar(t, ip), w.login("tcp")
 	c.ask(stun.Allocate, 0, overTCP)
 	id := connectionID(t, c.ask(stun.Connect, 0, peerAt(p.addr)))
+	w.tcp.mu.Lock()
+	waits := w.tcp.waiting[binary.BigEndian.Uint32(id)]
+	w.tcp.mu.Unlock()
+	if waits == nil || !waits.timer.Reset(0) { // its time is over
+		t.Fatal("no time runs for a connection that nobody has taken")
+	}
 	ends(t, p.take())
 	w.login("tcp").ask(stun.ConnectionBind, 400, raw(stun.AttrConnectionID, id...))
 	w.tcp.mu.Lock()
