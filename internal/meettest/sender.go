@@ -129,10 +129,12 @@ func (s *sender) every(d time.Duration, f func(elapsed time.Duration)) {
 		last := time.Now()
 		for {
 			select {
-			case <-tick.C: // its own time may be behind that of the tick before
-				now := time.Now()
-				f(now.Sub(last))
-				last = now
+			case <-tick.C:
+				// A tick's own time may be behind that of the one before, and two late
+				// ones come at once: no two frames have the same time.
+				elapsed := max(time.Since(last).Round(d), d)
+				f(elapsed)
+				last = last.Add(elapsed)
 			case <-s.ctx.Done():
 				return
 			}
