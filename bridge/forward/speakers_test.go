@@ -82,3 +82,35 @@ func TestActivity(t *testing.T) {
 		t.Error("no floor")
 	}
 }
+
+// Who begins to speak when another has ended is the speaker within a second, however
+// loud he is and whenever within a decision he begins.
+func TestSpeakerWithinASecond(t *testing.T) {
+	t.Parallel()
+	for _, level := range []uint8{80, 95, 110, 127} {
+		for offset := range 15 {
+			s := NewSpeakers(10)
+			now := int64(1e9)
+			talk(s, &now, 300, map[string]uint8{"a": 30, "b": 30})
+			talk(s, &now, 500+offset, map[string]uint8{"a": 105, "b": 30})
+			if s.Dominant() != "a" {
+				t.Fatalf("dominant %q", s.Dominant())
+			}
+			began := now
+			for i := 0; s.Dominant() != "b" && now-began < 5e9; i++ {
+				now += 20e6
+				s.Level("a", 30, now)
+				s.Level("b", level, now)
+				if (i+offset)%2 == 1 {
+					s.Idle(now)
+				}
+				if (i+offset)%15 == 14 {
+					s.Decide(now)
+				}
+			}
+			if now-began > 1e9 {
+				t.Errorf("level %d, offset %d: after %d ms", level, offset, (now-began)/1e6)
+			}
+		}
+	}
+}
