@@ -15,7 +15,7 @@ type SocketStats struct {
 	Garbage         uint64 // no known first byte, or malformed STUN
 	Strangers       uint64 // media, DTLS or a STUN response that nobody awaits
 	UnknownUfrag    uint64 // binding requests for no agent of ours
-	Unauthenticated uint64 // binding requests without our password, or from too many sources
+	Unauthenticated uint64 // binding requests without our password, or from too many sources; DTLS in clear after the handshake
 	QueueFull       uint64 // STUN or DTLS beyond a queue's limit
 	Overflows       uint64 // found the receive buffer of their socket full
 

@@ -117,6 +117,7 @@ type Transport struct {
 	in     ingress
 	out    egress
 	active atomic.Int64 // Clock of the last authenticated packet
+	shaken shaken
 	chans  channel
 
 	notes chan struct{} // states holds something
@@ -286,7 +287,9 @@ func (t *Transport) media(p *rtpx.Packet, src netip.AddrPort) {
 		return
 	}
 	p.SetLen(len(out))
-	in.packets++
+	if in.packets++; in.packets == 1 {
+		t.shaken.proved.Store(true)
+	}
 	in.bytes += uint64(len(b))
 	t.active.Store(p.Arrived)
 	if way := t.path.Load(); way != nil && way.remote == src {

@@ -223,3 +223,41 @@ func TestHostileParticipant(t *testing.T) {
 		t.Error("nothing of it was too much")
 	}
 }
+
+// What anybody can write who can put another's address on a packet: DTLS that is not
+// encrypted, and media and checks without a key. Whose address it is must not lose his
+// connection for it.
+func TestForgedDatagramsOfAParticipant(t *testing.T) {
+	w := newWorld(t, "")
+	a, b := w.join("Ann", nil), w.join("Bea", nil)
+	w.talk(a, b)
+	record := func(kind, epoch byte, payload ...byte) []byte {
+		return append([]byte{kind, 0xFE, 0xFD, 0, epoch, 0, 0, 0, 0, 0xFF, 0xFF, 0, byte(len(payload))}, payload...)
+	}
+	hello := append([]byte{1, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0, 42, 0xFE, 0xFD}, make([]byte, 32)...) // RFC 6347 §4.2.2
+	hello = append(hello, 0, 0, 0, 2, 0xC0, 0x2B, 1, 0)
+	for what, datagram := range map[string][]byte{
+		"fatal alert":           record(21, 0, 2, 40),
+		"goodbye":               record(21, 0, 1, 0),
+		"goodbye in disguise":   record(21, 1, 1, 0),
+		"hello":                 record(22, 0, hello...),
+		"change of cipher":      record(20, 0, 1),
+		"data":                  record(23, 0, 1, 2, 3),
+		"RTCP that says bye":    {0x81, 203, 0, 1, 0, 0, 0, 1},
+		"a check with no key":   {0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
+		"an error to no check":  {1, 0x11, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
+		"an answer to no check": {1, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
+	} {
+		t.Logf("%s, fifty times", what)
+		for range 50 {
+			a.SendRaw(datagram)
+		}
+		w.sees(a, b, 2)
+	}
+	w.sees(b, a, 5)
+	if a.Lost() || !a.ChannelOpen() || a.SendChannel(`{"colibriClass":"EndpointMessage","to":"`+b.Nick()+`","msgPayload":{"still":"here"}}`) != nil {
+		t.Error("the channel is gone")
+	}
+	_, err := b.ExpectMessage(w.ctx, "EndpointMessage", nil)
+	w.must(err)
+}
