@@ -27,10 +27,12 @@ type world struct {
 func newWorld(t *testing.T, config string) *world {
 	t.Helper()
 	t.Parallel()
+	server := meettest.StartServer(t, meettest.ServerOptions{Config: config})
+	// Only now: the first story also waits for the program to be built.
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	room := strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
-	return &world{meettest.StartServer(t, meettest.ServerOptions{Config: config}), t, ctx, room}
+	return &world{server, t, ctx, room}
 }
 
 // join brings somebody with a camera into the story's room.
