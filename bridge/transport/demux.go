@@ -64,7 +64,7 @@ func (s *Sockets) dispatch(p *rtpx.Packet, src netip.AddrPort, at *local) (nobod
 		t := s.addrs.get(src)
 		if t == nil {
 			s.drops.strangers.Add(1)
-		} else if t.shaken.drops(b, p.Arrived) {
+		} else if t.clear.Drops(b, p.Arrived) {
 			s.drops.unauthenticated.Add(1)
 		} else if !t.pipe.push(p, src) {
 			s.drops.queueFull.Add(1)

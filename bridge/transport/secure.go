@@ -164,7 +164,7 @@ func (t *Transport) handshake(conn *dtls.Conn, client bool) error {
 	if t.closed {
 		return ErrClosed
 	}
-	t.shaken.at.Store(t.s.cfg.Clock())
+	t.clear.Shaken(t.s.cfg.Clock())
 	// Receive first: the client may send as soon as it has our Finished.
 	t.in.open(keys)
 	t.out.open(keys)

@@ -16,6 +16,7 @@ import (
 	"github.com/pion/dtls/v3"
 
 	"confab/bridge/rtpx"
+	"confab/internal/cleartext"
 	"confab/internal/datagram"
 )
 
@@ -116,8 +117,8 @@ type Transport struct {
 	way    route // of the last path; guarded by mu
 	in     ingress
 	out    egress
-	active atomic.Int64 // Clock of the last authenticated packet
-	shaken shaken
+	active atomic.Int64     // Clock of the last authenticated packet
+	clear  cleartext.Filter // of DTLS
 	chans  channel
 
 	notes chan struct{} // states holds something
@@ -288,7 +289,7 @@ func (t *Transport) media(p *rtpx.Packet, src netip.AddrPort) {
 	}
 	p.SetLen(len(out))
 	if in.packets++; in.packets == 1 {
-		t.shaken.proved.Store(true)
+		t.clear.Proved()
 	}
 	in.bytes += uint64(len(b))
 	t.active.Store(p.Arrived)

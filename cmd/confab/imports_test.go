@@ -27,13 +27,13 @@ var mayImport = map[string][]string{
 	"bridge/...":          {"bridge/rtpx"}, // the packet path knows no XMPP
 	"bridge/rtpx":         {},
 	"bridge/srtp":         {},
-	"bridge/transport":    {"bridge/rtpx", "bridge/srtp", "internal/datagram"},
+	"bridge/transport":    {"bridge/rtpx", "bridge/srtp", "internal/cleartext", "internal/datagram"},
 	"bridge/forward":      {"bridge/rtpx", "bridge/bwe"},
 	"bridge/channel":      {"bridge/alloc"},
 	"bridge/export":       {"bridge/forward", "bridge/rtpx"},
 	"extdisco":            {"xmpp", "extdisco/credential", "extdisco/probe", "internal/guard"},
 	"extdisco/stun":       {},
-	"extdisco/relay":      {"extdisco/credential", "extdisco/stun", "internal/datagram"},
+	"extdisco/relay":      {"extdisco/credential", "extdisco/stun", "internal/cleartext", "internal/datagram"},
 	"extdisco/probe":      {"extdisco/credential", "extdisco/stun"},
 	"extdisco/token":      {},
 	"extdisco/credential": {},
@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"internal/dtlssrtp":   {},
 	"internal/mailbox":    {},
 	"internal/guard":      {},
+	"internal/cleartext":  {},
 	"internal/datagram":   {},
 	"internal/freeport":   {},
 	"internal/...":        {"..."}, // the test client, which the server doesn't import

@@ -15,6 +15,8 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/logging"
 	"github.com/pion/transport/v4/packetio"
+
+	"confab/internal/cleartext"
 )
 
 const (
@@ -47,6 +49,7 @@ type dtlsListener struct {
 	options []dtls.ServerOption
 	socket  *net.UDPConn
 	local   net.Addr
+	opened  time.Time
 	reading sync.WaitGroup
 	shaking sync.WaitGroup
 	lobby   *lobby
@@ -64,7 +67,7 @@ func ListenDTLS(ap netip.AddrPort, cfg DTLSConfig) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TURN over DTLS on %s: %w", ap, err)
 	}
-	l := &dtlsListener{cfg: cfg, socket: socket, local: socket.LocalAddr(), door: newDoor(),
+	l := &dtlsListener{cfg: cfg, socket: socket, local: socket.LocalAddr(), opened: time.Now(), door: newDoor(),
 		lobby: newLobby(cfg.PendingPerAddress, cfg.Pending), flows: map[netip.AddrPort]*flow{}}
 	l.options = []dtls.ServerOption{
 		dtls.WithGetCertificate(func(hello *dtls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -115,7 +118,9 @@ func (l *dtlsListener) read() {
 		}
 		src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
 		if f := l.flow(src, buf[:n]); f != nil {
-			_, _ = f.buffer.Write(buf[:n]) // what is too much is lost
+			if !f.clear.Drops(buf[:n], time.Since(l.opened).Nanoseconds()) {
+				_, _ = f.buffer.Write(buf[:n]) // what is too much is lost
+			}
 		}
 	}
 }
@@ -183,7 +188,23 @@ func (l *dtlsListener) shake(f *flow) {
 		_ = f.Close()
 		return
 	}
-	l.hand(conn)
+	f.clear.Shaken(max(time.Since(l.opened).Nanoseconds(), 1))
+	l.hand(&shaken{conn, f})
+}
+
+// shaken is a connection whose client has the keys.
+type shaken struct {
+	net.Conn
+	flow *flow
+}
+
+// Read implements net.Conn.
+func (s *shaken) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if err == nil {
+		s.flow.clear.Proved()
+	}
+	return n, err
 }
 
 // flow is the datagrams of one client, as pion wants them.
@@ -191,6 +212,7 @@ type flow struct {
 	listener *dtlsListener
 	remote   netip.AddrPort
 	buffer   *packetio.Buffer
+	clear    cleartext.Filter
 
 	// Guarded by listener.mu, until it is nil.
 	stranger *list.Element

@@ -199,3 +199,49 @@ func FuzzDTLSHello(f *testing.F) {
 		}
 	})
 }
+
+// Whoever can put a client's address on a packet does not end its connection by an alert
+// in clear.
+func TestForgedDTLSAlert(t *testing.T) {
+	t.Parallel()
+	ln := listenDTLS(t, nil)
+	socket, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local4, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	client, err := dtls.ClientWithOptions(socket, ln.Addr(), dtls.WithInsecureSkipVerify(true), dtls.WithLoggerFactory(quietLoggers{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := client.HandshakeContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	for _, forged := range [][]byte{
+		{21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 7, 0, 2, 2, 40}, // fatal: handshake_failure
+		{21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 8, 0, 2, 1, 0},  // close_notify
+		{20, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 7},
+	} {
+		if _, err := socket.WriteTo(forged, ln.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+			b := make([]byte, 100)
+			_ = way[1].SetReadDeadline(time.Now().Add(patience))
+			if _, err := way[0].Write([]byte("on it goes")); err != nil {
+				t.Fatalf("%v: %v", forged, err)
+			}
+			if n, err := way[1].Read(b); err != nil || string(b[:n]) != "on it goes" {
+				t.Fatalf("%v: %q, %v", forged, b[:n], err)
+			}
+		}
+	}
+}

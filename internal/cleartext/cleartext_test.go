@@ -1,4 +1,4 @@
-package transport
+package cleartext
 
 import (
 	"testing"
@@ -32,19 +32,19 @@ func TestRecordsInClear(t *testing.T) {
 		{"longer than it is", []byte{23, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF, 1}, false, true, true},
 		{"tail", append(sealed[:len(sealed):len(sealed)], 23), false, true, true},
 	} {
-		var h shaken
-		if got := h.drops(c.datagram, 5); got != c.before {
+		var h Filter
+		if got := h.Drops(c.datagram, 5); got != c.before {
 			t.Errorf("%s: dropped before the end of the handshake: %v", c.what, got)
 		}
-		h.at.Store(1)
-		if got := h.drops(c.datagram, 5); got != c.early {
+		h.Shaken(1)
+		if got := h.Drops(c.datagram, 5); got != c.early {
 			t.Errorf("%s: dropped after it: %v", c.what, got)
 		}
-		if got := h.drops(c.datagram, int64(time.Minute)); got != c.proved {
+		if got := h.Drops(c.datagram, int64(time.Minute)); got != c.proved {
 			t.Errorf("%s: dropped a minute after it: %v", c.what, got)
 		}
-		h.proved.Store(true)
-		if got := h.drops(c.datagram, 5); got != c.proved {
+		h.Proved()
+		if got := h.Drops(c.datagram, 5); got != c.proved {
 			t.Errorf("%s: dropped when keys have been used: %v", c.what, got)
 		}
 	}
@@ -54,8 +54,8 @@ func FuzzRecords(f *testing.F) {
 	f.Add(record(21, 0, 2, 40))
 	f.Add(record(22, 0, 1, 2, 3))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var h shaken
-		h.at.Store(1)
-		_ = h.drops(b, 2)
+		var h Filter
+		h.Shaken(1)
+		_ = h.Drops(b, 2)
 	})
 }
