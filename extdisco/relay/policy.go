@@ -15,9 +15,8 @@ type Policy struct {
 	// them; 0 is off.
 	MaxBps, TotalBps int
 	// QuotaUser, QuotaAddress and QuotaTotal bound the allocations of one
-	// credential id, of one source address (of IPv6, a /64), and in all (0: the range
-	// of each
-	// relay address less 10 %).
+	// credential id, of one source address (of IPv6, a /64), and in all (0: the range of
+	// each relay address less 10 %).
 	QuotaUser, QuotaAddress, QuotaTotal int
 	// Permissions and Channels bound what one allocation has of each.
 	Permissions, Channels int
