@@ -158,13 +158,19 @@ func (c *Client) accept(focus string, j *jingle.Jingle) error {
 // RestartICE asks for an ICE restart in place and returns when the new path
 // carries media (bridge.md §4.5).
 func (c *Client) RestartICE(ctx context.Context) error {
-	c.mu.Lock()
-	s := c.session
-	c.mu.Unlock()
+	s := c.currentSession()
 	if s == nil {
 		return errors.New("no session")
 	}
 	before := s.transport.conn.Load()
+	if err := c.askICERestart(ctx, s); err != nil {
+		return err
+	}
+	return c.Until(ctx, "the path after an ICE restart", func() bool { return s.transport.conn.Load() != before })
+}
+
+// askICERestart asks for an ICE restart in place.
+func (c *Client) askICERestart(ctx context.Context, s *session) error {
 	j := jingle.Jingle{
 		Action: jingle.SessionInfo, SID: s.sid, Initiator: s.peer,
 		BridgeSession: &jingle.BridgeSession{ID: s.bridgeSession, ICERestart: true},
@@ -172,7 +178,7 @@ func (c *Client) RestartICE(ctx context.Context) error {
 	if _, err := c.IQ(ctx, xmpp.TypeSet, s.peer, j.String()); err != nil {
 		return fmt.Errorf("ice restart: %w", err)
 	}
-	return c.Until(ctx, "the path after an ICE restart", func() bool { return s.transport.conn.Load() != before })
+	return nil
 }
 
 // restarted applies the transport-info of an ICE restart.
@@ -282,12 +288,8 @@ func (c *Client) RestartICEInVain(ctx context.Context) error {
 	if s == nil {
 		return errors.New("no session")
 	}
-	j := jingle.Jingle{
-		Action: jingle.SessionInfo, SID: s.sid, Initiator: s.peer,
-		BridgeSession: &jingle.BridgeSession{ID: s.bridgeSession, ICERestart: true},
-	}
-	if _, err := c.IQ(ctx, xmpp.TypeSet, s.peer, j.String()); err != nil {
-		return fmt.Errorf("ice restart: %w", err)
+	if err := c.askICERestart(ctx, s); err != nil {
+		return err
 	}
 	return c.another(ctx, s)
 }
